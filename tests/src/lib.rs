@@ -1,0 +1,5 @@
+//! What the tests across crates share.
+//!
+//! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
+
+pub mod peer;
