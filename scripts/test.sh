@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Everything that a change has to pass, on a machine with cargo and a C compiler.
+#
+#   scripts/test.sh           all of it; installs a QEMU for the peer tests if there is none
+#   scripts/test.sh --quick   all of it but the peer tests; installs no QEMU
+#   scripts/test.sh --lint    formatting, lints, documentation and dependencies, no tests
+#
+# What a machine lacks is skipped and listed at the end. With CI=true it is a failure instead, and
+# cargo-deny is installed if it is missing.
+#
+#   MULTIFD_QEMU    the QEMU to test against; none for no peer tests
+#   MULTIFD_ACCEL   its accelerator, kvm or tcg; kvm where it is usable unless set
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+skipped=()
+
+main() {
+    local tests=true
+    case "${1:-}" in
+        "") ;;
+        --quick) export MULTIFD_QEMU=none ;;
+        --lint) tests=false ;;
+        -h | --help) usage; exit ;;
+        *) usage; exit 2 ;;
+    esac
+    require_tools
+
+    if has_component rustfmt cargo-fmt; then
+        step "formatting" cargo fmt --all --check
+    fi
+    if has_component clippy cargo-clippy; then
+        step "lints" cargo clippy --workspace --all-targets -- -D warnings
+    fi
+    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    check_dependencies
+    if "$tests"; then
+        choose_peer
+        step "tests" cargo test --workspace
+    fi
+    report
+}
+
+usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; }
+
+say() { printf '==> %s\n' "$*"; }
+
+fail() {
+    printf '==> FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+in_ci() { [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ]; }
+
+# Runs $2.. as the step named $1 and ends the script if it fails.
+step() {
+    local name=$1
+    shift
+    say "$name: $*"
+    "$@" || fail "$name"
+}
+
+# Notes that $1 was not checked, because of $2.
+skip() {
+    if in_ci; then fail "$1: $2"; fi
+    say "$1: skipped, $2"
+    skipped+=("$1: $2")
+}
+
+require_tools() {
+    command -v cargo >/dev/null ||
+        fail "no cargo: install Rust, $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
+    command -v cc >/dev/null || fail "no C compiler: on Debian and Ubuntu, apt-get install gcc libc6-dev"
+}
+
+# Whether the toolchain has its part $1 with program $2, which minimal installations leave out.
+has_component() {
+    "$2" --version >/dev/null 2>&1 || rustup component add "$1" ||
+        { skip "$2" "the toolchain has no $1"; return 1; }
+}
+
+check_dependencies() {
+    if ! cargo deny --version >/dev/null 2>&1; then
+        if in_ci; then
+            step "cargo-deny" cargo install --locked cargo-deny
+        else
+            skip "dependencies" "no cargo-deny: cargo install --locked cargo-deny"
+            return
+        fi
+    fi
+    step "dependencies" cargo deny check bans licenses sources
+    # The database is fetched from another place than the crates. That it cannot be reached says
+    # nothing about the change, so this is not a failure under CI either.
+    if cargo deny fetch db >/dev/null 2>&1; then
+        step "advisories" cargo deny check advisories
+    else
+        say "advisories: skipped, the advisory database cannot be fetched"
+        skipped+=("advisories: the advisory database cannot be fetched")
+    fi
+}
+
+# Decides which QEMU the tests meet, and that they may not go without it once it is there.
+choose_peer() {
+    local asked=${MULTIFD_QEMU:-}
+    if [ "$asked" = none ]; then
+        say "peer tests: skipped, as asked for"
+        skipped+=("peer tests: as asked for")
+        return
+    fi
+    say "peer tests: scripts/install-qemu.sh"
+    if MULTIFD_QEMU=$(scripts/install-qemu.sh); then
+        export MULTIFD_QEMU MULTIFD_REQUIRE_PEERS=1
+        say "peer tests: with $MULTIFD_QEMU"
+    elif [ -n "$asked" ]; then
+        fail "peer tests: MULTIFD_QEMU=$asked cannot be used"
+    else
+        skip "peer tests" "no QEMU, see above"
+        export MULTIFD_QEMU=none
+    fi
+}
+
+report() {
+    local line
+    if [ "${#skipped[@]}" -gt 0 ]; then
+        say "passed, without:"
+        for line in "${skipped[@]}"; do say "  $line"; done
+    else
+        say "passed"
+    fi
+}
+
+main "$@"
