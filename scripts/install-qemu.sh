@@ -26,6 +26,7 @@ refuse() {
     say "How to get one: install QEMU $OLDEST_MAJOR.0 or newer with x86_64 system emulation"
     say "  Debian 13, Ubuntu 25.04 and newer: apt-get install $PACKAGE"
     say "  Debian 12: the same with -t bookworm-backports"
+    say "  Ubuntu 24.04: the same, from the Ubuntu Cloud Archive"
     say "  anything else: build it with ./configure --target-list=x86_64-softmmu"
     say "and put $BINARY on PATH or name it in MULTIFD_QEMU."
     exit 1
