@@ -61,6 +61,12 @@
 //! - Text may stand in single or double quotes.
 //! - The unit that [`Parameters`] prints (`ms`, `bytes/second`) may follow the value.
 //!
+//! # JSON
+//!
+//! With the feature `serde`, parameters are the object that QMP's `migrate-set-parameters` takes and
+//! `query-migrate-parameters` returns, and capabilities are the list
+//! `[{"capability": "multifd", "state": true}]`. Unknown names are refused.
+//!
 //! # Help
 //!
 //! [`known`] lists every name with type, default, range and a line of description.
@@ -72,6 +78,8 @@ mod capabilities;
 mod catalog;
 mod choice;
 mod error;
+#[cfg(feature = "serde")]
+mod json;
 mod number;
 mod parameters;
 pub mod rules;
