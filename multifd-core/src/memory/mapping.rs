@@ -1,0 +1,68 @@
+//! Memory mapped by this process: for hosts without a memory of their own, and for tests.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+
+use super::RamRegion;
+
+/// A mapping of anonymous memory or of a file, unmapped on drop.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory that belongs to the process, not to a thread.
+unsafe impl Send for Mapping {}
+// SAFETY: `&Mapping` gives no access to the bytes but their address.
+unsafe impl Sync for Mapping {}
+
+// SAFETY: mapped readable and writable by `map`, never moved, unmapped only on drop; no method
+// hands out a reference to the bytes.
+unsafe impl RamRegion for Mapping {
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Mapping {
+    /// Maps `len` bytes of zeros, private to this process.
+    ///
+    /// # Errors
+    /// What `mmap(2)` answers; a length of 0 is one of its errors.
+    pub fn anonymous(len: usize) -> io::Result<Self> {
+        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// Maps the first `len` bytes of a file, a memfd or a hugetlbfs file, shared. The file must be
+    /// at least that long while the mapping lives: touching what is past its end is a SIGBUS.
+    ///
+    /// # Errors
+    /// What `mmap(2)` answers; on hugetlbfs, a length that is not whole huge pages is one of them.
+    pub fn shared(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        Self::map(len, libc::MAP_SHARED, file.as_raw_fd())
+    }
+
+    fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, fd, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { base, len })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one that `map` mapped, and whoever uses it holds an Arc to self.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,25 @@
+//! Guest memory: the only place where guest bytes are loaded and stored.
+//!
+//! vCPUs and devices write to guest memory while we read it, and a hostile peer may have two
+//! channels write to one page. So guest memory is never a Rust slice: it is a [`Span`], a checked
+//! range of a [`RamBlock`], that can be copied out of, copied into, cleared, tested for zero, or
+//! given to the kernel as an [`IoVec`]. What is read may be torn between an old and a new value;
+//! migration lives with that, since a page that changes is dirty and is sent again.
+
+#![allow(
+    unsafe_code,
+    reason = "raw guest memory: this module exists so that no other has to touch it"
+)]
+
+mod block;
+mod iovec;
+mod mapping;
+mod received;
+mod span;
+mod zero;
+
+pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
+pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
+pub use mapping::Mapping;
+pub use received::ReceivedBitmap;
+pub use span::Span;

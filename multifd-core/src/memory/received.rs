@@ -1,0 +1,90 @@
+//! Which pages have arrived.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{BlockIndex, GuestMemory};
+use crate::geometry::PageSize;
+
+/// One bit per page of the guest: whether a channel, or the main channel, has received it.
+///
+/// A zero page that arrives for the first time need not be written when the memory was zero to
+/// begin with. Channels mark pages concurrently.
+#[derive(Debug)]
+pub struct ReceivedBitmap {
+    page_size: PageSize,
+    blocks: Vec<Box<[AtomicU64]>>,
+}
+
+impl ReceivedBitmap {
+    /// A bitmap for `memory`, with no page received.
+    pub fn new(memory: &GuestMemory) -> Self {
+        let page_size = memory.page_size();
+        let words =
+            |len: u64| usize::try_from((len / page_size.bytes_u64()).div_ceil(64)).unwrap_or(0);
+        let blocks = memory
+            .blocks()
+            .iter()
+            .map(|block| (0..words(block.len())).map(|_| AtomicU64::new(0)).collect())
+            .collect();
+        Self { page_size, blocks }
+    }
+
+    /// Marks the page at `offset` and answers whether it was marked before. A page outside of the
+    /// memory is never marked.
+    pub fn mark(&self, block: BlockIndex, offset: u64) -> bool {
+        let (word, bit) = self.position(offset);
+        self.word(block, word)
+            .is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
+    }
+
+    /// Whether the page at `offset` is marked.
+    pub fn contains(&self, block: BlockIndex, offset: u64) -> bool {
+        let (word, bit) = self.position(offset);
+        self.word(block, word)
+            .is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// How many pages are marked.
+    pub fn count(&self) -> u64 {
+        let words = self.blocks.iter().flat_map(|block| block.iter());
+        words
+            .map(|word| u64::from(word.load(Ordering::Relaxed).count_ones()))
+            .sum()
+    }
+
+    fn position(&self, offset: u64) -> (u64, u64) {
+        let page = offset / self.page_size.bytes_u64();
+        (page / 64, 1 << (page % 64))
+    }
+
+    fn word(&self, block: BlockIndex, word: u64) -> Option<&AtomicU64> {
+        self.blocks
+            .get(block.position())?
+            .get(usize::try_from(word).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Mapping, RamBlock};
+    use super::*;
+    use crate::wire::BlockName;
+
+    #[test]
+    fn pages_are_marked_once() {
+        let region = Arc::new(Mapping::anonymous(0x1000 * 65).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let memory = GuestMemory::new(PageSize::X86, vec![block]).unwrap();
+        let (ram, _) = memory.find(b"ram").unwrap();
+        let received = ReceivedBitmap::new(&memory);
+        for offset in [0, 0x1000 * 63, 0x1000 * 64] {
+            assert!(!received.contains(ram, offset));
+            assert!(!received.mark(ram, offset));
+            assert!(received.mark(ram, offset));
+        }
+        assert_eq!(received.count(), 3);
+        assert!(!received.contains(ram, 0x1000));
+    }
+}

@@ -1,0 +1,137 @@
+//! A checked range of guest memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+use super::zero;
+
+/// A range of guest memory that is known to be mapped for `'a`.
+///
+/// Others may write to these bytes at any time, so a span is never turned into a slice.
+#[derive(Clone, Copy)]
+pub struct Span<'a> {
+    base: NonNull<u8>,
+    len: usize,
+    mapped: PhantomData<&'a [std::cell::Cell<u8>]>,
+}
+
+// SAFETY: a span is a pointer into a RamRegion, which is Send + Sync and outlives 'a; all access is
+// raw and tolerates concurrent writers.
+unsafe impl Send for Span<'_> {}
+// SAFETY: as for Send.
+unsafe impl Sync for Span<'_> {}
+
+impl<'a> Span<'a> {
+    /// # Safety
+    /// `len` bytes from `base` on are mapped readable and writable for `'a`, and nobody holds a
+    /// Rust reference to them.
+    pub(super) unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
+        Self {
+            base,
+            len,
+            mapped: PhantomData,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the span has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Copies guest bytes out, as many as both have, and answers how many.
+    pub fn copy_to(&self, target: &mut [u8]) -> usize {
+        let count = self.len.min(target.len());
+        // SAFETY: `count` bytes are mapped at `base` (type invariant) and writable in `target`;
+        // `target` is a Rust reference, so by the contract of RamRegion it is not guest memory.
+        unsafe { ptr::copy_nonoverlapping(self.base.as_ptr(), target.as_mut_ptr(), count) };
+        count
+    }
+
+    /// Copies bytes into the guest, as many as both have, and answers how many.
+    pub fn copy_from(&self, source: &[u8]) -> usize {
+        let count = self.len.min(source.len());
+        // SAFETY: as in `copy_to`, the other way round.
+        unsafe { ptr::copy_nonoverlapping(source.as_ptr(), self.base.as_ptr(), count) };
+        count
+    }
+
+    /// Whether every byte is zero. A byte that changes meanwhile may be seen either way.
+    pub fn is_zero(&self) -> bool {
+        // SAFETY: `len` bytes are mapped at `base` (type invariant).
+        unsafe { zero::is_zero(self.base.as_ptr(), self.len) }
+    }
+
+    /// Makes every byte zero; touches nothing that is zero already, so that a hole stays a hole.
+    pub fn clear(&self) {
+        if !self.is_zero() {
+            // SAFETY: `len` bytes are mapped writable at `base` (type invariant).
+            unsafe { ptr::write_bytes(self.base.as_ptr(), 0, self.len) };
+        }
+    }
+
+    /// The two parts before and after byte `at`; everything and nothing if it is past the end.
+    pub fn split_at(&self, at: usize) -> (Self, Self) {
+        let at = at.min(self.len);
+        // SAFETY: `at` <= `len`, so both parts stay inside what the type invariant says is mapped.
+        let rest = unsafe { Self::new(self.base.add(at), self.len - at) };
+        (Self { len: at, ..*self }, rest)
+    }
+
+    /// This span and `next` as one, if `next` starts where this one ends.
+    pub fn merge(&self, next: Self) -> Option<Self> {
+        let adjacent = self.base.as_ptr().wrapping_add(self.len) == next.base.as_ptr();
+        adjacent.then_some(Self {
+            len: self.len + next.len,
+            ..*self
+        })
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+}
+
+impl fmt::Debug for Span<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Span({} bytes)", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Mapping, RamBlock};
+    use crate::wire::BlockName;
+
+    #[test]
+    fn bytes_go_in_and_out() {
+        let region = Arc::new(Mapping::anonymous(0x2000).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let span = block.span(0x0ff8, 16).unwrap();
+        assert!(span.is_zero());
+        assert_eq!(span.copy_from(b"0123456789abcdefgh"), 16);
+        let mut out = [0; 8];
+        assert_eq!(span.split_at(4).1.copy_to(&mut out), 8);
+        assert_eq!(&out, b"456789ab");
+        assert!(!span.is_zero());
+        span.clear();
+        assert!(block.span(0, 0x2000).unwrap().is_zero());
+    }
+
+    #[test]
+    fn only_neighbours_merge() {
+        let region = Arc::new(Mapping::anonymous(0x3000).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let page = |at| block.span(at, 0x1000).unwrap();
+        assert_eq!(page(0).merge(page(0x1000)).unwrap().len(), 0x2000);
+        assert!(page(0).merge(page(0x2000)).is_none());
+        assert!(page(0x1000).merge(page(0)).is_none());
+    }
+}

@@ -1,0 +1,12 @@
+//! The pages of one packet, as a method sees them.
+//!
+//! Core checks and merges the pages before a method is called. A sending method turns [`Pages`]
+//! into [`Segments`]; a receiving one turns a [`Payload`] into [`PagesMut`].
+
+mod payload;
+mod runs;
+mod segments;
+
+pub use payload::{Payload, PayloadError, PayloadSource};
+pub use runs::{PageRuns, Pages, PagesMut, PagesWriter};
+pub use segments::Segments;

@@ -1,0 +1,156 @@
+//! The payload of a packet that has arrived.
+
+use std::fmt;
+use std::io;
+
+use crate::memory::IoVecMut;
+
+use super::PagesMut;
+
+/// Where a payload's bytes come from: the channel's connection.
+pub trait PayloadSource {
+    /// Fills all of `room`, blocking until the bytes are there.
+    ///
+    /// # Errors
+    /// The connection's; an end of the stream before `room` is full is
+    /// [`io::ErrorKind::UnexpectedEof`].
+    fn fill(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<()>;
+}
+
+/// The bytes that follow a packet's header. It cannot be read past its end, and a method must read
+/// all of it.
+pub struct Payload<'a> {
+    source: &'a mut dyn PayloadSource,
+    len: usize,
+    remaining: usize,
+}
+
+/// Why a payload's bytes could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// More bytes are wanted than the packet announced.
+    #[error("payload of {len} bytes ends {missing} bytes too early")]
+    Ended {
+        /// Length of the payload in bytes.
+        len: usize,
+        /// How many bytes more are wanted.
+        missing: usize,
+    },
+    /// The connection failed.
+    #[error(transparent)]
+    Connection(#[from] io::Error),
+}
+
+impl<'a> Payload<'a> {
+    /// The next `len` bytes of `source`.
+    pub fn new(source: &'a mut dyn PayloadSource, len: usize) -> Self {
+        Self {
+            source,
+            len,
+            remaining: len,
+        }
+    }
+
+    /// Length of the whole payload in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the payload has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many bytes have not been read yet.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    /// Reads the next bytes into `target`, all of it.
+    ///
+    /// # Errors
+    /// Fewer bytes remain, in which case none is read; or the connection failed.
+    pub fn read_exact(&mut self, target: &mut [u8]) -> Result<(), PayloadError> {
+        self.take(target.len())?;
+        Ok(self.source.fill(&mut [target.into()])?)
+    }
+
+    /// Reads the next bytes straight into the guest's pages, all of them.
+    ///
+    /// # Errors
+    /// As [`Self::read_exact`].
+    pub fn read_pages(&mut self, pages: &PagesMut<'_>) -> Result<(), PayloadError> {
+        self.take(pages.bytes())?;
+        // A call takes only so many vectors: most packets have fewer runs.
+        for runs in pages.runs().chunks(VECTORS) {
+            let mut room = [const { None }; VECTORS];
+            for (slot, run) in room.iter_mut().zip(runs) {
+                *slot = Some(IoVecMut::from(*run));
+            }
+            let mut room: [IoVecMut<'_>; VECTORS] = room.map(|slot| slot.unwrap_or_default());
+            self.source
+                .fill(room.get_mut(..runs.len()).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, wanted: usize) -> Result<(), PayloadError> {
+        match self.remaining.checked_sub(wanted) {
+            Some(remaining) => self.remaining = remaining,
+            None => {
+                return Err(PayloadError::Ended {
+                    len: self.len,
+                    missing: wanted - self.remaining,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Vectors per call: all runs of a packet of 4 KiB pages.
+const VECTORS: usize = 128;
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} of {} bytes left)", self.remaining, self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bytes(&'static [u8]);
+
+    impl PayloadSource for Bytes {
+        fn fill(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<()> {
+            for vec in room {
+                let count = vec.copy_from(self.0);
+                if count < vec.len() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.0 = &self.0[count..];
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_end_is_the_end() {
+        let mut source = Bytes(b"abcdef");
+        let mut payload = Payload::new(&mut source, 5);
+        let mut target = [0; 3];
+        payload.read_exact(&mut target).unwrap();
+        assert_eq!((&target, payload.remaining()), (b"abc", 2));
+        let error = payload.read_exact(&mut target).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "payload of 5 bytes ends 1 bytes too early"
+        );
+        assert_eq!(payload.remaining(), 2);
+        payload.read_exact(&mut target[..2]).unwrap();
+        assert_eq!(payload.remaining(), 0);
+    }
+}

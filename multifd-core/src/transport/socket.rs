@@ -1,0 +1,220 @@
+//! A connected stream socket of the kernel.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Interrupt, Transport};
+use crate::memory::{IoVec, IoVecMut};
+
+/// A TCP, unix or vsock stream socket.
+///
+/// A blocked call waits in `poll(2)` for the socket and for an event descriptor, through which it
+/// is interrupted. The system calls of a running channel are `sendmsg`, `recvmsg` and `poll`, and
+/// `write` on the event descriptor; all else happens in [`SocketTransport::new`].
+#[derive(Debug)]
+pub struct SocketTransport {
+    socket: OwnedFd,
+    wake: Arc<WakeEvent>,
+    time_limit: Option<Duration>,
+    waited: Duration,
+}
+
+impl SocketTransport {
+    /// Takes over a connected socket. Whether it blocks does not matter, its options stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// The descriptor is not a stream socket, or the process has no descriptor left.
+    pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = socket.into();
+        if socket_type(socket.as_fd())? != libc::SOCK_STREAM {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a stream socket",
+            ));
+        }
+        let wake = Arc::new(WakeEvent::new()?);
+        Ok(Self {
+            socket,
+            wake,
+            time_limit: None,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// A second handle of the same connection, with an interrupter of its own: one thread sends
+    /// while another receives.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Self::new(self.socket.try_clone()?)
+    }
+
+    /// Waits until the socket is ready for `events`, which may be at once.
+    fn wait(&mut self, events: libc::c_short) -> io::Result<()> {
+        let start = Instant::now();
+        let result = self.poll(events);
+        self.waited += start.elapsed();
+        result
+    }
+
+    fn poll(&self, events: libc::c_short) -> io::Result<()> {
+        let mut fds = [
+            libc::pollfd {
+                fd: self.socket.as_raw_fd(),
+                events,
+                revents: 0,
+            },
+            libc::pollfd {
+                fd: self.wake.0.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            },
+        ];
+        let limit = self.time_limit.map_or(-1, |limit| {
+            libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX)
+        });
+        loop {
+            // SAFETY: the pointer and the count describe `fds`, which lives over the call.
+            let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, limit) };
+            let [_, wake] = &fds;
+            match ready {
+                0 => return Err(io::ErrorKind::TimedOut.into()),
+                1.. if wake.revents != 0 => return Err(io::ErrorKind::Interrupted.into()),
+                1.. => return Ok(()),
+                _ => retry_if_signal(io::Error::last_os_error())?,
+            }
+        }
+    }
+
+    /// Makes a call that does not block, waiting for `events` as often as it would.
+    fn call(
+        &mut self,
+        events: libc::c_short,
+        call: impl Fn(libc::c_int) -> libc::ssize_t,
+    ) -> io::Result<usize> {
+        loop {
+            if let Ok(count) = usize::try_from(call(self.socket.as_raw_fd())) {
+                return Ok(count);
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => self.wait(events)?,
+                _ => retry_if_signal(error)?,
+            }
+        }
+    }
+}
+
+impl Transport for SocketTransport {
+    fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
+        let message = message(bytes.as_ptr().cast(), bytes.len());
+        self.wake.check()?;
+        // SAFETY: `message` describes `bytes`: IoVec is a transparent wrapper of iovec, and each
+        // is readable over its length while it is borrowed.
+        self.call(libc::POLLOUT, |fd| unsafe {
+            libc::sendmsg(fd, &message, FLAGS)
+        })
+    }
+
+    fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize> {
+        let message = message(room.as_ptr().cast(), room.len());
+        self.wake.check()?;
+        self.call(libc::POLLIN, |fd| {
+            let mut message = message;
+            // SAFETY: `message` describes `room`: IoVecMut is a transparent wrapper of iovec, and
+            // each is writable over its length while it is borrowed exclusively.
+            unsafe { libc::recvmsg(fd, &mut message, FLAGS) }
+        })
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::clone(&self.wake) as Arc<dyn Interrupt>
+    }
+
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.time_limit = limit;
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+/// An event descriptor that, once written to, stays readable for ever.
+#[derive(Debug)]
+struct WakeEvent(OwnedFd, std::sync::atomic::AtomicBool);
+
+impl WakeEvent {
+    fn new() -> io::Result<Self> {
+        // SAFETY: the call takes no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }, false.into()))
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        Ok(())
+    }
+}
+
+impl Interrupt for WakeEvent {
+    fn interrupt(&self) {
+        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        let one = 1_u64.to_ne_bytes();
+        // The counter is far from full, so the write cannot fail.
+        // SAFETY: the pointer and the length describe `one`.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+}
+
+/// No call blocks in the kernel, where it could not be interrupted, and none raises SIGPIPE.
+const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+
+/// Most vectors that the kernel takes in one call (UIO_MAXIOV).
+const MAX_VECTORS: usize = 1024;
+
+fn message(vectors: *const libc::iovec, count: usize) -> libc::msghdr {
+    // SAFETY: msghdr is plain integers and pointers, for all of which zero is valid.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = vectors.cast_mut();
+    message.msg_iovlen = count.min(MAX_VECTORS) as _;
+    message
+}
+
+fn retry_if_signal(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::EINTR) {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}
+
+fn socket_type(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    // SAFETY: the pointers describe `value` and `len`, which live over the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut value).cast(),
+            &mut len,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
+    }
+}

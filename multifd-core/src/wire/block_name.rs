@@ -1,0 +1,59 @@
+//! Names of RAM blocks and devices.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::NAME_FIELD_LEN;
+
+/// Name of a RAM block: 1 to 255 bytes of UTF-8 without NUL, cheap to clone.
+///
+/// QEMU names blocks like `pc.ram` or `/rom@etc/acpi/tables`; both sides must use the same names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockName(Arc<str>);
+
+impl BlockName {
+    /// Most bytes that a name has: the field on the wire keeps one for the NUL.
+    pub const MAX_LEN: usize = NAME_FIELD_LEN - 1;
+
+    /// Takes a name; `None` if it is empty, too long, or contains a NUL.
+    pub fn new(name: &str) -> Option<Self> {
+        let fits = !name.is_empty() && name.len() <= Self::MAX_LEN && !name.contains('\0');
+        fits.then(|| Self(name.into()))
+    }
+
+    /// Takes a name as it came over the wire; `None` also if it is not UTF-8.
+    pub fn from_wire(name: &[u8]) -> Option<Self> {
+        Self::new(std::str::from_utf8(name).ok()?)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_field() {
+        assert!(BlockName::new(&"x".repeat(255)).is_some());
+        for name in ["", "a\0b", &"x".repeat(256)] {
+            assert_eq!(BlockName::new(name), None);
+        }
+        assert_eq!(BlockName::from_wire(b"\xff"), None);
+    }
+}

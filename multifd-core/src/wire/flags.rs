@@ -1,0 +1,162 @@
+//! The flags of a packet, and the number of a compression method in them.
+
+use std::fmt;
+
+use super::{COMMON_HEADER_LEN, WireError, field};
+
+/// Number of a compression method: the value of the five method bits of a packet's flags.
+///
+/// It is a number, not a set of bits. QEMU before 9.1 knows only the lower three of the five.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MethodId(u8);
+
+impl MethodId {
+    /// Pages as they are.
+    pub const NONE: Self = Self(0);
+    /// One deflate stream per channel.
+    pub const ZLIB: Self = Self(1);
+    /// zstd frames.
+    pub const ZSTD: Self = Self(2);
+    /// Deflate per page, Intel QPL.
+    pub const QPL: Self = Self(4);
+    /// zlib per page, Kunpeng UADK.
+    pub const UADK: Self = Self(8);
+    /// gzip members, Intel QATzip.
+    pub const QATZIP: Self = Self(16);
+
+    /// Takes a number of 0 to 31; `None` above, which the wire has no room for.
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < 32 {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// The number.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for MethodId {
+    /// The name that `multifd-compression` has for it; the number where there is none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::NONE => "none",
+            Self::ZLIB => "zlib",
+            Self::ZSTD => "zstd",
+            Self::QPL => "qpl",
+            Self::UADK => "uadk",
+            Self::QATZIP => "qatzip",
+            Self(number) => return write!(f, "method {number}"),
+        })
+    }
+}
+
+impl fmt::Debug for MethodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The flags of one packet. Bits that have no meaning yet are kept and ignored, as QEMU does.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacketFlags(u32);
+
+impl PacketFlags {
+    /// A barrier: flags of a SYNC packet, which carries no method.
+    pub const SYNC: Self = Self(0x01);
+    /// The packet is a device state packet.
+    pub const DEVICE_STATE: Self = Self(0x40);
+    const METHOD_SHIFT: u32 = 1;
+    const METHOD_MASK: u32 = 0x3e;
+
+    /// The flags with this value on the wire.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The flags of a packet with pages of `method`.
+    pub const fn pages(method: MethodId) -> Self {
+        Self((method.0 as u32) << Self::METHOD_SHIFT)
+    }
+
+    /// Reads the flags of a packet from what all packets start with.
+    ///
+    /// # Errors
+    /// A magic or a version that is not multifd's.
+    pub fn read(header: &[u8; COMMON_HEADER_LEN]) -> Result<Self, WireError> {
+        field::check_common(header)
+    }
+
+    /// The value on the wire.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether this packet is (also) a barrier.
+    pub const fn is_sync(self) -> bool {
+        self.0 & Self::SYNC.0 != 0
+    }
+
+    /// Whether this packet carries device state.
+    pub const fn is_device_state(self) -> bool {
+        self.0 & Self::DEVICE_STATE.0 != 0
+    }
+
+    /// The method of the packet's pages.
+    pub const fn method(self) -> MethodId {
+        // The mask leaves five bits.
+        MethodId(((self.0 & Self::METHOD_MASK) >> Self::METHOD_SHIFT) as u8)
+    }
+}
+
+impl fmt::Display for PacketFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x} ({}", self.0, self.method())?;
+        if self.is_sync() {
+            f.write_str(", SYNC")?;
+        }
+        if self.is_device_state() {
+            f.write_str(", DEVICE_STATE")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Debug for PacketFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_values_are_those_on_the_wire() {
+        for (method, bits) in [
+            (MethodId::NONE, 0x00),
+            (MethodId::ZLIB, 0x02),
+            (MethodId::ZSTD, 0x04),
+            (MethodId::QPL, 0x08),
+            (MethodId::UADK, 0x10),
+            (MethodId::QATZIP, 0x20),
+        ] {
+            assert_eq!(PacketFlags::pages(method).bits(), bits);
+            assert_eq!(PacketFlags::from_bits(bits | 0xffff_ff81).method(), method);
+        }
+        assert_eq!(MethodId::new(32), None);
+    }
+
+    #[test]
+    fn flags_print_what_they_mean() {
+        assert_eq!(
+            PacketFlags::from_bits(0x45).to_string(),
+            "0x45 (zstd, SYNC, DEVICE_STATE)"
+        );
+        assert_eq!(PacketFlags::from_bits(0x06).to_string(), "0x6 (method 3)");
+    }
+}

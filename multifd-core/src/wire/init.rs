@@ -1,0 +1,185 @@
+//! The initial packet: who a new connection is.
+
+use std::fmt;
+
+use super::field;
+use super::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, WireError};
+use crate::geometry::{ChannelCount, ChannelId};
+
+/// Length in bytes of the initial packet.
+pub const INIT_PACKET_LEN: usize = 64;
+
+const UUID_OFFSET: usize = 8;
+const ID_OFFSET: usize = 24;
+
+/// A VM's UUID, in the order in which it is printed; all zero when the VM has none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// Reads the printed form, `12345678-1234-1234-1234-123456789abc`; the hyphens may be left
+    /// out. `None` if it is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = match text.len() {
+            32 => text.bytes().collect(),
+            36 if text
+                .bytes()
+                .enumerate()
+                .all(|(at, byte)| (byte == b'-') == Self::HYPHENS.contains(&at)) =>
+            {
+                text.bytes().filter(|byte| *byte != b'-').collect()
+            }
+            _ => return None,
+        };
+        let mut bytes = [0; 16];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            for digit in pair {
+                let value = char::from(*digit).to_digit(16)?;
+                *byte = (*byte << 4) | u8::try_from(value).ok()?;
+            }
+        }
+        Some(Self(bytes))
+    }
+
+    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let hyphen = if matches!(at, 4 | 6 | 8 | 10) {
+                "-"
+            } else {
+                ""
+            };
+            write!(f, "{hyphen}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The first 64 bytes of every multifd connection.
+///
+/// | offset | size | field |
+/// |---|---|---|
+/// | 0 | 4 | magic |
+/// | 4 | 4 | version |
+/// | 8 | 16 | UUID |
+/// | 24 | 1 | channel number |
+/// | 25 | 39 | reserved, 0 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InitPacket {
+    /// The VM that is migrated.
+    pub uuid: Uuid,
+    /// The number that the channel gives itself.
+    pub channel: u8,
+}
+
+impl InitPacket {
+    /// The packet's bytes.
+    pub fn encode(&self) -> [u8; INIT_PACKET_LEN] {
+        let mut bytes = [0; INIT_PACKET_LEN];
+        field::put(&mut bytes, 0, &MULTIFD_MAGIC.to_be_bytes());
+        field::put(&mut bytes, 4, &MULTIFD_VERSION.to_be_bytes());
+        field::put(&mut bytes, UUID_OFFSET, &self.uuid.0);
+        field::put(&mut bytes, ID_OFFSET, &[self.channel]);
+        bytes
+    }
+
+    /// Reads a packet. Reserved bytes are ignored.
+    ///
+    /// # Errors
+    /// A magic or a version that is not multifd's.
+    pub fn decode(bytes: &[u8; INIT_PACKET_LEN]) -> Result<Self, WireError> {
+        field::check_common(&field::bytes::<COMMON_HEADER_LEN>(bytes, 0))?;
+        let [channel] = field::bytes(bytes, ID_OFFSET);
+        Ok(Self {
+            uuid: Uuid(field::bytes(bytes, UUID_OFFSET)),
+            channel,
+        })
+    }
+
+    /// Checks the packet against this side: the UUID is compared always, also when it is all zero.
+    ///
+    /// # Errors
+    /// Another VM's UUID, or a number that is not below `channels`.
+    pub fn check(&self, uuid: Uuid, channels: ChannelCount) -> Result<ChannelId, WireError> {
+        if self.uuid != uuid {
+            return Err(WireError::Uuid {
+                got: self.uuid,
+                want: uuid,
+            });
+        }
+        channels.channel(self.channel).ok_or(WireError::ChannelId {
+            got: self.channel,
+            channels: channels.count(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_layout() {
+        let uuid = Uuid::parse("12345678-1234-5678-9abc-def012345678").unwrap();
+        let packet = InitPacket { uuid, channel: 3 };
+        let bytes = packet.encode();
+        assert_eq!(bytes[..9], [0x11, 0x22, 0x33, 0x44, 0, 0, 0, 1, 0x12]);
+        assert_eq!(bytes[24], 3);
+        assert_eq!(bytes[25..], [0; 39]);
+        assert_eq!(InitPacket::decode(&bytes), Ok(packet));
+        assert_eq!(uuid.to_string(), "12345678-1234-5678-9abc-def012345678");
+    }
+
+    #[test]
+    fn a_wrong_peer_is_told_apart() {
+        let channels = ChannelCount::new(2).unwrap();
+        let mut bytes = InitPacket {
+            uuid: Uuid::default(),
+            channel: 2,
+        }
+        .encode();
+        let packet = InitPacket::decode(&bytes).unwrap();
+        assert_eq!(
+            packet.check(Uuid::default(), channels),
+            Err(WireError::ChannelId {
+                got: 2,
+                channels: 2
+            })
+        );
+        assert!(matches!(
+            packet.check(Uuid([1; 16]), channels),
+            Err(WireError::Uuid { .. })
+        ));
+        bytes[7] = 2;
+        assert_eq!(
+            InitPacket::decode(&bytes),
+            Err(WireError::Version { got: 2 })
+        );
+        bytes[0] = 0x51;
+        assert!(matches!(
+            InitPacket::decode(&bytes),
+            Err(WireError::Magic { .. })
+        ));
+    }
+
+    #[test]
+    fn uuids_that_are_none() {
+        for text in [
+            "",
+            "1234",
+            "12345678-1234-5678-9abc-def01234567g",
+            "1234567812345678-9abc-def0-12345678",
+        ] {
+            assert_eq!(Uuid::parse(text), None, "{text}");
+        }
+    }
+}
