@@ -16,13 +16,13 @@
 //! | [`pages`] | the pages of one packet, as a method sees them |
 //! | [`transport`] | connected byte streams that can be interrupted |
 //! | [`method`] | the contract of a method, and the registry |
-//! | [`channel`] | one channel's thread: packets in, packets out |
+//! | `channel` | one channel's work: packets in, packets out |
 //! | [`engine`] | [`Sender`] and [`Receiver`]: all channels of one migration |
 //!
 //! Nothing here is global: two migrations can run in one process.
 
-//pub mod channel;
-//pub mod engine;
+mod channel;
+pub mod engine;
 pub mod error;
 pub mod geometry;
 pub mod memory;
@@ -31,7 +31,8 @@ pub mod pages;
 pub mod transport;
 pub mod wire;
 
-//pub use engine::{Receiver, ReceiverConfig, Sender, SenderConfig};
+pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats};
+pub use engine::{AbortHandle, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn, StdThreads};
 pub use error::{Error, Fault, Place, Side};
 pub use geometry::{ChannelCount, ChannelId, PageSize};
 pub use memory::{GuestMemory, RamBlock};

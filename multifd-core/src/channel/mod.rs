@@ -1,0 +1,64 @@
+//! One channel: what its thread does with packets.
+//!
+//! Here are no threads and no locks, only the work of one thread: `send` turns batches of pages
+//! into packets, `recv` turns packets into pages. [`crate::engine`] runs them.
+
+mod batch;
+mod cpu_time;
+mod init;
+mod reader;
+mod recv;
+mod send;
+mod stats;
+mod target;
+mod zero_pages;
+
+pub use stats::{ChannelStats, MigrationStats};
+pub use target::{DeviceState, DeviceStateSink};
+
+pub(crate) use batch::Batch;
+pub(crate) use init::{Prelude, recv_prelude};
+pub(crate) use recv::{Event, RecvChannel};
+pub(crate) use send::SendChannel;
+pub(crate) use stats::Counters;
+pub(crate) use target::Target;
+
+use std::io;
+
+use init::send_init;
+
+use crate::error::{Error, Fault};
+use crate::method::MethodError;
+use crate::wire::WireError;
+
+/// The engine's error for what a transport reported.
+pub(crate) fn connection_error(error: io::Error) -> Error {
+    match error.kind() {
+        // Only an abort interrupts a transport; whoever aborted has recorded why.
+        io::ErrorKind::Interrupted => Error::aborted(),
+        io::ErrorKind::UnexpectedEof => Error::new(
+            Fault::Connection,
+            "the peer closed the connection in the middle of a packet",
+        ),
+        io::ErrorKind::TimedOut => Error::new(
+            Fault::Connection,
+            "the peer was silent for longer than the time limit",
+        ),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::new(
+            Fault::Connection,
+            format!("the peer closed the connection ({error})"),
+        ),
+        _ => Error::new(Fault::Connection, error),
+    }
+}
+
+fn method_error(error: MethodError) -> Error {
+    match error {
+        MethodError::Connection(error) => connection_error(error),
+        error => Error::new(error.fault(), error),
+    }
+}
+
+fn wire_error(error: WireError) -> Error {
+    Error::new(Fault::Peer, error)
+}

@@ -1,0 +1,298 @@
+//! Packets become pages.
+
+use std::sync::Arc;
+
+use super::reader::PacketReader;
+use super::{
+    Counters, DeviceState, DeviceStateSink, Target, connection_error, method_error, wire_error,
+};
+use crate::error::{Error, Fault, Place};
+use crate::geometry::PageSize;
+use crate::memory::{BlockIndex, RamBlock};
+use crate::method::RecvMethod;
+use crate::pages::{PageRuns, Payload, PayloadSource};
+use crate::transport::Transport;
+use crate::wire::{
+    COMMON_HEADER_LEN, DEVICE_STATE_HEADER_LEN, DeviceStateHeader, INIT_PACKET_LEN, MethodId,
+    PacketFlags, RamHeader, WireError, ram_header_len,
+};
+
+/// The receiving end of one channel, as its thread sees it.
+pub(crate) struct RecvChannel<'t> {
+    reader: PacketReader<'t>,
+    page_size: PageSize,
+    method_id: MethodId,
+    method: Box<dyn RecvMethod>,
+    counters: Arc<Counters>,
+    offsets: Vec<u64>,
+    sorted: Vec<u64>,
+    packets: u64,
+}
+
+/// What a channel has read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A packet, which has been dealt with.
+    Packet,
+    /// A barrier; the packet's pages, if it had any, have been dealt with.
+    Sync,
+    /// The end of the stream, between two packets.
+    End,
+}
+
+/// The parts of a header that outlive the buffer in which it was read.
+struct Packet {
+    flags: PacketFlags,
+    normal: usize,
+    payload_len: usize,
+    block: BlockIndex,
+}
+
+impl<'t> RecvChannel<'t> {
+    pub(crate) fn new(
+        page_size: PageSize,
+        (method_id, method): (MethodId, Box<dyn RecvMethod>),
+        transport: &'t mut dyn Transport,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let pages = page_size.pages_per_packet();
+        counters.bytes(INIT_PACKET_LEN);
+        Self {
+            reader: PacketReader::new(transport, ram_header_len(page_size)),
+            page_size,
+            method_id,
+            method,
+            counters,
+            offsets: Vec::with_capacity(pages),
+            sorted: Vec::with_capacity(pages),
+            packets: 0,
+        }
+    }
+
+    /// Reads the next packet, whatever it is. `target` is `None` until the main channel has
+    /// announced the blocks; a page before that is an error.
+    pub(crate) fn recv<'m>(
+        &mut self,
+        target: Option<&'m Target>,
+        runs: &mut PageRuns<'m>,
+        sink: Option<&DeviceStateSink>,
+    ) -> Result<Event, Error> {
+        let place = Place::default().packet(self.packets);
+        let event = self
+            .recv_packet(target, runs, sink)
+            .map_err(|error| error.at(place))?;
+        self.packets += 1;
+        self.counters.clocks(self.reader.waited());
+        Ok(event)
+    }
+
+    /// Whether bytes of a packet have been read that is not complete.
+    pub(crate) fn is_inside_packet(&self) -> bool {
+        self.reader.is_inside_packet()
+    }
+
+    fn recv_packet<'m>(
+        &mut self,
+        target: Option<&'m Target>,
+        runs: &mut PageRuns<'m>,
+        sink: Option<&DeviceStateSink>,
+    ) -> Result<Event, Error> {
+        let Some(common) = self
+            .reader
+            .peek(COMMON_HEADER_LEN)
+            .map_err(connection_error)?
+        else {
+            return Ok(Event::End);
+        };
+        let common = common.first_chunk().ok_or_else(Error::aborted)?;
+        let flags = PacketFlags::read(common).map_err(wire_error)?;
+        if flags.is_device_state() {
+            self.recv_device_state(sink)?;
+            return Ok(Event::Packet);
+        }
+        self.recv_ram(target, runs)?;
+        Ok(if flags.is_sync() {
+            Event::Sync
+        } else {
+            Event::Packet
+        })
+    }
+
+    fn recv_ram<'m>(
+        &mut self,
+        target: Option<&'m Target>,
+        runs: &mut PageRuns<'m>,
+    ) -> Result<(), Error> {
+        let header_len = ram_header_len(self.page_size);
+        let header = self
+            .reader
+            .peek(header_len)
+            .map_err(connection_error)?
+            .unwrap_or_default();
+        let header = RamHeader::decode(header, self.page_size).map_err(wire_error)?;
+        if header.is_empty() {
+            self.reader.consume(header_len);
+            self.counters.packet(0, 0, header_len);
+            return Ok(());
+        }
+        let target = target.ok_or_else(|| {
+            Error::new(
+                Fault::Peer,
+                "pages before the first SYNC: guest memory is not announced yet",
+            )
+        })?;
+        let (block, ram) = target.memory.find(header.block).ok_or_else(|| {
+            let got = String::from_utf8_lossy(header.block).into_owned();
+            wire_error(WireError::UnknownBlock { got })
+        })?;
+        self.offsets.clear();
+        self.offsets.extend(header.offsets());
+        let packet = Packet {
+            flags: header.flags,
+            normal: header.normal_pages(),
+            payload_len: header.payload_len,
+            block,
+        };
+        self.reader.consume(header_len);
+        self.recv_pages(target, ram, &packet, runs)
+            .map_err(|error| error.at(Place::default().block(ram.name().as_str())))?;
+        let zero = self.offsets.len() - packet.normal;
+        self.counters
+            .packet(packet.normal, zero, header_len + packet.payload_len);
+        Ok(())
+    }
+
+    fn recv_pages<'m>(
+        &mut self,
+        target: &'m Target,
+        ram: &'m RamBlock,
+        packet: &Packet,
+        runs: &mut PageRuns<'m>,
+    ) -> Result<(), Error> {
+        if packet.flags.method() != self.method_id {
+            let got = packet.flags.method();
+            return Err(wire_error(WireError::Method {
+                got,
+                want: self.method_id,
+            }));
+        }
+        self.check_offsets(ram)?;
+        let (normal, zero) = self
+            .offsets
+            .split_at_checked(packet.normal)
+            .unwrap_or_default();
+        if !normal.is_empty() {
+            runs.set(ram, normal)
+                .map_err(|offset| outside(ram, offset))?;
+            recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
+            for offset in normal {
+                target.received.mark(packet.block, *offset);
+            }
+        }
+        for offset in zero {
+            let received = target.received.mark(packet.block, *offset);
+            if received || !target.zeroed {
+                let page = ram.span(*offset, self.page_size.bytes());
+                page.ok_or_else(|| outside(ram, *offset))?.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Every page of the packet is a whole page of the block, and no page is listed twice.
+    fn check_offsets(&mut self, ram: &RamBlock) -> Result<(), Error> {
+        for offset in &self.offsets {
+            if !self.page_size.is_aligned(*offset) {
+                let error = WireError::Unaligned {
+                    got: *offset,
+                    page_size: self.page_size,
+                };
+                return Err(wire_error(error).at(Place::default().offset(*offset)));
+            }
+            if *offset > ram.len() - self.page_size.bytes_u64() {
+                return Err(outside(ram, *offset));
+            }
+        }
+        if self.offsets.is_sorted_by(|one, next| one < next) {
+            return Ok(());
+        }
+        self.sorted.clone_from(&self.offsets);
+        self.sorted.sort_unstable();
+        let twice = self.sorted.windows(2).find_map(|pair| match pair {
+            [one, next] if one == next => Some(*one),
+            _ => None,
+        });
+        match twice {
+            Some(got) => Err(wire_error(WireError::DuplicatePage { got })),
+            None => Ok(()),
+        }
+    }
+
+    fn recv_device_state(&mut self, sink: Option<&DeviceStateSink>) -> Result<(), Error> {
+        let header = self
+            .reader
+            .peek(DEVICE_STATE_HEADER_LEN)
+            .map_err(connection_error)?;
+        let header = header
+            .and_then(<[u8]>::first_chunk)
+            .ok_or_else(Error::aborted)?;
+        let header = DeviceStateHeader::decode(header).map_err(wire_error)?;
+        let idstr = String::from_utf8_lossy(header.idstr).into_owned();
+        let (instance_id, len) = (header.instance_id, header.payload_len as usize);
+        self.reader.consume(DEVICE_STATE_HEADER_LEN);
+        let Some(sink) = sink else {
+            return Err(wire_error(WireError::UnexpectedDeviceState { idstr }));
+        };
+        let mut data = vec![0; len];
+        self.reader
+            .fill(&mut [data.as_mut_slice().into()])
+            .map_err(connection_error)?;
+        sink(DeviceState {
+            idstr,
+            instance_id,
+            data,
+        })
+        .map_err(|error| Error::new(Fault::Caller, error))?;
+        self.counters.packet(0, 0, DEVICE_STATE_HEADER_LEN + len);
+        Ok(())
+    }
+}
+
+/// Lets the method read a payload that has a size it can have, all of it.
+fn recv_payload(
+    method: &mut dyn RecvMethod,
+    reader: &mut PacketReader<'_>,
+    packet: &Packet,
+    runs: &mut PageRuns<'_>,
+) -> Result<(), Error> {
+    let limits = method.payload_limits(packet.normal);
+    if !limits.contains(&packet.payload_len) {
+        return Err(wire_error(WireError::PayloadSize {
+            got: packet.payload_len,
+            pages: packet.normal,
+            min: *limits.start(),
+            max: *limits.end(),
+        }));
+    }
+    let mut payload = Payload::new(reader, packet.payload_len);
+    method
+        .recv(&mut payload, &runs.pages_mut())
+        .map_err(method_error)?;
+    if payload.remaining() > 0 {
+        let what = format!(
+            "{} of {} payload bytes are left after the last page",
+            payload.remaining(),
+            payload.len()
+        );
+        return Err(Error::new(Fault::Peer, what));
+    }
+    Ok(())
+}
+
+fn outside(ram: &RamBlock, offset: u64) -> Error {
+    wire_error(WireError::OutOfBlock {
+        got: offset,
+        block_len: ram.len(),
+    })
+    .at(Place::default().offset(offset))
+}

@@ -1,0 +1,134 @@
+//! What a channel has done, counted while it runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::cpu_time::thread_cpu_time;
+use crate::geometry::PageSize;
+
+/// What one channel has sent or received so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelStats {
+    /// Packets, SYNC packets included.
+    pub packets: u64,
+    /// Pages with payload.
+    pub normal_pages: u64,
+    /// Pages that were listed as zero.
+    pub zero_pages: u64,
+    /// Bytes of guest memory that these pages are: normal and zero ones.
+    pub guest_bytes: u64,
+    /// Bytes on the connection: initial packet, headers and payload.
+    pub wire_bytes: u64,
+    /// CPU time of the channel's thread, user and system.
+    pub cpu_time: Duration,
+    /// Time spent waiting for pages to send, or at a barrier.
+    pub waited_for_work: Duration,
+    /// Time spent waiting for the connection.
+    pub waited_for_connection: Duration,
+}
+
+impl ChannelStats {
+    fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.normal_pages += other.normal_pages;
+        self.zero_pages += other.zero_pages;
+        self.guest_bytes += other.guest_bytes;
+        self.wire_bytes += other.wire_bytes;
+        self.cpu_time += other.cpu_time;
+        self.waited_for_work += other.waited_for_work;
+        self.waited_for_connection += other.waited_for_connection;
+    }
+}
+
+/// What all channels of a migration have done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MigrationStats {
+    /// Each channel, by its number.
+    pub channels: Vec<ChannelStats>,
+}
+
+impl MigrationStats {
+    pub(crate) fn collect<'a>(
+        counters: impl Iterator<Item = &'a Counters>,
+        page_size: PageSize,
+    ) -> Self {
+        Self {
+            channels: counters.map(|channel| channel.read(page_size)).collect(),
+        }
+    }
+
+    /// The sum over all channels.
+    pub fn total(&self) -> ChannelStats {
+        let mut total = ChannelStats::default();
+        for channel in &self.channels {
+            total.add(channel);
+        }
+        total
+    }
+}
+
+/// The counters behind [`ChannelStats`]: written by the channel's thread, read by anyone.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    packets: AtomicU64,
+    normal_pages: AtomicU64,
+    zero_pages: AtomicU64,
+    wire_bytes: AtomicU64,
+    cpu_nanos: AtomicU64,
+    work_nanos: AtomicU64,
+    connection_nanos: AtomicU64,
+}
+
+impl Counters {
+    /// Counts one packet that has been sent or received completely.
+    pub(super) fn packet(&self, normal: usize, zero: usize, wire_bytes: usize) {
+        add(&self.packets, 1);
+        add(&self.normal_pages, normal as u64);
+        add(&self.zero_pages, zero as u64);
+        add(&self.wire_bytes, wire_bytes as u64);
+    }
+
+    /// Counts bytes outside of packets: the initial one.
+    pub(super) fn bytes(&self, wire_bytes: usize) {
+        add(&self.wire_bytes, wire_bytes as u64);
+    }
+
+    /// Counts time spent waiting for work.
+    pub(crate) fn waited_for_work(&self, time: Duration) {
+        add(&self.work_nanos, nanos(time));
+    }
+
+    /// Notes the clocks of the calling thread, which must be the channel's.
+    pub(super) fn clocks(&self, connection: Duration) {
+        self.connection_nanos
+            .store(nanos(connection), Ordering::Relaxed);
+        self.cpu_nanos
+            .store(nanos(thread_cpu_time()), Ordering::Relaxed);
+    }
+
+    fn read(&self, page_size: PageSize) -> ChannelStats {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let time = |counter| Duration::from_nanos(value(counter));
+        let (normal_pages, zero_pages) = (value(&self.normal_pages), value(&self.zero_pages));
+        ChannelStats {
+            packets: value(&self.packets),
+            normal_pages,
+            zero_pages,
+            guest_bytes: (normal_pages + zero_pages) * page_size.bytes_u64(),
+            wire_bytes: value(&self.wire_bytes),
+            cpu_time: time(&self.cpu_nanos),
+            waited_for_work: time(&self.work_nanos),
+            waited_for_connection: time(&self.connection_nanos),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,128 @@
+//! Where the channels of a destination meet the main channel.
+
+use std::time::Duration;
+
+use crossbeam_channel::{self as queue, select_biased};
+use parking_lot::Mutex;
+
+use super::control::Control;
+use crate::error::{Error, Fault};
+use crate::geometry::{ChannelCount, ChannelId};
+
+/// A barrier of all channels and the main channel. A channel that arrives is parked until all have
+/// arrived and the main channel has, too.
+#[derive(Debug)]
+pub(super) struct Barrier {
+    arrive: queue::Sender<ChannelId>,
+    arrived: queue::Receiver<ChannelId>,
+    release: Vec<queue::Sender<()>>,
+    /// Each channel's own end, until the channel takes it.
+    places: Mutex<Vec<Option<queue::Receiver<()>>>>,
+}
+
+/// One channel's end of the barrier.
+#[derive(Debug)]
+pub(super) struct BarrierPlace {
+    channel: ChannelId,
+    arrive: queue::Sender<ChannelId>,
+    released: queue::Receiver<()>,
+}
+
+impl Barrier {
+    pub(super) fn new(channels: ChannelCount) -> Self {
+        let (arrive, arrived) = queue::bounded(channels.count());
+        let (release, places) = channels
+            .ids()
+            .map(|_| {
+                let (release, released) = queue::bounded(1);
+                (release, Some(released))
+            })
+            .unzip();
+        Self {
+            arrive,
+            arrived,
+            release,
+            places: Mutex::new(places),
+        }
+    }
+
+    /// The place of a channel; `None` if it has been taken.
+    pub(super) fn take_place(&self, channel: ChannelId) -> Option<BarrierPlace> {
+        let released = self.places.lock().get_mut(channel.index())?.take()?;
+        Some(BarrierPlace {
+            channel,
+            arrive: self.arrive.clone(),
+            released,
+        })
+    }
+
+    /// How many channels have taken their place.
+    pub(super) fn places_taken(&self) -> usize {
+        self.places
+            .lock()
+            .iter()
+            .filter(|place| place.is_none())
+            .count()
+    }
+
+    /// Waits until all channels have arrived, then lets them go on.
+    ///
+    /// # Errors
+    /// The migration failed, or some channels have not arrived within `limit` of each other.
+    pub(super) fn meet(&self, control: &Control, limit: Duration) -> Result<(), Error> {
+        let mut waiting = vec![true; self.release.len()];
+        for _ in 0..self.release.len() {
+            let channel = select_biased! {
+                recv(control.woken()) -> _ => return Err(control.reason()),
+                recv(self.arrived) -> channel => channel.map_err(|_| control.reason())?,
+                default(limit) => return Err(self.missing(&waiting, limit)),
+            };
+            if let Some(waiting) = waiting.get_mut(channel.index()) {
+                *waiting = false;
+            }
+        }
+        for release in &self.release {
+            // A channel waits for one release before it arrives again, so there is room.
+            let _ = release.try_send(());
+        }
+        Ok(())
+    }
+
+    fn missing(&self, waiting: &[bool], limit: Duration) -> Error {
+        let names: Vec<String> = waiting
+            .iter()
+            .enumerate()
+            .filter(|(_, waiting)| **waiting)
+            .map(|(channel, _)| channel.to_string())
+            .collect();
+        let (connected, count) = (self.places_taken(), self.release.len());
+        let hint = if connected < count {
+            format!(
+                "; only {connected} of {count} channels are connected: \
+                 is multifd-channels the same on both sides?"
+            )
+        } else {
+            String::new()
+        };
+        let what = format!(
+            "no SYNC from channel {} within {} s{hint}",
+            names.join(", "),
+            limit.as_secs_f32()
+        );
+        Error::new(Fault::Connection, what)
+    }
+}
+
+impl BarrierPlace {
+    /// Says that the channel is here, and waits to be released. Answers whether it was: if not,
+    /// the migration is over.
+    pub(super) fn arrive(&self, control: &Control) -> bool {
+        if self.arrive.send(self.channel).is_err() {
+            return false;
+        }
+        select_biased! {
+            recv(control.woken()) -> _ => false,
+            recv(self.released) -> released => released.is_ok(),
+        }
+    }
+}

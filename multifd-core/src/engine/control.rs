@@ -1,0 +1,162 @@
+//! How a migration's threads learn that it is over, and why.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use crossbeam_channel as queue;
+use parking_lot::Mutex;
+
+use crate::error::{Error, Fault};
+use crate::transport::Interrupt;
+
+/// Aborts a migration from any thread, in any state. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AbortHandle(Arc<Control>);
+
+impl AbortHandle {
+    /// Aborts: every blocked and every later call of the migration fails. Returns at once; the
+    /// threads end by themselves. After the end of the migration it does nothing.
+    pub fn abort(&self) {
+        self.0.fail(Error::aborted());
+    }
+
+    /// Fails the migration with an error, unless it has one already: the first error wins.
+    pub fn fail(&self, error: Error) {
+        self.0.fail(error);
+    }
+
+    /// Interrupts a connection, too, when the migration is aborted or fails: the main channel's.
+    pub fn watch(&self, interrupter: Arc<dyn Interrupt>) {
+        self.0.watch(interrupter);
+    }
+
+    /// Why the migration failed, if it did.
+    pub fn error(&self) -> Option<Error> {
+        self.0.error()
+    }
+}
+
+/// The shared end of a migration: its first error, and what has to be woken up.
+pub(crate) struct Control {
+    state: Mutex<State>,
+    woken: queue::Receiver<Infallible>,
+}
+
+struct State {
+    end: Option<End>,
+    interrupters: Vec<Arc<dyn Interrupt>>,
+    /// Nothing is ever sent: dropping it is what wakes everybody up.
+    wake: Option<queue::Sender<Infallible>>,
+}
+
+#[derive(Clone)]
+enum End {
+    Finished,
+    Failed(Error),
+}
+
+impl Control {
+    pub(crate) fn new() -> Arc<Self> {
+        let (wake, woken) = queue::bounded(0);
+        let state = State {
+            end: None,
+            interrupters: Vec::new(),
+            wake: Some(wake),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            woken,
+        })
+    }
+
+    pub(crate) fn handle(self: &Arc<Self>) -> AbortHandle {
+        AbortHandle(Arc::clone(self))
+    }
+
+    /// Ends the migration with an error. An error of a running migration wins over its abort only
+    /// if it comes first.
+    pub(crate) fn fail(&self, error: Error) {
+        if self.end(End::Failed(error.clone())) && error.fault() != Fault::Aborted {
+            log::error!("{error}");
+        }
+    }
+
+    /// Ends the migration without one.
+    pub(crate) fn finish(&self) {
+        self.end(End::Finished);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.state.lock().end, Some(End::Finished))
+    }
+
+    pub(crate) fn error(&self) -> Option<Error> {
+        match &self.state.lock().end {
+            Some(End::Failed(error)) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// The first error; that of an abort if there is none, for a caller who was woken up.
+    pub(crate) fn reason(&self) -> Error {
+        self.error().unwrap_or_else(Error::aborted)
+    }
+
+    /// Closed once the migration is over: to be selected on beside every queue.
+    pub(crate) fn woken(&self) -> &queue::Receiver<Infallible> {
+        &self.woken
+    }
+
+    pub(crate) fn watch(&self, interrupter: Arc<dyn Interrupt>) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.interrupters.push(interrupter);
+            return;
+        }
+        drop(state);
+        interrupter.interrupt();
+    }
+
+    /// Answers whether the migration was still running.
+    fn end(&self, end: End) -> bool {
+        let mut state = self.state.lock();
+        if state.end.is_some() {
+            return false;
+        }
+        state.end = Some(end);
+        state.wake = None;
+        let interrupters = std::mem::take(&mut state.interrupters);
+        drop(state);
+        for interrupter in interrupters {
+            interrupter.interrupt();
+        }
+        true
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = self.state.lock().end.clone();
+        f.write_str(match end {
+            None => "running",
+            Some(End::Finished) => "finished",
+            Some(End::Failed(_)) => "failed",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_wins() {
+        let control = Control::new();
+        control.fail(Error::new(Fault::Peer, "first"));
+        control.fail(Error::new(Fault::Peer, "second"));
+        control.finish();
+        control.handle().abort();
+        assert_eq!(control.reason().to_string(), "first");
+        assert!(control.woken().recv().is_err());
+    }
+}

@@ -1,0 +1,28 @@
+//! All channels of one migration.
+//!
+//! [`Sender`] and [`Receiver`] are ordinary values: the host creates them with its memory, its
+//! connected sockets and its way to start threads, and drops them when it likes. Dropping one in
+//! any state ends its threads. An [`AbortHandle`] does so from any thread, and frees whoever is
+//! blocked in a call.
+//!
+//! ```text
+//! source                                       destination
+//!
+//!   host's thread                                host's thread (main channel)
+//!     Sender::queue ──batch──▶ channel thread ═══▶ channel thread ──▶ guest memory
+//!     Sender::sync  ──SYNC───▶ channel thread ═══▶ channel thread ──▶ parked until
+//!                   ◀─empty batch─┘                                   Receiver::sync
+//! ```
+
+mod barrier;
+mod control;
+mod receiver;
+mod receiver_thread;
+mod sender;
+mod sender_thread;
+mod spawn;
+
+pub use control::AbortHandle;
+pub use receiver::{Receiver, ReceiverConfig};
+pub use sender::{Sender, SenderConfig};
+pub use spawn::{Spawn, StdThreads};

@@ -1,0 +1,288 @@
+//! The receiving end of a migration.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_channel::{self as queue, select_biased};
+use parking_lot::Mutex;
+
+use super::barrier::Barrier;
+use super::control::{AbortHandle, Control};
+use super::receiver_thread::ReceiverThread;
+use super::spawn::{Spawn, StdThreads, ThreadGroup};
+use crate::channel::{Counters, DeviceStateSink, MigrationStats, Target};
+use crate::error::{Error, Fault, Place, Side};
+use crate::geometry::{ChannelCount, PageSize};
+use crate::memory::{BlockIndex, GuestMemory};
+use crate::method::MultifdMethods;
+use crate::transport::Transport;
+use crate::wire::Uuid;
+
+/// How a [`Receiver`] works.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ReceiverConfig {
+    /// The VM's UUID, all zero if it has none. A channel of another VM is refused.
+    pub uuid: Uuid,
+    /// `multifd-channels`: how many channels the source opens.
+    pub channels: ChannelCount,
+    /// Size of the guest's pages, which is the same on both sides.
+    pub page_size: PageSize,
+    /// The guest memory is all zero at the start, so that zero pages that arrive first need not be
+    /// written: true for fresh anonymous memory, and for a fresh file. If it is said and not so,
+    /// the guest finds stale bytes where it should find zeros. Off by default.
+    pub memory_is_zeroed: bool,
+    /// How long a new connection may take to say what it is. 30 s by default.
+    pub init_time_limit: Duration,
+    /// How long channels may be apart at a barrier: from the main channel's sync point, or from
+    /// one channel's SYNC to the next one's. A source that is set to another number of channels is
+    /// found so. 60 s by default; on a link that takes longer for what a channel has buffered, it
+    /// must be longer.
+    pub sync_time_limit: Duration,
+    /// Takes device state that comes over the channels; without one it is refused.
+    pub device_state: Option<DeviceStateSink>,
+    /// Starts the threads.
+    pub threads: Arc<dyn Spawn>,
+}
+
+impl Default for ReceiverConfig {
+    fn default() -> Self {
+        Self {
+            uuid: Uuid::default(),
+            channels: ChannelCount::default(),
+            page_size: PageSize::default(),
+            memory_is_zeroed: false,
+            init_time_limit: Duration::from_secs(30),
+            sync_time_limit: Duration::from_secs(60),
+            device_state: None,
+            threads: Arc::new(StdThreads),
+        }
+    }
+}
+
+/// Receives pages of guest memory over several channels at once.
+///
+/// The host accepts connections and gives them to [`Self::accept`], in whatever order they come;
+/// each gets a thread that finds out which channel it is. The host's thread reads the main channel,
+/// says what the memory is once that is announced, and meets the channels at each sync point.
+#[derive(Debug)]
+pub struct Receiver {
+    shared: Arc<Shared>,
+    threads: ThreadGroup,
+    main: queue::Receiver<Box<dyn Transport>>,
+    accepted: AtomicUsize,
+}
+
+/// What the threads of a receiver share.
+pub(super) struct Shared {
+    pub(super) config: ReceiverConfig,
+    pub(super) method: Arc<dyn MultifdMethods>,
+    pub(super) control: Arc<Control>,
+    pub(super) barrier: Barrier,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
+    pub(super) target: OnceLock<Target>,
+}
+
+impl Receiver {
+    /// A receiver without connections or memory yet.
+    pub fn new(config: ReceiverConfig, method: Arc<dyn MultifdMethods>) -> Self {
+        let (main_sender, main) = queue::bounded(1);
+        let shared = Shared {
+            method,
+            control: Control::new(),
+            barrier: Barrier::new(config.channels),
+            counters: config.channels.ids().map(|_| Arc::default()).collect(),
+            main: Mutex::new(Some(main_sender)),
+            target: OnceLock::new(),
+            config,
+        };
+        Self {
+            shared: Arc::new(shared),
+            threads: ThreadGroup::new(),
+            main,
+            accepted: 0.into(),
+        }
+    }
+
+    /// Takes a new connection: the main channel or a multifd channel, which its first bytes tell.
+    /// Returns at once; what is wrong with the connection fails the migration.
+    ///
+    /// # Errors
+    /// There are more connections than channels and the main one; a thread cannot be started; or
+    /// the migration failed.
+    pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
+        let shared = &self.shared;
+        if let Some(error) = shared.control.error() {
+            return Err(error);
+        }
+        let wanted = shared.config.channels.count() + 1;
+        if self.accepted.fetch_add(1, Ordering::Relaxed) >= wanted {
+            self.accepted.fetch_sub(1, Ordering::Relaxed);
+            let what = format!(
+                "one connection more than the main one and {} channels",
+                wanted - 1
+            );
+            return Err(Error::new(Fault::Peer, what).at(Place::on(Side::Destination)));
+        }
+        shared.control.watch(connection.interrupter());
+        let thread = ReceiverThread {
+            shared: Arc::clone(shared),
+        };
+        let guard = self.threads.guard(&shared.control);
+        let body = Box::new(move || {
+            let _guard = guard;
+            thread.run(connection);
+        });
+        shared
+            .config
+            .threads
+            .spawn("multifd-recv".into(), body)
+            .map_err(|error| {
+                let what = format!("cannot start a channel's thread: {error}");
+                Error::new(Fault::Caller, what).at(Place::on(Side::Destination))
+            })
+    }
+
+    /// Whether the main connection and all channels have been accepted.
+    pub fn is_complete(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed) > self.shared.config.channels.count()
+    }
+
+    /// Waits for the main channel; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been
+    /// read. Answers it once.
+    ///
+    /// # Errors
+    /// None came within `limit`, or the migration failed.
+    pub fn wait_main(&self, limit: Duration) -> Result<Box<dyn Transport>, Error> {
+        select_biased! {
+            recv(self.shared.control.woken()) -> _ => Err(self.shared.control.reason()),
+            recv(self.main) -> main => main.map_err(|_| self.shared.control.reason()),
+            default(limit) => {
+                let what = format!("no main channel within {} s", limit.as_secs_f32());
+                Err(Error::new(Fault::Connection, what).at(Place::on(Side::Destination)))
+            }
+        }
+    }
+
+    /// Says what the guest memory is: the blocks that the main channel has announced. Pages that
+    /// come before that are refused; a source sends none before its first SYNC.
+    ///
+    /// # Errors
+    /// It was said before, or the page size is not the receiver's.
+    pub fn attach(&self, memory: GuestMemory) -> Result<(), Error> {
+        let (got, want) = (memory.page_size(), self.shared.config.page_size);
+        if got != want {
+            return Err(caller(format!(
+                "guest memory with pages of {got} bytes, wanted {want}"
+            )));
+        }
+        let target = Target::new(memory, self.shared.config.memory_is_zeroed);
+        let attached = self.shared.target.set(target);
+        attached.map_err(|_| caller("guest memory was attached already"))
+    }
+
+    /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
+    /// then lets them go on.
+    ///
+    /// # Errors
+    /// A channel has not come within the configured limit, or the migration failed.
+    pub fn sync(&self) -> Result<(), Error> {
+        let shared = &self.shared;
+        shared
+            .barrier
+            .meet(&shared.control, shared.config.sync_time_limit)
+            .map_err(|error| {
+                let error = error.at(Place::on(Side::Destination));
+                shared.control.fail(error.clone());
+                error
+            })
+    }
+
+    /// Clears a page that the main channel says is zero.
+    ///
+    /// # Errors
+    /// No memory is attached, or it has no such page.
+    pub fn zero_page(&self, block: BlockIndex, offset: u64) -> Result<(), Error> {
+        let target = self
+            .shared
+            .target
+            .get()
+            .ok_or_else(|| caller("no guest memory attached"))?;
+        let page_size = target.memory.page_size();
+        let page = target
+            .memory
+            .block(block)
+            .and_then(|ram| ram.span(offset, page_size.bytes()));
+        let page = page
+            .filter(|_| page_size.is_aligned(offset))
+            .ok_or_else(|| {
+                let place = Place::on(Side::Destination).offset(offset);
+                Error::new(Fault::Peer, "zero page outside of its block").at(place)
+            })?;
+        if target.received.mark(block, offset) || !target.zeroed {
+            page.clear();
+        }
+        Ok(())
+    }
+
+    /// Ends the threads and closes the channels: nothing more is wanted. Answers what was received.
+    ///
+    /// # Errors
+    /// The migration failed.
+    pub fn finish(mut self) -> Result<MigrationStats, Error> {
+        self.shared.control.finish();
+        self.threads.join();
+        match self.shared.control.error() {
+            Some(error) => Err(error),
+            None => Ok(self.stats()),
+        }
+    }
+
+    /// What has been received so far.
+    pub fn stats(&self) -> MigrationStats {
+        let counters = self.shared.counters.iter().map(|counters| &**counters);
+        MigrationStats::collect(counters, self.shared.config.page_size)
+    }
+
+    /// How many pages have arrived at least once.
+    pub fn received_pages(&self) -> u64 {
+        self.shared
+            .target
+            .get()
+            .map_or(0, |target| target.received.count())
+    }
+
+    /// What aborts this migration from another thread.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.shared.control.handle()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.shared.control.fail(Error::aborted());
+        self.threads.join();
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {:?}", self.config, self.control)
+    }
+}
+
+impl std::fmt::Debug for ReceiverConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "ReceiverConfig(uuid {}, {} channels)",
+            self.uuid, self.channels
+        )
+    }
+}
+
+fn caller(what: impl Into<String>) -> Error {
+    Error::new(Fault::Caller, what.into()).at(Place::on(Side::Destination))
+}

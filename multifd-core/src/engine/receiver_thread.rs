@@ -1,0 +1,123 @@
+//! The thread of one accepted connection.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::barrier::BarrierPlace;
+use super::receiver::Shared;
+use crate::channel::{Counters, Event, Prelude, RecvChannel, recv_prelude};
+use crate::error::{Error, Fault, Place, Side};
+use crate::geometry::ChannelId;
+use crate::method::ChannelSetup;
+use crate::pages::PageRuns;
+use crate::transport::Transport;
+use crate::wire::{InitPacket, WireError};
+
+/// All that the thread takes with it, but the connection.
+pub(super) struct ReceiverThread {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl ReceiverThread {
+    /// Finds out what the connection is, and receives from it until it or the migration ends.
+    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+        let shared = &*self.shared;
+        let place = Place::on(Side::Destination);
+        let limit = shared.config.init_time_limit;
+        let result = match recv_prelude(&mut *connection, limit) {
+            Ok(Prelude::Main) => self.hand_over(connection),
+            Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result
+            && !shared.control.is_finished()
+        {
+            shared.control.fail(error.at(place));
+        }
+    }
+
+    /// Gives the main channel to the host's thread.
+    fn hand_over(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
+        let main = self.shared.main.lock().take();
+        let main = main.ok_or_else(|| Error::new(Fault::Peer, "a second main channel"))?;
+        // Fails only if the receiver is gone.
+        let _ = main.send(connection);
+        Ok(())
+    }
+
+    fn receive(&self, connection: &mut dyn Transport, init: InitPacket) -> Result<(), Error> {
+        let config = &self.shared.config;
+        let peer = |error| Error::new(Fault::Peer, error);
+        let channel = init.check(config.uuid, config.channels).map_err(peer)?;
+        let place = Place::default().channel(channel);
+        let duplicate = || peer(WireError::DuplicateChannel { got: init.channel });
+        let result = self
+            .shared
+            .barrier
+            .take_place(channel)
+            .ok_or_else(duplicate);
+        result
+            .and_then(|barrier| self.receive_channel(connection, channel, &barrier))
+            .map_err(|error| error.at(place))
+    }
+
+    fn receive_channel(
+        &self,
+        connection: &mut dyn Transport,
+        channel: ChannelId,
+        barrier: &BarrierPlace,
+    ) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let page_size = shared.config.page_size;
+        let method = shared
+            .method
+            .recv_setup(&ChannelSetup::new(channel, page_size))
+            .map_err(|error| Error::new(error.fault(), error))?;
+        let counters = self.counters(channel);
+        let mut channel_state = RecvChannel::new(
+            page_size,
+            (shared.method.id(), method),
+            connection,
+            Arc::clone(&counters),
+        );
+        let mut runs = PageRuns::new(page_size);
+        shared
+            .config
+            .threads
+            .channel_ready(channel)
+            .map_err(|error| {
+                Error::new(
+                    Fault::Caller,
+                    format!("the host refused the channel's thread: {error}"),
+                )
+            })?;
+        loop {
+            let target = shared.target.get();
+            let sink = shared.config.device_state.as_ref();
+            match channel_state.recv(target, &mut runs, sink) {
+                Ok(Event::Packet) => {}
+                Ok(Event::Sync) => {
+                    let start = Instant::now();
+                    if !barrier.arrive(&shared.control) {
+                        return Ok(());
+                    }
+                    counters.waited_for_work(start.elapsed());
+                }
+                Ok(Event::End) => return Ok(()),
+                // The host has all it wants, and the source is between two packets.
+                Err(_) if shared.control.is_finished() && !channel_state.is_inside_packet() => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn counters(&self, channel: ChannelId) -> Arc<Counters> {
+        self.shared
+            .counters
+            .get(channel.index())
+            .map(Arc::clone)
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,132 @@
+//! The thread of one sending channel.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use crossbeam_channel::{self as queue, select_biased};
+
+use super::control::Control;
+use super::sender::SenderConfig;
+use crate::channel::{Batch, Counters, DeviceState, SendChannel};
+use crate::error::{Error, Fault, Place, Side};
+use crate::geometry::ChannelId;
+use crate::memory::GuestMemory;
+use crate::method::{ChannelSetup, MultifdMethods};
+use crate::transport::Transport;
+use crate::wire::InitPacket;
+
+/// What the host's thread wants of a channel.
+pub(super) enum Job {
+    Pages(Batch),
+    /// The batch only comes along to be given back: it stands for the place in the queue.
+    DeviceState(Box<(DeviceState, Batch)>),
+    Sync,
+}
+
+/// What a channel tells the host's thread.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A batch has been sent, and is empty again.
+    Sent(ChannelId, Batch),
+    /// The channel has been set up, or has sent a SYNC.
+    Synced,
+}
+
+/// All that a channel's thread takes with it, but the connection.
+pub(super) struct SenderThread {
+    pub(super) channel: ChannelId,
+    pub(super) config: SenderConfig,
+    pub(super) memory: GuestMemory,
+    pub(super) method: Arc<dyn MultifdMethods>,
+    pub(super) jobs: queue::Receiver<Job>,
+    pub(super) reports: queue::Sender<Report>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) packet_num: Arc<AtomicU64>,
+    pub(super) control: Arc<Control>,
+}
+
+impl SenderThread {
+    /// Runs until the migration is over; the first error of any channel ends all.
+    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+        let place = Place::on(Side::Source).channel(self.channel);
+        let control = Arc::clone(&self.control);
+        if let Err(error) = self.send(&mut *connection) {
+            control.fail(error.at(place));
+        }
+    }
+
+    fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
+        let setup = ChannelSetup::new(self.channel, self.memory.page_size());
+        let method = self
+            .method
+            .send_setup(&setup)
+            .map_err(|error| Error::new(error.fault(), error))?;
+        let mut channel = SendChannel::new(
+            &self.memory,
+            (self.method.id(), method),
+            connection,
+            &self.packet_num,
+            Arc::clone(&self.counters),
+        );
+        if self.config.zero_pages {
+            channel.detect_zero_pages();
+        }
+        self.config
+            .threads
+            .channel_ready(self.channel)
+            .map_err(|error| {
+                Error::new(
+                    Fault::Caller,
+                    format!("the host refused the channel's thread: {error}"),
+                )
+            })?;
+        let init = InitPacket {
+            uuid: self.config.uuid,
+            channel: self.channel.number(),
+        };
+        channel.send_init(init)?;
+        self.report(Report::Synced);
+
+        while let Some(job) = self.next_job() {
+            let report = match job {
+                Job::Pages(mut batch) => {
+                    channel.send_pages(&mut batch)?;
+                    batch.clear();
+                    Report::Sent(self.channel, batch)
+                }
+                Job::DeviceState(job) => {
+                    let (state, batch) = *job;
+                    channel.send_device_state(&state)?;
+                    Report::Sent(self.channel, batch)
+                }
+                Job::Sync => {
+                    channel.send_sync()?;
+                    Report::Synced
+                }
+            };
+            self.report(report);
+        }
+        Ok(())
+    }
+
+    /// The next job; `None` once the migration is over.
+    fn next_job(&self) -> Option<Job> {
+        if let Ok(job) = self.jobs.try_recv() {
+            return Some(job);
+        }
+        let start = Instant::now();
+        let job = select_biased! {
+            recv(self.control.woken()) -> _ => None,
+            recv(self.jobs) -> job => job.ok(),
+        };
+        self.counters.waited_for_work(start.elapsed());
+        job
+    }
+
+    /// Reports to the host's thread; there is room for every report that can be outstanding.
+    fn report(&self, report: Report) {
+        // If the host's thread is gone, so is the migration, and `next_job` says so.
+        let _ = self.reports.send(report);
+    }
+}

@@ -1,0 +1,85 @@
+//! How the engine gets its threads.
+
+use std::io;
+
+use crossbeam_channel as queue;
+
+use super::control::Control;
+use crate::error::{Error, Fault};
+use crate::geometry::ChannelId;
+
+/// Starts the engine's threads: the host's chance to name, count, confine and pin them.
+pub trait Spawn: Send + Sync {
+    /// Runs `body` on a new thread. The name has at most 15 bytes, what Linux keeps of it.
+    ///
+    /// # Errors
+    /// The system has no thread left; the migration fails.
+    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
+    /// Called on a channel's thread once its method is set up, before its first packet: the place
+    /// to install a seccomp filter or a CPU affinity. From here on the thread opens nothing, sleeps
+    /// never, and spawns nothing.
+    ///
+    /// # Errors
+    /// Any; the migration fails.
+    fn channel_ready(&self, channel: ChannelId) -> io::Result<()> {
+        let _ = channel;
+        Ok(())
+    }
+}
+
+/// Threads of the standard library.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StdThreads;
+
+impl Spawn for StdThreads {
+    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        std::thread::Builder::new().name(name).spawn(body).map(drop)
+    }
+}
+
+/// Waits for all threads that hold a [`ThreadGuard`] of it.
+#[derive(Debug)]
+pub(crate) struct ThreadGroup {
+    alive: Option<queue::Sender<()>>,
+    ended: queue::Receiver<()>,
+}
+
+/// Held by a thread while it runs. A panic fails the migration instead of leaving it hanging.
+pub(crate) struct ThreadGuard {
+    control: std::sync::Arc<Control>,
+    _alive: Option<queue::Sender<()>>,
+}
+
+impl ThreadGroup {
+    pub(crate) fn new() -> Self {
+        let (alive, ended) = queue::bounded(0);
+        Self {
+            alive: Some(alive),
+            ended,
+        }
+    }
+
+    pub(crate) fn guard(&self, control: &std::sync::Arc<Control>) -> ThreadGuard {
+        ThreadGuard {
+            control: control.clone(),
+            _alive: self.alive.clone(),
+        }
+    }
+
+    /// Blocks until every guard is gone. No thread can be added afterwards.
+    pub(crate) fn join(&mut self) {
+        self.alive = None;
+        // Nothing is ever sent, so this returns when the last guard is dropped.
+        let _ = self.ended.recv();
+    }
+}
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.control
+                .fail(Error::new(Fault::Caller, "a channel's thread panicked"));
+        }
+    }
+}
