@@ -2,4 +2,5 @@
 //!
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
 
+pub mod conformance;
 pub mod peer;

@@ -1,0 +1,79 @@
+//! What every method has to do, whatever its payload looks like.
+//!
+//! The checks take any opened method and drive it as a channel does, without sockets: a sender's
+//! payload is gathered into bytes, and a receiver reads it from them. A method's test runs
+//! [`check`], and [`round_trip::check`] on each of its levels, and then has only to test what is its
+//! own: its format.
+//!
+//! ```
+//! use multifd_core::{MethodFactory, MethodOptions};
+//! use multifd_tests::conformance::{self, Integrity, Subject};
+//!
+//! let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
+//! conformance::check(&Subject::new(method, Integrity::Unchecked))?;
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+mod content;
+pub mod damage;
+mod guest;
+pub mod race;
+pub mod recorded;
+pub mod round_trip;
+mod wire;
+
+pub use content::{Kind, PageSource, fill};
+pub use guest::Guest;
+pub use wire::{Verdict, pack, setup, unpack};
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use multifd_core::MultifdMethods;
+
+/// Whether a payload that was changed on its way can be told from one that was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Integrity {
+    /// The format has no checksum: a change may go unnoticed and give other pages.
+    Unchecked,
+    /// The format has a checksum: no change may give other pages.
+    Checked,
+}
+
+/// A method to be checked, and what its format promises.
+#[derive(Clone)]
+pub struct Subject {
+    /// The opened method.
+    pub method: Arc<dyn MultifdMethods>,
+    /// What its format promises about changed payloads.
+    pub integrity: Integrity,
+}
+
+impl Subject {
+    /// A method to be checked.
+    pub fn new(method: Arc<dyn MultifdMethods>, integrity: Integrity) -> Self {
+        Self { method, integrity }
+    }
+}
+
+/// Runs every check.
+///
+/// # Errors
+/// The first check that failed, what it did and what came out.
+pub fn check(subject: &Subject) -> Result<()> {
+    let checks: [(&str, Check); 7] = [
+        ("round trip", round_trip::check),
+        ("many packets on a channel", round_trip::check_channel),
+        ("recorded memory", recorded::check_memory),
+        ("payload cut off", damage::check_cuts),
+        ("payload too long", damage::check_excess),
+        ("payload changed", damage::check_flips),
+        ("memory that changes", race::check),
+    ];
+    for (name, check) in checks {
+        check(subject).with_context(|| format!("{}: {name}", subject.method.name()))?;
+    }
+    Ok(())
+}
+
+type Check = fn(&Subject) -> Result<()>;

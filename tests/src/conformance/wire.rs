@@ -1,0 +1,118 @@
+//! A method without a channel: payloads as bytes.
+
+use std::io;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use multifd_core::memory::{IoVecList, IoVecMut};
+use multifd_core::pages::{PageRuns, PayloadSource};
+use multifd_core::{
+    ChannelCount, ChannelSetup, PageSize, Payload, RecvMethod, Segments, SendMethod,
+};
+
+use super::Guest;
+
+/// What a receiver said to a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It took it.
+    Filled,
+    /// It, or core's check of the size, refused it, with this error.
+    Refused(String),
+}
+
+impl Verdict {
+    /// Demands that the payload was taken.
+    ///
+    /// # Errors
+    /// The receiver's, if it refused it.
+    pub fn filled(self) -> Result<()> {
+        match self {
+            Self::Filled => Ok(()),
+            Self::Refused(error) => Err(anyhow!("a good payload was refused: {error}")),
+        }
+    }
+}
+
+/// The set-up of a channel for pages of this size.
+///
+/// # Errors
+/// None in practice.
+pub fn setup(page_size: PageSize) -> Result<ChannelSetup> {
+    let channel = ChannelCount::default().channel(0).context("channel 0")?;
+    Ok(ChannelSetup::new(channel, page_size))
+}
+
+/// Makes the payload of the pages at `offsets`.
+///
+/// # Errors
+/// The method's, or an offset outside of the guest.
+pub fn pack(state: &mut dyn SendMethod, guest: &Guest, offsets: &[u64]) -> Result<Vec<u8>> {
+    let mut runs = PageRuns::new(guest.page_size);
+    runs.set(&guest.block, offsets)
+        .map_err(|offset| anyhow!("page {offset:#x} is outside of the block"))?;
+    let mut list = IoVecList::default();
+    let mut out = Segments::new(&mut list);
+    state.send_prepare(&runs.pages(), &mut out)?;
+
+    let mut payload = vec![0; out.bytes()];
+    let mut done = 0;
+    for vec in out.with_header(&[]) {
+        done += vec.copy_to(payload.get_mut(done..).unwrap_or_default());
+    }
+    ensure!(
+        done == payload.len(),
+        "{done} bytes in pieces that say {}",
+        payload.len()
+    );
+    Ok(payload)
+}
+
+/// Gives a payload to a receiver, as a channel does: the size is checked first.
+///
+/// # Errors
+/// The receiver said that it is done, but left a part of the payload; or an offset outside of the
+/// guest. What it refuses is a [`Verdict`].
+pub fn unpack(
+    state: &mut dyn RecvMethod,
+    payload: &[u8],
+    guest: &Guest,
+    offsets: &[u64],
+) -> Result<Verdict> {
+    let mut runs = PageRuns::new(guest.page_size);
+    runs.set(&guest.block, offsets)
+        .map_err(|offset| anyhow!("page {offset:#x} is outside of the block"))?;
+    let limits = state.payload_limits(offsets.len());
+    if !limits.contains(&payload.len()) {
+        let error = format!("{} bytes, wanted {limits:?}", payload.len());
+        return Ok(Verdict::Refused(error));
+    }
+    let mut source = Bytes(payload);
+    let mut payload = Payload::new(&mut source, payload.len());
+    match state.recv(&mut payload, &runs.pages_mut()) {
+        Ok(()) => {
+            ensure!(
+                payload.remaining() == 0,
+                "{} bytes were not read",
+                payload.remaining()
+            );
+            Ok(Verdict::Filled)
+        }
+        Err(error) => Ok(Verdict::Refused(error.to_string())),
+    }
+}
+
+/// A connection that ends after these bytes.
+struct Bytes<'a>(&'a [u8]);
+
+impl PayloadSource for Bytes<'_> {
+    fn fill(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<()> {
+        for vec in room {
+            let count = vec.copy_from(self.0);
+            if count < vec.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.0 = self.0.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
