@@ -31,7 +31,7 @@ pub mod pages;
 pub mod transport;
 pub mod wire;
 
-pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats};
+pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor};
 pub use engine::{AbortHandle, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn, StdThreads};
 pub use error::{Error, Fault, Place, Side};
 pub use geometry::{ChannelCount, ChannelId, PageSize};

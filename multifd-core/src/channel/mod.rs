@@ -13,7 +13,7 @@ mod stats;
 mod target;
 mod zero_pages;
 
-pub use stats::{ChannelStats, MigrationStats};
+pub use stats::{ChannelStats, MigrationStats, Monitor};
 pub use target::{DeviceState, DeviceStateSink};
 
 pub(crate) use batch::Batch;

@@ -1,5 +1,6 @@
 //! What a channel has done, counted while it runs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -49,16 +50,40 @@ pub struct MigrationStats {
     pub channels: Vec<ChannelStats>,
 }
 
-impl MigrationStats {
-    pub(crate) fn collect<'a>(
-        counters: impl Iterator<Item = &'a Counters>,
-        page_size: PageSize,
-    ) -> Self {
+/// Reads a migration's counters from any thread, while it runs and afterwards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    counters: Arc<[Arc<Counters>]>,
+    page_size: PageSize,
+}
+
+impl Monitor {
+    pub(crate) fn new(counters: Vec<Arc<Counters>>, page_size: PageSize) -> Self {
         Self {
-            channels: counters.map(|channel| channel.read(page_size)).collect(),
+            counters: counters.into(),
+            page_size,
         }
     }
 
+    /// What all channels have done so far.
+    pub fn stats(&self) -> MigrationStats {
+        let channels = self
+            .counters
+            .iter()
+            .map(|channel| channel.read(self.page_size));
+        MigrationStats {
+            channels: channels.collect(),
+        }
+    }
+
+    /// Bytes that all channels have sent or received so far.
+    pub fn wire_bytes(&self) -> u64 {
+        let bytes = |channel: &Arc<Counters>| channel.wire_bytes.load(Ordering::Relaxed);
+        self.counters.iter().map(bytes).sum()
+    }
+}
+
+impl MigrationStats {
     /// The sum over all channels.
     pub fn total(&self) -> ChannelStats {
         let mut total = ChannelStats::default();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
@@ -28,6 +29,15 @@ impl AbortHandle {
     /// Interrupts a connection, too, when the migration is aborted or fails: the main channel's.
     pub fn watch(&self, interrupter: Arc<dyn Interrupt>) {
         self.0.watch(interrupter);
+    }
+
+    /// Blocks for `time`, or until the migration is over.
+    ///
+    /// # Errors
+    /// Why the migration failed, if it did.
+    pub fn sleep(&self, time: Duration) -> Result<(), Error> {
+        let _ = self.0.woken.recv_timeout(time);
+        self.0.error().map_or(Ok(()), Err)
     }
 
     /// Why the migration failed, if it did.
@@ -88,6 +98,10 @@ impl Control {
 
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.state.lock().end, Some(End::Finished))
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().end.is_some()
     }
 
     pub(crate) fn error(&self) -> Option<Error> {

@@ -11,7 +11,7 @@ use super::barrier::Barrier;
 use super::control::{AbortHandle, Control};
 use super::receiver_thread::ReceiverThread;
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
-use crate::channel::{Counters, DeviceStateSink, MigrationStats, Target};
+use crate::channel::{Counters, DeviceStateSink, MigrationStats, Monitor, Target};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::memory::{BlockIndex, GuestMemory};
@@ -110,21 +110,23 @@ impl Receiver {
     /// Returns at once; what is wrong with the connection fails the migration.
     ///
     /// # Errors
-    /// There are more connections than channels and the main one; a thread cannot be started; or
-    /// the migration failed.
+    /// There are more connections than channels and the main one, which fails the migration; a
+    /// thread cannot be started; or the migration is over.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
         let shared = &self.shared;
-        if let Some(error) = shared.control.error() {
-            return Err(error);
+        if shared.control.is_over() {
+            return Err(shared.control.reason());
         }
-        let wanted = shared.config.channels.count() + 1;
-        if self.accepted.fetch_add(1, Ordering::Relaxed) >= wanted {
+        let channels = shared.config.channels.count();
+        if self.accepted.fetch_add(1, Ordering::Relaxed) > channels {
             self.accepted.fetch_sub(1, Ordering::Relaxed);
             let what = format!(
-                "one connection more than the main one and {} channels",
-                wanted - 1
+                "one connection more than the main one and {channels} channels: \
+                 set multifd-channels to the same number on both sides"
             );
-            return Err(Error::new(Fault::Peer, what).at(Place::on(Side::Destination)));
+            let error = Error::new(Fault::Peer, what).at(Place::on(Side::Destination));
+            shared.control.fail(error.clone());
+            return Err(error);
         }
         shared.control.watch(connection.interrupter());
         let thread = ReceiverThread {
@@ -228,10 +230,11 @@ impl Receiver {
     }
 
     /// Ends the threads and closes the channels: nothing more is wanted. Answers what was received.
+    /// No connection is accepted afterwards.
     ///
     /// # Errors
     /// The migration failed.
-    pub fn finish(mut self) -> Result<MigrationStats, Error> {
+    pub fn finish(&self) -> Result<MigrationStats, Error> {
         self.shared.control.finish();
         self.threads.join();
         match self.shared.control.error() {
@@ -242,8 +245,12 @@ impl Receiver {
 
     /// What has been received so far.
     pub fn stats(&self) -> MigrationStats {
-        let counters = self.shared.counters.iter().map(|counters| &**counters);
-        MigrationStats::collect(counters, self.shared.config.page_size)
+        self.monitor().stats()
+    }
+
+    /// What has been received so far, to be asked from any thread.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.shared.counters.clone(), self.shared.config.page_size)
     }
 
     /// How many pages have arrived at least once.

@@ -9,7 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::control::{AbortHandle, Control};
 use super::sender_thread::{Job, Report, SenderThread};
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
-use crate::channel::{Batch, Counters, DeviceState, MigrationStats};
+use crate::channel::{Batch, Counters, DeviceState, MigrationStats, Monitor};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
 use crate::memory::{BlockIndex, GuestMemory};
@@ -282,8 +282,17 @@ impl Sender {
 
     /// What has been sent so far.
     pub fn stats(&self) -> MigrationStats {
-        let counters = self.lanes.iter().map(|lane| &*lane.counters);
-        MigrationStats::collect(counters, self.memory.page_size())
+        self.monitor().stats()
+    }
+
+    /// What has been sent so far, to be asked from any thread.
+    pub fn monitor(&self) -> Monitor {
+        let counters = self
+            .lanes
+            .iter()
+            .map(|lane| Arc::clone(&lane.counters))
+            .collect();
+        Monitor::new(counters, self.memory.page_size())
     }
 
     /// Bytes of guest memory that are queued or being sent, at most.

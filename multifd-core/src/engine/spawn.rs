@@ -1,8 +1,10 @@
 //! How the engine gets its threads.
 
 use std::io;
+use std::sync::Arc;
 
 use crossbeam_channel as queue;
+use parking_lot::Mutex;
 
 use super::control::Control;
 use crate::error::{Error, Fault};
@@ -41,13 +43,13 @@ impl Spawn for StdThreads {
 /// Waits for all threads that hold a [`ThreadGuard`] of it.
 #[derive(Debug)]
 pub(crate) struct ThreadGroup {
-    alive: Option<queue::Sender<()>>,
+    alive: Mutex<Option<queue::Sender<()>>>,
     ended: queue::Receiver<()>,
 }
 
 /// Held by a thread while it runs. A panic fails the migration instead of leaving it hanging.
 pub(crate) struct ThreadGuard {
-    control: std::sync::Arc<Control>,
+    control: Arc<Control>,
     _alive: Option<queue::Sender<()>>,
 }
 
@@ -55,21 +57,21 @@ impl ThreadGroup {
     pub(crate) fn new() -> Self {
         let (alive, ended) = queue::bounded(0);
         Self {
-            alive: Some(alive),
+            alive: Mutex::new(Some(alive)),
             ended,
         }
     }
 
-    pub(crate) fn guard(&self, control: &std::sync::Arc<Control>) -> ThreadGuard {
+    pub(crate) fn guard(&self, control: &Arc<Control>) -> ThreadGuard {
         ThreadGuard {
             control: control.clone(),
-            _alive: self.alive.clone(),
+            _alive: self.alive.lock().clone(),
         }
     }
 
     /// Blocks until every guard is gone. No thread can be added afterwards.
-    pub(crate) fn join(&mut self) {
-        self.alive = None;
+    pub(crate) fn join(&self) {
+        *self.alive.lock() = None;
         // Nothing is ever sent, so this returns when the last guard is dropped.
         let _ = self.ended.recv();
     }

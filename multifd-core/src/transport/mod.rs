@@ -31,6 +31,10 @@ pub trait Transport: Send {
     /// What interrupts this connection from another thread.
     fn interrupter(&self) -> Arc<dyn Interrupt>;
 
+    /// Makes the connection usable again after an interrupt, for a last message to the peer. A
+    /// transport that cannot may leave it as it is.
+    fn resume(&mut self) {}
+
     /// The longest that a call may block before it fails with [`io::ErrorKind::TimedOut`]; `None`
     /// for ever, as at the start. A transport without timeouts may ignore it.
     fn set_time_limit(&mut self, limit: Option<Duration>) {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Interrupt, Transport};
@@ -12,7 +13,7 @@ use crate::memory::{IoVec, IoVecMut};
 ///
 /// A blocked call waits in `poll(2)` for the socket and for an event descriptor, through which it
 /// is interrupted. The system calls of a running channel are `sendmsg`, `recvmsg` and `poll`, and
-/// `write` on the event descriptor; all else happens in [`SocketTransport::new`].
+/// `write` and `read` on the event descriptor; all else happens in [`SocketTransport::new`].
 #[derive(Debug)]
 pub struct SocketTransport {
     socket: OwnedFd,
@@ -69,7 +70,7 @@ impl SocketTransport {
                 revents: 0,
             },
             libc::pollfd {
-                fd: self.wake.0.as_raw_fd(),
+                fd: self.wake.event.as_raw_fd(),
                 events: libc::POLLIN,
                 revents: 0,
             },
@@ -135,6 +136,10 @@ impl Transport for SocketTransport {
         Arc::clone(&self.wake) as Arc<dyn Interrupt>
     }
 
+    fn resume(&mut self) {
+        self.wake.reset();
+    }
+
     fn set_time_limit(&mut self, limit: Option<Duration>) {
         self.time_limit = limit;
     }
@@ -144,9 +149,13 @@ impl Transport for SocketTransport {
     }
 }
 
-/// An event descriptor that, once written to, stays readable for ever.
+/// An event descriptor that, once written to, stays readable.
 #[derive(Debug)]
-struct WakeEvent(OwnedFd, std::sync::atomic::AtomicBool);
+struct WakeEvent {
+    event: OwnedFd,
+    /// Whether the event has been written to: looked at before every call, without a system call.
+    woken: AtomicBool,
+}
 
 impl WakeEvent {
     fn new() -> io::Result<Self> {
@@ -156,24 +165,42 @@ impl WakeEvent {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor was just made and belongs to nobody else.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }, false.into()))
+        let event = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self {
+            event,
+            woken: AtomicBool::new(false),
+        })
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.1.load(std::sync::atomic::Ordering::Relaxed) {
+        if self.woken.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         Ok(())
+    }
+
+    fn reset(&self) {
+        self.woken.store(false, Ordering::Relaxed);
+        let mut count = [0; 8];
+        // The descriptor does not block: nothing to read is nothing to do.
+        // SAFETY: the pointer and the length describe `count`.
+        unsafe {
+            libc::read(
+                self.event.as_raw_fd(),
+                count.as_mut_ptr().cast(),
+                count.len(),
+            )
+        };
     }
 }
 
 impl Interrupt for WakeEvent {
     fn interrupt(&self) {
-        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.woken.store(true, Ordering::Relaxed);
         let one = 1_u64.to_ne_bytes();
         // The counter is far from full, so the write cannot fail.
         // SAFETY: the pointer and the length describe `one`.
-        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }
 
