@@ -6,15 +6,15 @@ use crossbeam_channel::{self as queue, select_biased};
 use parking_lot::Mutex;
 
 use super::control::Control;
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Place};
 use crate::geometry::{ChannelCount, ChannelId};
 
 /// A barrier of all channels and the main channel. A channel that arrives is parked until all have
 /// arrived and the main channel has, too.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    arrive: queue::Sender<ChannelId>,
-    arrived: queue::Receiver<ChannelId>,
+    arrive: queue::Sender<Arrival>,
+    arrived: queue::Receiver<Arrival>,
     release: Vec<queue::Sender<()>>,
     /// Each channel's own end, until the channel takes it.
     places: Mutex<Vec<Option<queue::Receiver<()>>>>,
@@ -24,8 +24,17 @@ pub(super) struct Barrier {
 #[derive(Debug)]
 pub(super) struct BarrierPlace {
     channel: ChannelId,
-    arrive: queue::Sender<ChannelId>,
+    arrive: queue::Sender<Arrival>,
     released: queue::Receiver<()>,
+}
+
+/// What a channel tells the barrier.
+#[derive(Debug)]
+enum Arrival {
+    /// It has come to a SYNC.
+    Sync(ChannelId),
+    /// Its connection was closed, so it will never come to one.
+    Closed(ChannelId),
 }
 
 impl Barrier {
@@ -72,10 +81,14 @@ impl Barrier {
     pub(super) fn meet(&self, control: &Control, limit: Duration) -> Result<(), Error> {
         let mut waiting = vec![true; self.release.len()];
         for _ in 0..self.release.len() {
-            let channel = select_biased! {
+            let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
-                recv(self.arrived) -> channel => channel.map_err(|_| control.reason())?,
+                recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
                 default(limit) => return Err(self.missing(&waiting, limit)),
+            };
+            let channel = match arrival {
+                Arrival::Sync(channel) => channel,
+                Arrival::Closed(channel) => return Err(closed(channel)),
             };
             if let Some(waiting) = waiting.get_mut(channel.index()) {
                 *waiting = false;
@@ -117,7 +130,7 @@ impl BarrierPlace {
     /// Says that the channel is here, and waits to be released. Answers whether it was: if not,
     /// the migration is over.
     pub(super) fn arrive(&self, control: &Control) -> bool {
-        if self.arrive.send(self.channel).is_err() {
+        if self.arrive.send(Arrival::Sync(self.channel)).is_err() {
             return false;
         }
         select_biased! {
@@ -125,4 +138,15 @@ impl BarrierPlace {
             recv(self.released) -> released => released.is_ok(),
         }
     }
+
+    /// Says that the channel's connection was closed: whoever waits for it need not.
+    pub(super) fn leave(&self) {
+        // A channel has one arrival outstanding at a time, so there is room.
+        let _ = self.arrive.try_send(Arrival::Closed(self.channel));
+    }
+}
+
+fn closed(channel: ChannelId) -> Error {
+    let what = "the source closed the connection before its next SYNC";
+    Error::new(Fault::Connection, what).at(Place::default().channel(channel))
 }

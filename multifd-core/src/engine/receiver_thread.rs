@@ -103,7 +103,10 @@ impl ReceiverThread {
                     }
                     counters.waited_for_work(start.elapsed());
                 }
-                Ok(Event::End) => return Ok(()),
+                Ok(Event::End) => {
+                    barrier.leave();
+                    return Ok(());
+                }
                 // The host has all it wants, and the source is between two packets.
                 Err(_) if shared.control.is_finished() && !channel_state.is_inside_packet() => {
                     return Ok(());

@@ -1,0 +1,278 @@
+//! The receiving end of a migration.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use multifd_core::memory::BlockIndex;
+use multifd_core::transport::Transport;
+use multifd_core::wire::MAIN_MAGIC;
+use multifd_core::{
+    AbortHandle, Error, Fault, GuestMemory, Monitor, MultifdMethods, Place, Receiver,
+    ReceiverConfig, Side,
+};
+
+use crate::report::Report;
+use crate::stream::{
+    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, Reader, ReturnMessage, Tail,
+};
+
+/// What a destination wants of the host.
+pub trait DestinationHost {
+    /// Provides the guest's memory once the source has said what it sends. Called once, before any
+    /// page.
+    ///
+    /// The memory must have all of these blocks, with these lengths.
+    ///
+    /// # Errors
+    /// The host cannot take this guest; the source is told, and its guest runs on.
+    fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError>;
+
+    /// Takes the state of the devices. Called once, when all memory is there. After an answer of
+    /// `Ok` the source is told that the guest is here: from then on it must be able to run.
+    ///
+    /// # Errors
+    /// The state cannot be loaded; the source is told, and its guest runs on.
+    fn complete(&mut self, devices: &Tail) -> Result<(), HostError>;
+}
+
+/// Whatever a host answers.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a [`Destination`] works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DestinationConfig {
+    /// The channels.
+    pub receiver: ReceiverConfig,
+    /// The machine type that the source must have; `None` takes any.
+    pub machine: Option<String>,
+    /// How long the main connection may be missing; 30 s by default.
+    pub main_time_limit: Duration,
+}
+
+impl Default for DestinationConfig {
+    fn default() -> Self {
+        Self {
+            receiver: ReceiverConfig::default(),
+            machine: None,
+            main_time_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Receives a guest: its memory, then its devices.
+///
+/// One thread of the host's [runs](Self::run) it; connections may be [accepted](Self::accept)
+/// before or meanwhile, in any order.
+#[derive(Debug)]
+pub struct Destination {
+    config: DestinationConfig,
+    receiver: Receiver,
+}
+
+impl Destination {
+    /// A destination that has no connection yet.
+    pub fn new(config: DestinationConfig, method: Arc<dyn MultifdMethods>) -> Self {
+        let receiver = Receiver::new(config.receiver.clone(), method);
+        Self { config, receiver }
+    }
+
+    /// Takes a new connection, main or multifd. See [`Receiver::accept`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
+        self.receiver.accept(connection)
+    }
+
+    /// Whether all connections have been accepted.
+    pub fn is_complete(&self) -> bool {
+        self.receiver.is_complete()
+    }
+
+    /// What aborts the migration from another thread.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.receiver.abort_handle()
+    }
+
+    /// What the channels have received so far, to be asked from another thread.
+    pub fn monitor(&self) -> Monitor {
+        self.receiver.monitor()
+    }
+
+    /// Migrates. Blocks until the host has everything and the source has been told so.
+    ///
+    /// # Errors
+    /// Whatever failed first. The source has been told, if it can be; the guest must not run here.
+    pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, Error> {
+        let start = Instant::now();
+        let result = self
+            .receiver
+            .wait_main(self.config.main_time_limit)
+            .and_then(|main| {
+                self.receiver.abort_handle().watch(main.interrupter());
+                let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
+                let mut stream = Incoming::new(reader, self.config.receiver.page_size);
+                self.migrate(&mut stream, host, start).map_err(|error| {
+                    let error = self.fail(error);
+                    refuse(&mut stream);
+                    error
+                })
+            });
+        result.map_err(|error| self.fail(error))
+    }
+
+    fn migrate(
+        &self,
+        stream: &mut Incoming,
+        host: &mut dyn DestinationHost,
+        start: Instant,
+    ) -> Result<Report, Error> {
+        let mut load = Load::new(self, host);
+        while !load.step(stream)? {}
+        let switch = Instant::now();
+        let tail = stream.read_tail()?;
+        let Load {
+            host,
+            setup_end,
+            ram_bytes,
+            ..
+        } = load;
+        host.complete(&tail).map_err(refused)?;
+        let channels = self.receiver.finish()?;
+        if stream.has_return_path() {
+            // The main connection was interrupted with the others.
+            stream.reader_mut().transport_mut().resume();
+            stream.reply(ReturnMessage::Shut(0))?;
+        }
+        Ok(Report {
+            total_time: start.elapsed(),
+            setup_time: setup_end.saturating_duration_since(start),
+            down_time: switch.elapsed(),
+            ram_bytes,
+            main_bytes: stream.reader_mut().offset(),
+            channels,
+        })
+    }
+
+    /// Makes an error the migration's, unless it has one: then that one is answered.
+    fn fail(&self, error: Error) -> Error {
+        let abort = self.receiver.abort_handle();
+        abort.fail(error.clone().at(Place::on(Side::Destination)));
+        abort.error().unwrap_or(error)
+    }
+}
+
+/// The part of a migration in which memory comes.
+struct Load<'a> {
+    destination: &'a Destination,
+    host: &'a mut dyn DestinationHost,
+    configuration: Configuration,
+    /// The index of each announced block in the host's memory.
+    blocks: Vec<BlockIndex>,
+    setup_end: Instant,
+    ram_bytes: u64,
+}
+
+impl<'a> Load<'a> {
+    fn new(destination: &'a Destination, host: &'a mut dyn DestinationHost) -> Self {
+        Self {
+            destination,
+            host,
+            configuration: Configuration::default(),
+            blocks: Vec::new(),
+            setup_end: Instant::now(),
+            ram_bytes: 0,
+        }
+    }
+
+    /// Deals with the next event; answers whether it was the last one before the devices.
+    fn step(&mut self, stream: &mut Incoming) -> Result<bool, Error> {
+        match stream.next_event()? {
+            Event::Configuration(configuration) => self.check_machine(configuration)?,
+            Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
+            Event::RamStart { blocks, .. } => self.attach(&blocks)?,
+            Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
+            Event::Sync => self.destination.receiver.sync()?,
+            Event::SectionEnd(part) => return Ok(part == RamPart::End),
+            Event::Command(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn check_machine(&mut self, configuration: Configuration) -> Result<(), Error> {
+        let config = &self.destination.config;
+        if let Some(want) = &config.machine
+            && *want != configuration.machine
+        {
+            let what = format!(
+                "the source's machine is {:?}, wanted {want:?}",
+                configuration.machine
+            );
+            return Err(Error::new(Fault::Peer, what));
+        }
+        let want = config.receiver.uuid;
+        if let Some(got) = configuration.uuid.filter(|got| *got != want) {
+            let what = format!("the source migrates the VM {got}, this side is {want}");
+            return Err(Error::new(Fault::Peer, what));
+        }
+        self.configuration = configuration;
+        Ok(())
+    }
+
+    /// Asks the host for memory and checks that it has what was announced.
+    fn attach(&mut self, announced: &[AnnouncedBlock]) -> Result<(), Error> {
+        let memory = self
+            .host
+            .memory(&self.configuration, announced)
+            .map_err(refused)?;
+        for block in announced {
+            let place = Place::default().block(block.name.as_str());
+            let (index, ram) = memory.find(block.name.as_str().as_bytes()).ok_or_else(|| {
+                Error::new(Fault::Caller, "this side has no such RAM block").at(place.clone())
+            })?;
+            if ram.len() != block.used_length {
+                let (got, want) = (block.used_length, ram.len());
+                let what = format!("the source's block has {got:#x} bytes, this side's {want:#x}");
+                return Err(Error::new(Fault::Peer, what).at(place));
+            }
+            self.blocks.push(index);
+            self.ram_bytes += ram.len();
+        }
+        self.setup_end = Instant::now();
+        self.destination.receiver.attach(memory)
+    }
+
+    fn zero_page(&self, block: usize, offset: u64) -> Result<(), Error> {
+        let block = self.blocks.get(block).ok_or_else(|| {
+            Error::new(
+                Fault::Peer,
+                format!("zero page of block {block}, which is not announced"),
+            )
+        })?;
+        self.destination.receiver.zero_page(*block, offset)
+    }
+}
+
+/// Tells the source that the guest stays there, if it still listens.
+fn refuse(stream: &mut Incoming) {
+    if stream.has_return_path() {
+        let transport = stream.reader_mut().transport_mut();
+        transport.resume();
+        transport.set_time_limit(Some(LAST_WORD));
+        if let Err(error) = stream.reply(ReturnMessage::Shut(1)) {
+            log::debug!("the source cannot be told of the failure: {error}");
+        }
+    }
+}
+
+fn refused(error: HostError) -> Error {
+    Error::new(Fault::Caller, error)
+}
+
+/// How long to try to tell the source of a failure.
+const LAST_WORD: Duration = Duration::from_secs(1);

@@ -1,0 +1,23 @@
+//! QEMU's live migration, for any hypervisor to embed.
+//!
+//! Guest memory moves over the multifd channels of [`multifd_core`]. This crate is what stands around
+//! them: the main channel that says what moves and when a round ends, the rounds over dirty memory,
+//! the switchover, and the device state. It is byte-compatible with QEMU in both directions.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`source`] | the sending end |
+//! | [`destination`] | the receiving end |
+//! | [`stream`] | the main channel, byte for byte: reading and writing it, without threads or policy |
+
+pub mod destination;
+mod options;
+mod pacer;
+mod report;
+pub mod source;
+pub mod stream;
+
+pub use destination::{Destination, DestinationConfig, DestinationHost, HostError};
+pub use options::{channel_count, method_options};
+pub use report::Report;
+pub use source::{Connections, Source, SourceConfig};

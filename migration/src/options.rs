@@ -1,0 +1,17 @@
+//! From parameters to what core and the methods take.
+
+use migration_params::Parameters;
+use multifd_core::{ChannelCount, MethodOptions};
+
+/// What each method may ask of the parameters, by QEMU's names.
+pub fn method_options(parameters: &Parameters) -> MethodOptions {
+    MethodOptions::new()
+        .with("multifd-zlib-level", parameters.multifd_zlib_level)
+        .with("multifd-zstd-level", parameters.multifd_zstd_level)
+        .with("multifd-qatzip-level", parameters.multifd_qatzip_level)
+}
+
+/// `multifd-channels` as core counts channels.
+pub fn channel_count(parameters: &Parameters) -> ChannelCount {
+    ChannelCount::new(parameters.multifd_channels.value()).unwrap_or_default()
+}

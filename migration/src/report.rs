@@ -1,0 +1,58 @@
+//! What a migration took.
+
+use std::time::Duration;
+
+use multifd_core::MigrationStats;
+
+/// What a completed migration took, as its source or its destination saw it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// From the first byte to the peer's confirmation, or to the end of the stream without one.
+    pub total_time: Duration,
+    /// The part of it before the first page: connections, header, list of blocks.
+    pub setup_time: Duration,
+    /// From the moment when the guest may run no more until it may run at the destination: last
+    /// barrier, device state, confirmation. At the destination: from the end of RAM on.
+    pub down_time: Duration,
+    /// Bytes of all RAM blocks.
+    pub ram_bytes: u64,
+    /// Bytes on the main channel.
+    pub main_bytes: u64,
+    /// What each multifd channel did.
+    pub channels: MigrationStats,
+}
+
+impl Report {
+    /// Bytes on all connections: QEMU's `transferred`.
+    pub fn transferred(&self) -> u64 {
+        self.main_bytes + self.channels.total().wire_bytes
+    }
+
+    /// Megabits per second on all connections, without the set-up: QEMU's `mbps`.
+    pub fn mbps(&self) -> f64 {
+        per_second(self.transferred() as f64 * 8.0 / 1e6, self.transfer_time())
+    }
+
+    /// Pages per second, normal and zero ones, without the set-up.
+    pub fn pages_per_second(&self) -> f64 {
+        let total = self.channels.total();
+        per_second(
+            (total.normal_pages + total.zero_pages) as f64,
+            self.transfer_time(),
+        )
+    }
+
+    /// Bytes of guest memory sent per byte on the wire.
+    pub fn ratio(&self) -> f64 {
+        self.channels.total().guest_bytes as f64 / self.transferred().max(1) as f64
+    }
+
+    fn transfer_time(&self) -> Duration {
+        self.total_time.saturating_sub(self.setup_time)
+    }
+}
+
+fn per_second(count: f64, time: Duration) -> f64 {
+    count / time.as_secs_f64().max(1e-9)
+}
