@@ -1,0 +1,56 @@
+//! The main channel of a QEMU migration, byte for byte.
+//!
+//! One connection carries all that is not a packet of pages: what machine this is, its RAM blocks,
+//! where the rounds end, and the device state. All integers are big endian.
+//!
+//! | part | what it is | read as | written by |
+//! |---|---|---|---|
+//! | head | magic `QEVM`, version 3, [`Configuration`] | [`Event::Configuration`] | [`Outgoing::configuration`] |
+//! | [commands](Command) | between sections | [`Event::Command`] | [`Outgoing::command`] |
+//! | RAM START | the list of [blocks](AnnouncedBlock) | [`Event::RamStart`] | [`Outgoing::ram_start`] |
+//! | RAM PART | any number; the rounds | [`Event::Sync`], [`Event::ZeroPage`] | [`Outgoing::ram_part`] |
+//! | RAM END | the last round, with the guest stopped | as PART | [`Outgoing::ram_end`] |
+//! | [tail](Tail) | device state and VM description | [`Incoming::read_tail`] | [`Outgoing::tail`] |
+//!
+//! The other way go the [messages](ReturnMessage) of the return path.
+//!
+//! Nothing here has threads, knows memory or decides anything: a destination asks [`Incoming`] for the
+//! next event, a source tells [`Outgoing`] what to write. Everything is checked before it is believed,
+//! and every length that a peer chose has a limit.
+
+mod command;
+mod configuration;
+mod end;
+mod error;
+mod incoming;
+mod outgoing;
+mod problem;
+mod ram;
+mod reader;
+mod return_path;
+mod section;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod vmdesc;
+mod walk;
+mod writer;
+
+pub use command::{Command, CommandId};
+pub use configuration::{
+    Configuration, MAIN_VERSION, MAPPED_RAM, MAX_CAPABILITIES, MAX_MACHINE_NAME_LEN,
+    X_IGNORE_SHARED,
+};
+pub use end::MAX_DESCRIPTION_LEN;
+pub use error::{Direction, Position, StreamError};
+pub use incoming::{Event, Incoming};
+pub use outgoing::{EMPTY_TAIL, Outgoing, RAM_SECTION_ID, RamSection};
+pub use problem::Problem;
+pub use ram::{
+    AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION, RamPart, SyncMode,
+};
+pub use reader::Reader;
+pub use return_path::{MessageId, ReturnMessage, ReturnReader};
+pub use tail::{DeviceSection, MAX_TAIL_LEN, SectionInfo, Tail};
+pub use vmdesc::MAX_DEVICES;
+pub use writer::Writer;

@@ -1,0 +1,239 @@
+//! The main stream as a source writes it.
+
+use multifd_core::PageSize;
+
+use super::ram::{self, AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION};
+use super::section::{self, SectionHeader, SectionType};
+use super::{Command, Configuration, DeviceSection, Problem, StreamError, SyncMode, Writer};
+use super::{tail, vmdesc};
+
+/// The main stream of a migration, written piece by piece.
+///
+/// The order is the caller's: [`configuration`](Self::configuration), commands,
+/// [`ram_start`](Self::ram_start), any number of [`ram_part`](Self::ram_part)s,
+/// [`ram_end`](Self::ram_end), and a tail. Nothing is sent before a [`flush`](Self::flush).
+#[derive(Debug)]
+pub struct Outgoing {
+    writer: Writer,
+    page_size: PageSize,
+    sync_mode: SyncMode,
+    machine: String,
+    blocks: Vec<AnnouncedBlock>,
+    last_block: Option<usize>,
+}
+
+/// A RAM section that is being written. [`finish`](Self::finish) closes it; without that the stream
+/// cannot go on.
+#[derive(Debug)]
+#[must_use = "a section is closed by `finish`"]
+pub struct RamSection<'a> {
+    stream: &'a mut Outgoing,
+}
+
+/// The id that this source gives to RAM's sections; QEMU's for x86 machines is the same.
+pub const RAM_SECTION_ID: u32 = 1;
+
+/// A tail without device state and with an empty description, which QEMU takes too.
+pub const EMPTY_TAIL: [u8; 6] = [
+    SectionType::EOF.0,
+    SectionType::VM_DESCRIPTION.0,
+    0,
+    0,
+    0,
+    0,
+];
+
+impl Outgoing {
+    /// A main stream from its first byte on. `page_size` is the guest's. `sync_mode` is what the
+    /// destination is set to: nothing on the wire negotiates it.
+    pub fn new(writer: Writer, page_size: PageSize, sync_mode: SyncMode) -> Self {
+        Self {
+            writer,
+            page_size,
+            sync_mode,
+            machine: String::new(),
+            blocks: Vec::new(),
+            last_block: None,
+        }
+    }
+
+    /// Writes the stream's head: magic, version and configuration.
+    ///
+    /// # Errors
+    /// The transport's, and a name or a list that is too long.
+    pub fn configuration(&mut self, configuration: &Configuration) -> Result<(), StreamError> {
+        configuration.write(&mut self.writer)?;
+        self.machine.clone_from(&configuration.machine);
+        Ok(())
+    }
+
+    /// Writes a command.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn command(&mut self, command: Command) -> Result<(), StreamError> {
+        command.write(&mut self.writer)
+    }
+
+    /// Opens the RAM START section and lists the blocks. In it there must be one
+    /// [`sync`](RamSection::sync).
+    ///
+    /// # Errors
+    /// The transport's, more than [`MAX_BLOCKS`] blocks, a length that is not whole pages, and a sum
+    /// of lengths that has no room in a word.
+    pub fn ram_start(
+        &mut self,
+        blocks: Vec<AnnouncedBlock>,
+    ) -> Result<RamSection<'_>, StreamError> {
+        let total = self
+            .total(&blocks)
+            .map_err(|problem| self.misuse(problem))?;
+        let header = SectionHeader {
+            id: RAM_SECTION_ID,
+            idstr: RAM_IDSTR.to_owned(),
+            instance: RAM_INSTANCE,
+            version: RAM_VERSION,
+        };
+        header.write(SectionType::START, &mut self.writer)?;
+        self.word(total | ram::MEM_SIZE)?;
+        for block in &blocks {
+            section::put_short_string(&mut self.writer, block.name.as_str())?;
+            self.writer.put(&block.used_length.to_be_bytes())?;
+        }
+        self.blocks = blocks;
+        Ok(RamSection { stream: self })
+    }
+
+    /// Opens a RAM PART section.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn ram_part(&mut self) -> Result<RamSection<'_>, StreamError> {
+        self.resume(SectionType::PART)
+    }
+
+    /// Opens the RAM END section. In it there must be a [`sync`](RamSection::sync) if any page was
+    /// sent since the last one.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn ram_end(&mut self) -> Result<RamSection<'_>, StreamError> {
+        self.resume(SectionType::END)
+    }
+
+    /// Opens a RAM section that lists no blocks.
+    fn resume(&mut self, kind: SectionType) -> Result<RamSection<'_>, StreamError> {
+        self.writer.put(&[kind.0])?;
+        self.writer.put(&RAM_SECTION_ID.to_be_bytes())?;
+        Ok(RamSection { stream: self })
+    }
+
+    /// Writes the rest of the stream as it is: the [bytes](super::Tail::bytes) of a tail that was
+    /// received, or [`EMPTY_TAIL`].
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn opaque_tail(&mut self, tail: &[u8]) -> Result<(), StreamError> {
+        self.writer.put(tail)
+    }
+
+    /// Writes the rest of the stream: these sections, in this order, and a VM description of them.
+    ///
+    /// # Errors
+    /// The transport's, and a name that is not 1 to 255 bytes long.
+    pub fn tail(&mut self, sections: &[DeviceSection]) -> Result<(), StreamError> {
+        tail::write(&mut self.writer, RAM_SECTION_ID + 1, sections)?;
+        let description = vmdesc::generate(&self.machine, self.page_size, sections);
+        tail::write_end(&mut self.writer, &description)
+    }
+
+    /// Sends what is buffered.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn flush(&mut self) -> Result<(), StreamError> {
+        self.writer.flush()
+    }
+
+    /// The writer: how far the stream has come, and its transport.
+    pub fn writer_mut(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
+    /// Gives the writer back.
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+
+    fn word(&mut self, word: u64) -> Result<(), StreamError> {
+        self.writer.put(&word.to_be_bytes())
+    }
+
+    fn total(&self, blocks: &[AnnouncedBlock]) -> Result<u64, Problem> {
+        if blocks.len() > MAX_BLOCKS {
+            return Err(ram::too_many_blocks(blocks.len()));
+        }
+        blocks.iter().try_fold(0_u64, |sum, block| {
+            let len = block.used_length;
+            sum.checked_add(len)
+                .filter(|_| self.page_size.is_aligned(len))
+                .ok_or_else(|| {
+                    let want = format_args!("whole pages of {}, 2^64 bytes in all", self.page_size);
+                    Problem::value("a RAM block's length", len, want)
+                })
+        })
+    }
+
+    fn misuse(&self, problem: Problem) -> StreamError {
+        let at = self.writer.position();
+        StreamError::Caller { at, problem }
+    }
+}
+
+impl RamSection<'_> {
+    /// Says that a page is all zero: what `zero-page-detection=legacy` does instead of listing it in
+    /// a packet. `block` is the index in the list that was announced.
+    ///
+    /// # Errors
+    /// The transport's, and a page that is not in the block.
+    pub fn zero_page(&mut self, block: usize, offset: u64) -> Result<(), StreamError> {
+        let stream = &mut *self.stream;
+        let Some(announced) = stream.blocks.get(block) else {
+            return Err(stream.misuse(ram::too_many_blocks(block)));
+        };
+        ram::check_inside(announced, offset, stream.page_size)
+            .map_err(|problem| stream.misuse(problem))?;
+        if stream.last_block == Some(block) {
+            stream.word(offset | ram::ZERO | ram::CONTINUE)?;
+        } else {
+            let name = announced.name.clone();
+            stream.word(offset | ram::ZERO)?;
+            section::put_short_string(&mut stream.writer, name.as_str())?;
+            stream.last_block = Some(block);
+        }
+        stream.writer.put(&[0])
+    }
+
+    /// Marks the point where the channels meet; each of them has a SYNC packet for it.
+    ///
+    /// With [`SyncMode::PerSection`] nothing is written, for the section's end is that point: there
+    /// every section has exactly one.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn sync(&mut self) -> Result<(), StreamError> {
+        match self.stream.sync_mode {
+            SyncMode::PerRound => self.stream.word(ram::FLUSH),
+            SyncMode::PerSection => Ok(()),
+        }
+    }
+
+    /// Closes the section.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn finish(self) -> Result<(), StreamError> {
+        self.stream.word(ram::EOS)?;
+        section::write_footer(&mut self.stream.writer, RAM_SECTION_ID)
+    }
+}

@@ -1,0 +1,239 @@
+//! Reading one direction of the main connection, and knowing how far it has come.
+
+use std::fmt;
+
+use multifd_core::memory::{IoVec, IoVecMut};
+use multifd_core::transport::{self, Transport};
+
+use super::{Direction, Position, Problem, StreamError};
+
+/// The receiving end of a main connection: a transport, a buffer, and a count of bytes.
+///
+/// It asks the transport for more only when the buffer is empty, so it never waits for a byte that
+/// nobody wanted. Between reads its owner may [send](Self::send) over the same transport.
+pub struct Reader {
+    transport: Box<dyn Transport>,
+    direction: Direction,
+    buffer: Vec<u8>,
+    /// What of `buffer` has come and not been read.
+    start: usize,
+    end: usize,
+    offset: u64,
+    sent: u64,
+}
+
+impl Reader {
+    /// A reader of the main stream. `prefix` are the bytes that somebody else has read from the
+    /// transport already, to find out what connection it is; they count as the stream's first.
+    pub fn new(transport: Box<dyn Transport>, prefix: &[u8]) -> Self {
+        Self::with_direction(transport, prefix, Direction::Main)
+    }
+
+    pub(super) fn with_direction(
+        transport: Box<dyn Transport>,
+        prefix: &[u8],
+        direction: Direction,
+    ) -> Self {
+        let mut buffer = prefix.to_vec();
+        buffer.resize(BUFFER_LEN.max(prefix.len()), 0);
+        Self {
+            transport,
+            direction,
+            buffer,
+            start: 0,
+            end: prefix.len(),
+            offset: 0,
+            sent: 0,
+        }
+    }
+
+    /// How many bytes have been read: the offset of the next one in the stream.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next byte's place.
+    pub fn position(&self) -> Position {
+        Position {
+            direction: self.direction,
+            offset: self.offset,
+        }
+    }
+
+    /// The transport, for instance to limit how long it may block.
+    pub fn transport_mut(&mut self) -> &mut dyn Transport {
+        &mut *self.transport
+    }
+
+    /// Gives the transport back. Bytes that have come but not been read are lost.
+    pub fn into_transport(self) -> Box<dyn Transport> {
+        self.transport
+    }
+
+    /// Sends bytes the other way, all of them.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        let direction = match self.direction {
+            Direction::Main => Direction::ReturnPath,
+            Direction::ReturnPath => Direction::Main,
+        };
+        let at = Position {
+            direction,
+            offset: self.sent,
+        };
+        transport::send_all(&mut *self.transport, &mut [IoVec::from(bytes)])
+            .map_err(|error| StreamError::Send { at, error })?;
+        self.sent = self.sent.saturating_add(len_u64(bytes));
+        Ok(())
+    }
+
+    /// The next byte, which stays unread.
+    pub(super) fn peek(&mut self, what: &'static str) -> Result<u8, StreamError> {
+        let (at, got, want) = (self.position(), 0, 1);
+        self.fill()?;
+        let ended = StreamError::Ended {
+            at,
+            what,
+            got,
+            want,
+        };
+        self.available().first().copied().ok_or(ended)
+    }
+
+    /// The next `N` bytes.
+    pub(super) fn array<const N: usize>(
+        &mut self,
+        what: &'static str,
+    ) -> Result<[u8; N], StreamError> {
+        let at = self.position();
+        let mut array = [0; N];
+        let mut got = 0;
+        while let Some(room) = array.get_mut(got..).filter(|room| !room.is_empty()) {
+            if !self.fill()? {
+                let want = N;
+                return Err(StreamError::Ended {
+                    at,
+                    what,
+                    got,
+                    want,
+                });
+            }
+            let count = copy(room, self.available());
+            self.consume(count);
+            got += count;
+        }
+        Ok(array)
+    }
+
+    pub(super) fn u8(&mut self, what: &'static str) -> Result<u8, StreamError> {
+        self.array(what).map(u8::from_be_bytes)
+    }
+
+    pub(super) fn u16(&mut self, what: &'static str) -> Result<u16, StreamError> {
+        self.array(what).map(u16::from_be_bytes)
+    }
+
+    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, StreamError> {
+        self.array(what).map(u32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, StreamError> {
+        self.array(what).map(u64::from_be_bytes)
+    }
+
+    /// The next `len` bytes. Memory grows with what comes, not with what was announced; the caller
+    /// has limited `len` all the same.
+    pub(super) fn bytes(&mut self, len: usize, what: &'static str) -> Result<Vec<u8>, StreamError> {
+        let at = self.position();
+        let mut bytes = Vec::with_capacity(len.min(BUFFER_LEN));
+        while bytes.len() < len {
+            if !self.fill()? {
+                let (got, want) = (bytes.len(), len);
+                return Err(StreamError::Ended {
+                    at,
+                    what,
+                    got,
+                    want,
+                });
+            }
+            let available = self.available();
+            let wanted = available.get(..len - bytes.len()).unwrap_or(available);
+            bytes.extend_from_slice(wanted);
+            let count = wanted.len();
+            self.consume(count);
+        }
+        Ok(bytes)
+    }
+
+    /// A string behind one byte of length.
+    pub(super) fn short_string(&mut self, what: &'static str) -> Result<Vec<u8>, StreamError> {
+        let len = self.u8(what)?;
+        self.bytes(usize::from(len), what)
+    }
+
+    /// Has at least one byte in the buffer and answers true, or false at the stream's end.
+    pub(super) fn fill(&mut self) -> Result<bool, StreamError> {
+        if self.start < self.end {
+            return Ok(true);
+        }
+        let at = self.position();
+        let room = &mut [IoVecMut::from(self.buffer.as_mut_slice())];
+        let received = self
+            .transport
+            .recv(room)
+            .map_err(|error| StreamError::Receive { at, error })?;
+        self.start = 0;
+        self.end = received.min(self.buffer.len());
+        Ok(self.end > 0)
+    }
+
+    /// What has come and not been read.
+    pub(super) fn available(&self) -> &[u8] {
+        self.buffer.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Marks bytes of [`available`](Self::available) as read.
+    pub(super) fn consume(&mut self, count: usize) {
+        let count = count.min(self.end - self.start);
+        self.start += count;
+        self.offset = self
+            .offset
+            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// The error for something that the peer sent, which began at `offset`.
+    pub(super) fn wrong(&self, offset: u64, problem: Problem) -> StreamError {
+        let at = Position {
+            direction: self.direction,
+            offset,
+        };
+        StreamError::Peer { at, problem }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("at", &self.position())
+            .field("buffered", &self.available().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes that are asked for at once. The tail of a large machine is megabytes; everything before it
+/// is short.
+const BUFFER_LEN: usize = 64 * 1024;
+
+pub(super) fn len_u64(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn copy(target: &mut [u8], source: &[u8]) -> usize {
+    let count = target.len().min(source.len());
+    for (to, from) in target.iter_mut().zip(source) {
+        *to = *from;
+    }
+    count
+}

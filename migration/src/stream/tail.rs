@@ -1,0 +1,235 @@
+//! What comes after RAM: the device state, the end mark, and the VM description.
+//!
+//! | size | field |
+//! |---|---|
+//! | .. | FULL sections, one for each device |
+//! | 1 | EOF, `0x00` |
+//! | 1 | `0x06` |
+//! | 4 + n | VM description, JSON |
+//!
+//! Device state is opaque to a receiver that is not the machine itself, and nothing says how long it
+//! is, but for the description at its end.
+
+use std::io;
+use std::ops::Range;
+
+use super::end::{EndFinder, Found};
+use super::reader::len_u64;
+use super::section::{self, SectionHeader, SectionType};
+use super::{Problem, Reader, StreamError, Writer};
+
+/// All that came after RAM's last footer.
+///
+/// # How its end is found
+///
+/// Without a return path the source closes the connection behind the last byte. With a return path it
+/// keeps it open, and there the end is a VM description, behind which nothing has come, and whose
+/// sizes of sections lead from RAM's last footer to the description exactly. The description alone
+/// would not do: its bytes may stand in a device's state, too.
+///
+/// So a source with a return path and without a VM description (QEMU's machine property
+/// `suppress-vmdesc`) can only be received up to the transport's time limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// The bytes, to be given to a destination as they are.
+    pub bytes: Vec<u8>,
+    /// Where in [`bytes`](Self::bytes) the text of the VM description is; empty if it is an empty one.
+    /// `None` if there is none: then the source sends none, or the stream was cut short, and nothing
+    /// can tell which.
+    pub description: Option<Range<usize>>,
+    /// The sections, if the description leads through them exactly.
+    pub sections: Option<Vec<SectionInfo>>,
+}
+
+/// Where one device's state is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SectionInfo {
+    /// The section's id, a number that the source has chosen.
+    pub id: u32,
+    /// The device, for instance `timer` or `0000:00:02.0/virtio-net`.
+    pub idstr: String,
+    /// Which one of the devices of this name.
+    pub instance: u32,
+    /// The version of the state's layout.
+    pub version: u32,
+    /// Where the state begins in [`Tail::bytes`].
+    pub offset: usize,
+    /// How many bytes of state there are.
+    pub len: usize,
+}
+
+/// A device's state to send, opaque bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceSection {
+    /// The device, 1 to 255 bytes.
+    pub name: String,
+    /// Which one of the devices of this name.
+    pub instance: u32,
+    /// The version of the state's layout.
+    pub version: u32,
+    /// The state.
+    pub data: Vec<u8>,
+}
+
+/// Most bytes of a tail. Emulated machines have up to a few MiB, passed-through devices more.
+pub const MAX_TAIL_LEN: usize = 512 << 20;
+
+impl Tail {
+    /// The state of one device; empty if `section` is not of this tail.
+    pub fn data(&self, section: &SectionInfo) -> &[u8] {
+        self.bytes
+            .get(section.offset..)
+            .and_then(|rest| rest.get(..section.len))
+            .unwrap_or_default()
+    }
+}
+
+/// Reads everything behind RAM's last footer.
+pub(super) fn read(
+    reader: &mut Reader,
+    return_path: bool,
+    max_len: usize,
+) -> Result<Tail, StreamError> {
+    let start = reader.offset();
+    let mut bytes = Vec::new();
+    let mut finder = EndFinder::default();
+    loop {
+        match reader.fill() {
+            Ok(true) => {}
+            Ok(false) if return_path => return Err(ended(reader, &finder)),
+            Ok(false) => return at_end_of_stream(bytes, finder, reader, start),
+            Err(error) => return Err(explain(error, &finder)),
+        }
+        let available = reader.available();
+        if available.len() > max_len - bytes.len() {
+            let problem = too_long(len_u64(&bytes).saturating_add(len_u64(available)), max_len);
+            return Err(reader.wrong(start, problem));
+        }
+        bytes.extend_from_slice(available);
+        let count = available.len();
+        reader.consume(count);
+        finder.advance(&bytes);
+        if return_path && let Some(found) = finder.take_found() {
+            return Ok(found.into_tail(bytes));
+        }
+    }
+}
+
+/// Writes FULL sections, with ids from `first_id` on.
+pub(super) fn write(
+    writer: &mut Writer,
+    first_id: u32,
+    sections: &[DeviceSection],
+) -> Result<(), StreamError> {
+    for (id, section) in (first_id..).zip(sections) {
+        if section.name.is_empty() {
+            return Err(StreamError::Caller {
+                at: writer.position(),
+                problem: Problem::Name {
+                    what: "section",
+                    got: String::new(),
+                },
+            });
+        }
+        let header = SectionHeader {
+            id,
+            idstr: section.name.clone(),
+            instance: section.instance,
+            version: section.version,
+        };
+        header.write(SectionType::FULL, writer)?;
+        writer.put(&section.data)?;
+        section::write_footer(writer, id)?;
+    }
+    Ok(())
+}
+
+/// Writes the end mark and a VM description.
+pub(super) fn write_end(writer: &mut Writer, description: &[u8]) -> Result<(), StreamError> {
+    let Ok(len) = u32::try_from(description.len()) else {
+        return Err(StreamError::Caller {
+            at: writer.position(),
+            problem: Problem::TooMany {
+                what: "the length of the VM description",
+                got: len_u64(description),
+                max: u32::MAX.into(),
+            },
+        });
+    };
+    writer.put(&[SectionType::EOF.0, SectionType::VM_DESCRIPTION.0])?;
+    writer.put(&len.to_be_bytes())?;
+    writer.put(description)
+}
+
+impl Found {
+    fn into_tail(self, bytes: Vec<u8>) -> Tail {
+        Tail {
+            bytes,
+            description: self.description,
+            sections: self.sections,
+        }
+    }
+}
+
+/// The tail of a stream without a return path, which has ended.
+fn at_end_of_stream(
+    bytes: Vec<u8>,
+    mut finder: EndFinder,
+    reader: &Reader,
+    start: u64,
+) -> Result<Tail, StreamError> {
+    if let Some(found) = finder.at_end_of_stream(&bytes) {
+        return Ok(found.into_tail(bytes));
+    }
+    if bytes.is_empty() {
+        return Err(ended(reader, &finder));
+    }
+    let mut why = "the stream ends without an end mark (0x00) or a VM description".to_owned();
+    if let Some(reason) = finder.refused() {
+        why = format!("{why}; {reason}");
+    }
+    Err(reader.wrong(start, Problem::TailEnd { why }))
+}
+
+fn ended(reader: &Reader, finder: &EndFinder) -> StreamError {
+    let at = reader.position();
+    match finder.refused() {
+        Some(reason) => {
+            let why = format!("the stream ended; {reason}");
+            StreamError::Peer {
+                at,
+                problem: Problem::TailEnd { why },
+            }
+        }
+        None => StreamError::Ended {
+            at,
+            what: "the device state",
+            got: 0,
+            want: 1,
+        },
+    }
+}
+
+/// Says more about a time limit that has passed, when a description has come.
+fn explain(error: StreamError, finder: &EndFinder) -> StreamError {
+    match (error, finder.refused()) {
+        (StreamError::Receive { at, error }, Some(reason))
+            if error.kind() == io::ErrorKind::TimedOut =>
+        {
+            let why = format!("nothing more came; {reason}");
+            StreamError::Peer {
+                at,
+                problem: Problem::TailEnd { why },
+            }
+        }
+        (error, _) => error,
+    }
+}
+
+fn too_long(got: u64, max_len: usize) -> Problem {
+    Problem::TooMany {
+        what: "the length of the device state",
+        got,
+        max: u64::try_from(max_len).unwrap_or(u64::MAX),
+    }
+}
