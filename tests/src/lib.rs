@@ -3,4 +3,6 @@
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
 
 pub mod conformance;
+pub mod host;
+pub mod network;
 pub mod peer;

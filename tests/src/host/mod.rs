@@ -1,0 +1,34 @@
+//! A small hypervisor without vCPUs: memory in files, sockets, and all methods.
+//!
+//! It is what the tests and the comparison with QEMU embed the engine in.
+
+mod memory;
+mod sockets;
+
+pub use memory::{FileHost, file_memory};
+pub use sockets::{accept_all, connect};
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use migration_params::Parameters;
+use multifd_core::{MultifdMethods, Registry};
+
+/// A registry with every method of the workspace.
+///
+/// # Errors
+/// Two methods of one name or number.
+pub fn registry() -> Result<Registry> {
+    let mut registry = Registry::new();
+    registry.register(multifd_none::NoneFactory)?;
+    Ok(registry)
+}
+
+/// Opens the method that the parameters name, with their levels.
+///
+/// # Errors
+/// There is no such method, or it cannot be opened.
+pub fn open(parameters: &Parameters) -> Result<Arc<dyn MultifdMethods>> {
+    let options = migration::method_options(parameters);
+    Ok(registry()?.open(parameters.multifd_compression.name(), &options)?)
+}
