@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, Pages,
-    PagesMut, Payload, RecvMethod, Segments, SendMethod,
+    ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods,
+    Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
 };
-use multifd_tests::conformance::{self, Integrity, Subject};
+use multifd_tests::conformance::{self, Integrity, Subject, round_trip};
 
 #[test]
 fn none() -> Result<()> {
@@ -17,25 +17,50 @@ fn none() -> Result<()> {
 }
 
 #[test]
+fn zstd() -> Result<()> {
+    let method = multifd_zstd::ZstdFactory.open(&MethodOptions::new())?;
+    conformance::check(&Subject::new(method, Integrity::Unchecked))
+}
+
+#[test]
+fn every_level_of_zstd() -> Result<()> {
+    every_level(&multifd_zstd::ZstdFactory, 0..=20)
+}
+
+#[test]
 fn wrong_methods_are_noticed() {
-    for (fault, want) in [
-        (Fault::ForgetsTheLastPage, "has other content"),
-        (Fault::TakesLess, "the first"),
-        (Fault::TakesMore, "bytes were not read"),
-        (Fault::NoLimit, "takes a payload of"),
-        (Fault::RefusesTheSecondPacket, "a good payload was refused"),
+    for (flaw, want) in [
+        (Flaw::ForgetsTheLastPage, "has other content"),
+        (Flaw::TakesLess, "the first"),
+        (Flaw::TakesMore, "bytes were not read"),
+        (Flaw::NoLimit, "takes a payload of"),
+        (Flaw::RefusesTheSecondPacket, "a good payload was refused"),
     ] {
-        let subject = Subject::new(Arc::new(Wrong(fault)), Integrity::Unchecked);
+        let subject = Subject::new(Arc::new(Wrong(flaw)), Integrity::Unchecked);
         let error = format!("{:#}", conformance::check(&subject).unwrap_err());
-        assert!(error.contains(want), "{fault:?}: {error}");
+        assert!(error.contains(want), "{flaw:?}: {error}");
     }
 }
 
-/// `none`, but for one fault.
-struct Wrong(Fault);
+/// Opens the method at each of its levels, and at one more, which it has to refuse.
+fn every_level(factory: &dyn MethodFactory, levels: RangeInclusive<u8>) -> Result<()> {
+    let name = format!("multifd-{}-level", factory.name());
+    let beyond = MethodOptions::new().with(&name, levels.end() + 1);
+    let refused = factory.open(&beyond).err().context("a level too high")?;
+    ensure!(refused.fault() == Fault::Caller, "{refused}");
+    for level in levels {
+        let method = factory.open(&MethodOptions::new().with(&name, level))?;
+        let subject = Subject::new(method, Integrity::Unchecked);
+        round_trip::check_channel(&subject).with_context(|| format!("level {level}"))?;
+    }
+    Ok(())
+}
+
+/// `none`, but for one flaw.
+struct Wrong(Flaw);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum Flaw {
     ForgetsTheLastPage,
     TakesLess,
     TakesMore,
@@ -46,7 +71,7 @@ enum Fault {
 struct WrongSend;
 
 struct WrongRecv {
-    fault: Fault,
+    flaw: Flaw,
     packets: usize,
 }
 
@@ -65,7 +90,7 @@ impl MultifdMethods for Wrong {
 
     fn recv_setup(&self, _: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
         Ok(Box::new(WrongRecv {
-            fault: self.0,
+            flaw: self.0,
             packets: 0,
         }))
     }
@@ -84,22 +109,22 @@ impl SendMethod for WrongSend {
 
 impl RecvMethod for WrongRecv {
     fn payload_limits(&self, pages: usize) -> RangeInclusive<usize> {
-        match self.fault {
-            Fault::TakesLess => 0..=pages << 16,
-            Fault::TakesMore => 1..=pages << 17,
-            Fault::NoLimit => 1..=usize::MAX - 1,
+        match self.flaw {
+            Flaw::TakesLess => 0..=pages << 16,
+            Flaw::TakesMore => 1..=pages << 17,
+            Flaw::NoLimit => 1..=usize::MAX - 1,
             _ => 1..=pages << 16,
         }
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
         self.packets += 1;
-        if self.fault == Fault::RefusesTheSecondPacket && self.packets == 2 {
+        if self.flaw == Flaw::RefusesTheSecondPacket && self.packets == 2 {
             return Err(MethodError::corrupt("wrong", 0, "second packet"));
         }
-        let wrong = match self.fault {
-            Fault::TakesLess => payload.len() > pages.bytes(),
-            Fault::TakesMore => payload.len() < pages.bytes(),
+        let wrong = match self.flaw {
+            Flaw::TakesLess => payload.len() > pages.bytes(),
+            Flaw::TakesMore => payload.len() < pages.bytes(),
             _ => payload.len() != pages.bytes(),
         };
         if wrong {
@@ -109,7 +134,7 @@ impl RecvMethod for WrongRecv {
         payload
             .read_exact(&mut content)
             .map_err(MethodError::payload("wrong"))?;
-        if self.fault == Fault::ForgetsTheLastPage {
+        if self.flaw == Flaw::ForgetsTheLastPage {
             content.truncate(pages.bytes() - 4096.min(pages.bytes()));
         }
         pages.writer().write(&content);

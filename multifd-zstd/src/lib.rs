@@ -1,0 +1,93 @@
+//! The method `zstd`: pages as Zstandard frames (RFC 8878).
+//!
+//! The payloads of one channel, put together, are a sequence of frames whose content is the normal
+//! pages of its packets in order. What each packet needs for its pages is in its payload, or in one
+//! before it.
+//!
+//! * This sender makes one complete frame per packet. Packets do not depend on each other.
+//! * QEMU's sender makes one frame per channel, which it flushes at the end of each packet and never
+//!   ends. A page may refer to what the channel sent long before.
+//!
+//! The receiver takes both, and whatever else QEMU's receiver takes: several frames in one packet,
+//! skippable frames, empty blocks.
+//!
+//! `multifd-zstd-level` is 0 to 20, by default 1, as in QEMU; 0 stands for the library's own default,
+//! 3.
+//!
+//! # Memory
+//!
+//! A channel has buffers for a packet and for its payload, and the library's state. A receiver's
+//! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 128 MiB
+//! ([`MAX_WINDOW_LOG`]), which is the library's own limit and QEMU's.
+//!
+//! ```
+//! use multifd_core::{MethodOptions, Registry};
+//!
+//! let mut registry = Registry::new();
+//! registry.register(multifd_zstd::ZstdFactory)?;
+//! let options = MethodOptions::new().with("multifd-zstd-level", 3);
+//! let method = registry.open("zstd", &options)?;
+//! assert_eq!(method.name(), "zstd");
+//! # Ok::<(), multifd_core::method::RegistryError>(())
+//! ```
+
+mod recv;
+mod send;
+
+use std::sync::Arc;
+
+use multifd_core::{
+    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
+    SendMethod,
+};
+
+pub use recv::MAX_WINDOW_LOG;
+
+/// Opens the method `zstd`. Its option is `multifd-zstd-level`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ZstdFactory;
+
+impl MethodFactory for ZstdFactory {
+    fn id(&self) -> MethodId {
+        MethodId::ZSTD
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
+        let level = options
+            .level("multifd-zstd-level", 0..=20, 1)
+            .map_err(|what| MethodError::config(NAME, what))?;
+        Ok(Arc::new(ZstdMethod { level }))
+    }
+}
+
+/// The opened method.
+#[derive(Debug)]
+struct ZstdMethod {
+    /// 0 to 20.
+    level: u8,
+}
+
+impl MultifdMethods for ZstdMethod {
+    fn id(&self) -> MethodId {
+        MethodId::ZSTD
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
+        Ok(Box::new(send::ZstdSend::new(setup, self.level)?))
+    }
+
+    fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
+        Ok(Box::new(recv::ZstdRecv::new(setup)?))
+    }
+}
+
+/// The value of `multifd-compression`.
+const NAME: &str = "zstd";
