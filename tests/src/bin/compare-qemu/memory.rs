@@ -1,0 +1,124 @@
+//! Two files of guest memory: one to send, one to receive.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use multifd_core::RamBlock;
+use multifd_core::memory::Span;
+use multifd_tests::host::file_memory;
+use tempfile::TempDir;
+
+use crate::run::Run;
+
+/// The memory of both sides. Its files are used again for every run, so that no run pays for a
+/// page's first touch.
+pub(crate) struct Arena {
+    pub(crate) source: PathBuf,
+    pub(crate) destination: PathBuf,
+    pub(crate) bytes: u64,
+    source_block: RamBlock,
+    destination_block: RamBlock,
+    _folder: TempDir,
+}
+
+/// Pages that are zero or not together: 15 % of 1 MiB, about.
+const STRIPE_PAGES: usize = 256;
+const ZERO_PAGES: usize = 38;
+const PAGE: usize = 4096;
+
+impl Arena {
+    pub(crate) fn new(parent: &Path, bytes: u64) -> Result<Self> {
+        let folder = TempDir::with_prefix_in("compare-qemu-", parent)?;
+        let file = |name| -> Result<(PathBuf, RamBlock)> {
+            let path = folder.path().join(name);
+            File::create(&path)?.set_len(bytes)?;
+            let memory = file_memory(&[("ram", &path)])?;
+            let block = memory.blocks().first().context("no block")?.clone();
+            Ok((path, block))
+        };
+        let (source, source_block) = file("source")?;
+        let (destination, destination_block) = file("destination")?;
+        Ok(Self {
+            source,
+            destination,
+            bytes,
+            source_block,
+            destination_block,
+            _folder: folder,
+        })
+    }
+
+    /// Fills the source's memory and answers how many bytes of its pages are not zero.
+    pub(crate) fn fill(&self, paths: &[PathBuf]) -> Result<u64> {
+        let mut content = Vec::new();
+        for path in paths {
+            let entries = if path.is_dir() {
+                files(path)?
+            } else {
+                vec![path.clone()]
+            };
+            for file in entries {
+                content.extend(fs::read(&file).with_context(|| file.display().to_string())?);
+            }
+        }
+        // Whole pages, none of which is zero.
+        let mut pages = content
+            .chunks_exact(PAGE)
+            .filter(|page| page.iter().any(|b| *b != 0))
+            .cycle();
+        let mut non_zero = 0;
+        for (at, page) in self.pages(&self.source_block) {
+            if at % STRIPE_PAGES < STRIPE_PAGES - ZERO_PAGES {
+                page.copy_from(pages.next().context("the files hold less than a page")?);
+                non_zero += PAGE as u64;
+            } else {
+                page.clear();
+            }
+        }
+        Ok(non_zero)
+    }
+
+    /// Spoils the destination's memory, runs a migration, and compares the memories.
+    pub(crate) fn checked(&self, migrate: impl FnOnce() -> Result<Run>) -> Result<Run> {
+        let pairs = || {
+            self.pages(&self.source_block)
+                .zip(self.pages(&self.destination_block))
+        };
+        for ((_, source), (_, destination)) in pairs() {
+            // A destination may take for granted that its memory was zero.
+            if source.is_zero() {
+                destination.clear();
+            } else {
+                destination.copy_from(&[0x5a; 64]);
+            }
+        }
+        let run = migrate()?;
+        let (mut want, mut got) = ([0; PAGE], [0; PAGE]);
+        for ((at, source), (_, destination)) in pairs() {
+            source.copy_to(&mut want);
+            destination.copy_to(&mut got);
+            ensure!(want == got, "the memories differ in page {at}");
+        }
+        Ok(run)
+    }
+
+    fn pages<'a>(&self, block: &'a RamBlock) -> impl Iterator<Item = (usize, Span<'a>)> {
+        let spans = (0..self.bytes)
+            .step_by(PAGE)
+            .map_while(|offset| block.span(offset, PAGE));
+        spans.enumerate()
+    }
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,150 @@
+//! A migration between two processes of ours: this program again, in another role.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use migration::{Destination, DestinationConfig, Source, SourceConfig};
+use migration_params::{Compression, Parameters};
+use multifd_core::ChannelCount;
+use multifd_tests::host::{self, FileHost, accept_all, file_memory};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::run::{Case, Run, own_cpu_time};
+
+/// Where a process of ours finds what it has to do.
+const ROLE: &str = "COMPARE_QEMU_ROLE";
+
+pub(crate) fn run(case: &Case<'_>) -> Result<Run> {
+    let folder = TempDir::new()?;
+    let socket = folder.path().join("socket");
+    let (mut destination, mut received) =
+        start("destination", case, &case.arena.destination, &socket)?;
+    ensure!(
+        line(&mut received)? == json!("listening"),
+        "the destination does not listen"
+    );
+    let (mut source, mut sent) = start("source", case, &case.arena.source, &socket)?;
+    let (sent, received) = (line(&mut sent)?, line(&mut received)?);
+    ensure!(
+        source.wait()?.success() && destination.wait()?.success(),
+        "a side failed"
+    );
+    let micros = |value: &Value, name: &str| {
+        let micros = value
+            .get(name)
+            .and_then(Value::as_u64)
+            .context("a side's result")?;
+        Ok::<_, anyhow::Error>(Duration::from_micros(micros))
+    };
+    Ok(Run {
+        wall: micros(&sent, "wall")?,
+        send_cpu: micros(&sent, "cpu")?,
+        recv_cpu: micros(&received, "cpu")?,
+        bytes: sent
+            .get("bytes")
+            .and_then(Value::as_u64)
+            .context("the source's result")?,
+    })
+}
+
+fn start(
+    role: &str,
+    case: &Case<'_>,
+    memory: &Path,
+    socket: &Path,
+) -> Result<(Child, BufReader<std::process::ChildStdout>)> {
+    let role = json!([role, memory, socket, case.method.name(), case.channels]);
+    let mut child = Command::new(env::current_exe()?)
+        .env(ROLE, role.to_string())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = child.stdout.take().context("no output")?;
+    Ok((child, BufReader::new(output)))
+}
+
+fn line(output: &mut impl BufRead) -> Result<Value> {
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    ensure!(!line.is_empty(), "a side ended without a result");
+    Ok(serde_json::from_str(&line)?)
+}
+
+/// One side, as a process of its own.
+pub(crate) struct Role {
+    is_source: bool,
+    memory: PathBuf,
+    socket: PathBuf,
+    parameters: Parameters,
+    channels: ChannelCount,
+}
+
+impl Role {
+    /// The role that this process was started for, if any.
+    pub(crate) fn from_arguments() -> Result<Option<Self>> {
+        let Ok(role) = env::var(ROLE) else {
+            return Ok(None);
+        };
+        let (role, memory, socket, method, channels): (String, PathBuf, PathBuf, String, u8) =
+            serde_json::from_str(&role)?;
+        let method: Compression = method.parse()?;
+        Ok(Some(Self {
+            is_source: role == "source",
+            memory,
+            socket,
+            parameters: Parameters {
+                multifd_compression: method,
+                ..Parameters::default()
+            },
+            channels: ChannelCount::new(channels).context("no channels")?,
+        }))
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        let report = if self.is_source {
+            self.send()?
+        } else {
+            self.receive()?
+        };
+        let result = json!({
+            "wall": u64::try_from(report.total_time.as_micros())?,
+            "cpu": u64::try_from(own_cpu_time()?.as_micros())?,
+            "bytes": report.transferred(),
+        });
+        println!("{result}");
+        Ok(())
+    }
+
+    fn send(&self) -> Result<migration::Report> {
+        let memory = file_memory(&[("ram", &self.memory)])?;
+        let mut config = SourceConfig::with_parameters(&self.parameters);
+        config.max_bandwidth = None;
+        let method = host::open(&self.parameters)?;
+        let connections = host::connect(&self.socket, self.channels.count(), true)?;
+        Ok(Source::new(config, memory, &method, connections)?.run()?)
+    }
+
+    fn receive(&self) -> Result<migration::Report> {
+        let memory = file_memory(&[("ram", &self.memory)])?;
+        let mut config = DestinationConfig::default();
+        config.receiver.channels = self.channels;
+        config.receiver.memory_is_zeroed = true;
+        let destination = Destination::new(config, host::open(&self.parameters)?);
+        let listener = UnixListener::bind(&self.socket)?;
+        println!("{}", json!("listening"));
+        let report = thread::scope(|scope| {
+            scope.spawn(|| accept_all(&listener, &destination));
+            destination.run(&mut FileHost::new(memory))
+        });
+        match report {
+            Ok(report) => Ok(report),
+            Err(error) => bail!(error),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! One migration.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use migration_params::Compression;
+
+use crate::memory::Arena;
+
+/// What is migrated, and how.
+pub(crate) struct Case<'a> {
+    pub(crate) arena: &'a Arena,
+    pub(crate) method: Compression,
+    pub(crate) channels: u8,
+}
+
+/// What a migration took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) wall: Duration,
+    pub(crate) send_cpu: Duration,
+    pub(crate) recv_cpu: Duration,
+    /// Bytes on all connections.
+    pub(crate) bytes: u64,
+}
+
+/// User and system time of this process.
+pub(crate) fn own_cpu_time() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    // utime and stime are fields 14 and 15; the first one after the name is field 3.
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u64>)
+        .sum::<Result<u64, _>>();
+    let ticks = ticks.context("times in /proc/self/stat")?;
+    // The kernel's unit there is 1/100 s on every architecture.
+    Ok(Duration::from_millis(10 * ticks))
+}

@@ -1,0 +1,88 @@
+//! Medians of runs, and what QEMU took in multiples of ours.
+
+use std::time::Duration;
+
+use migration_params::Compression;
+
+use crate::run::Run;
+
+pub(crate) fn print_head() {
+    println!(
+        "{:<8} {:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>8}",
+        "method", "who", "wall s", "send cpu s", "recv cpu s", "cpu s", "bytes", "of used"
+    );
+}
+
+/// Prints one method's rows. `non_zero` is how many bytes of the guest's pages are not zero.
+pub(crate) fn print(
+    ours: Compression,
+    theirs: Compression,
+    qemu: &[Run],
+    own: &[Run],
+    non_zero: u64,
+) {
+    let own = Medians::of(own);
+    if !qemu.is_empty() {
+        let qemu = Medians::of(qemu);
+        let who = if ours == theirs {
+            "QEMU".to_owned()
+        } else {
+            format!("QEMU {theirs}")
+        };
+        qemu.print(ours, &who, non_zero);
+        own.print(ours, "ours", non_zero);
+        println!(
+            "{:<8} {:<12} {:>8.2} {:>10.2} {:>10.2} {:>10.2} {:>12.3}",
+            ours,
+            "QEMU / ours",
+            qemu.wall / own.wall,
+            qemu.send / own.send,
+            qemu.recv / own.recv,
+            qemu.cpu / own.cpu,
+            qemu.bytes / own.bytes
+        );
+    } else {
+        own.print(ours, "ours", non_zero);
+    }
+}
+
+struct Medians {
+    wall: f64,
+    send: f64,
+    recv: f64,
+    cpu: f64,
+    bytes: f64,
+}
+
+impl Medians {
+    fn of(runs: &[Run]) -> Self {
+        let seconds = |time: fn(&Run) -> Duration| median(runs, |run| time(run).as_secs_f64());
+        Self {
+            wall: seconds(|run| run.wall),
+            send: seconds(|run| run.send_cpu),
+            recv: seconds(|run| run.recv_cpu),
+            cpu: seconds(|run| run.send_cpu + run.recv_cpu),
+            bytes: median(runs, |run| run.bytes as f64),
+        }
+    }
+
+    fn print(&self, method: Compression, who: &str, non_zero: u64) {
+        println!(
+            "{:<8} {:<12} {:>8.3} {:>10.2} {:>10.2} {:>10.2} {:>12} {:>8.3}",
+            method,
+            who,
+            self.wall,
+            self.send,
+            self.recv,
+            self.cpu,
+            self.bytes,
+            self.bytes / non_zero as f64
+        );
+    }
+}
+
+fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,44 @@
+//! A migration between two QEMUs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use multifd_tests::peer::Binary;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::run::{Case, Run};
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+pub(crate) fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
+    let folder = TempDir::new()?;
+    let machine = |path| binary.machine().memory_file(path, case.arena.bytes);
+    let mut source = machine(&case.arena.source).start()?;
+    let mut destination = machine(&case.arena.destination).incoming_defer().start()?;
+    for qemu in [&mut source, &mut destination] {
+        qemu.set_capabilities(&[("multifd", true), ("return-path", true)])?;
+        qemu.set_parameters(json!({
+            "multifd-channels": case.channels,
+            "multifd-compression": case.method.name(),
+            "max-bandwidth": 0,
+        }))?;
+    }
+    let uri = format!("unix:{}", folder.path().join("socket").display());
+    destination.migrate_incoming(&uri)?;
+    let before = (source.cpu_time()?.total(), destination.cpu_time()?.total());
+    source.migrate(&uri)?;
+    let info = source.wait_status(&["completed"], LIMIT)?;
+    let after = (source.cpu_time()?.total(), destination.cpu_time()?.total());
+    let number = |path| {
+        info.pointer(path)
+            .and_then(Value::as_u64)
+            .context("query-migrate")
+    };
+    Ok(Run {
+        wall: Duration::from_millis(number("/total-time")?),
+        send_cpu: after.0.saturating_sub(before.0),
+        recv_cpu: after.1.saturating_sub(before.1),
+        bytes: number("/ram/transferred")?,
+    })
+}
