@@ -1,15 +1,15 @@
 //! Finding the end of the device state while it arrives.
 //!
 //! A candidate is the end mark and the head of a VM description, `00 06 L3 L2 L1 L0 '{'`, anywhere in
-//! the device state. It is checked once, when all of its L bytes of text have come. JSON has no zero
-//! byte in it, so a zero byte inside of the text ends a candidate: no two texts overlap but for the
-//! few bytes of a head, and the work is linear in the length of the device state however many false
-//! heads it has.
+//! the device state. It is checked once, when all of its L bytes of text have come and nothing behind
+//! them. JSON has no zero byte in it, so a zero byte inside of the text ends a candidate: no two texts
+//! overlap but for the few bytes of a head, and the work is linear in the length of the device state
+//! however many false heads it has.
 
 use std::ops::Range;
 
 use super::section::SectionType;
-use super::tail::SectionInfo;
+use super::tail::{EMPTY_TAIL, SectionInfo};
 use super::{vmdesc, walk};
 
 /// Looks for the end in a growing tail.
@@ -21,7 +21,7 @@ pub(super) struct EndFinder {
     live: Vec<Candidate>,
     /// The end of what has come so far, confirmed by the walk.
     found: Option<Found>,
-    /// The last description that the walk does not confirm.
+    /// A description at the end of what has come so far, which the walk does not confirm.
     refused: Option<Refused>,
 }
 
@@ -61,38 +61,32 @@ impl EndFinder {
     /// Looks at what has been added to the tail since the last call.
     pub(super) fn advance(&mut self, tail: &[u8]) {
         // Whatever was the end before, more came behind it.
-        self.found = None;
-        if *tail == EMPTY_END {
+        (self.found, self.refused) = (None, None);
+        if *tail == EMPTY_TAIL {
             self.found = Some(Found {
                 description: Some(tail.len()..tail.len()),
                 sections: Some(Vec::new()),
             });
         }
         loop {
-            let rest = tail.get(self.scanned..).unwrap_or_default();
-            let zero = rest
-                .iter()
-                .position(|byte| *byte == 0)
-                .map(|at| self.scanned + at);
+            let zero = self.next_zero(tail);
             self.check_complete(tail, zero.unwrap_or(tail.len()));
             let Some(zero) = zero else {
                 self.scanned = tail.len();
                 return;
             };
-            match head(tail.get(zero..).unwrap_or_default()) {
-                Head::Partial => {
-                    self.scanned = zero;
-                    return;
-                }
-                Head::None => self.live.retain(|live| live.text.start > zero),
-                Head::Text(len) => {
-                    self.live.retain(|live| live.text.start > zero);
-                    let start = zero + EMPTY_END.len();
-                    self.live.push(Candidate {
-                        mark: zero,
-                        text: start..start.saturating_add(len),
-                    });
-                }
+            let head = head(tail.get(zero..).unwrap_or_default());
+            if let Head::Partial = head {
+                self.scanned = zero;
+                return;
+            }
+            self.live.retain(|live| live.text.start > zero);
+            if let Head::Text(len) = head {
+                let start = zero + EMPTY_TAIL.len();
+                self.live.push(Candidate {
+                    mark: zero,
+                    text: start..start.saturating_add(len),
+                });
             }
             self.scanned = zero + 1;
         }
@@ -109,28 +103,43 @@ impl EndFinder {
         if self.found.is_some() {
             return self.found.take();
         }
-        let described = self
-            .refused
-            .as_ref()
-            .map(|refused| refused.text.clone())
-            .filter(|text| text.end == tail.len())
-            .or_else(|| tail.ends_with(&EMPTY_END).then_some(tail.len()..tail.len()));
-        if described.is_none() && tail.last() != Some(&SectionType::EOF.0) {
+        let description = match &self.refused {
+            Some(refused) => Some(refused.text.clone()),
+            None if tail.ends_with(&EMPTY_TAIL) => Some(tail.len()..tail.len()),
+            None => None,
+        };
+        if description.is_none() && tail.last() != Some(&SectionType::EOF.0) {
             return None;
         }
         Some(Found {
-            description: described,
+            description,
             sections: (*tail == [SectionType::EOF.0]).then(Vec::new),
         })
     }
 
-    /// Why the last description that came is not the end.
+    /// Why the description with which the tail ends now is not the end.
     pub(super) fn refused(&self) -> Option<String> {
         self.refused.as_ref().map(|refused| {
             let (len, at) = (refused.text.len(), refused.text.start);
             let why = &refused.why;
             format!("the VM description of {len} bytes at byte {at:#x} of it does not fit: {why}")
         })
+    }
+
+    /// The next zero byte that matters: while no text comes in, only one that may start a head.
+    fn next_zero(&self, tail: &[u8]) -> Option<usize> {
+        let rest = tail.get(self.scanned..)?;
+        let at = if self.live.is_empty() {
+            let whole = rest.windows(MARK.len()).position(|pair| *pair == MARK);
+            whole.or_else(|| {
+                rest.len()
+                    .checked_sub(1)
+                    .filter(|_| rest.last() == Some(&0))
+            })?
+        } else {
+            rest.iter().position(|byte| *byte == 0)?
+        };
+        Some(self.scanned + at)
     }
 
     /// Checks the candidates whose text ends at `limit` or before it; there is no zero byte in them.
@@ -146,20 +155,20 @@ impl EndFinder {
 
     fn check(&mut self, tail: &[u8], candidate: Candidate) {
         let Candidate { mark, text } = candidate;
+        if text.end != tail.len() {
+            // More came behind it already.
+            return;
+        }
         let bytes = tail.get(text.clone()).unwrap_or_default();
         let Ok(devices) = vmdesc::parse(bytes) else {
             return;
         };
         match walk::walk(tail.get(..mark).unwrap_or_default(), &devices) {
-            Ok(sections) if text.end == tail.len() => {
+            Ok(sections) => {
                 self.found = Some(Found {
                     description: Some(text),
                     sections: Some(sections),
                 });
-            }
-            Ok(_) => {
-                let why = "more bytes follow it".to_owned();
-                self.refused = Some(Refused { text, why });
             }
             Err(why) => self.refused = Some(Refused { text, why }),
         }
@@ -182,12 +191,5 @@ fn head(bytes: &[u8]) -> Head {
     }
 }
 
-/// The end mark and an empty description.
-const EMPTY_END: [u8; 6] = [
-    SectionType::EOF.0,
-    SectionType::VM_DESCRIPTION.0,
-    0,
-    0,
-    0,
-    0,
-];
+/// What a head starts with: the end mark and the type of a VM description.
+const MARK: [u8; 2] = [SectionType::EOF.0, SectionType::VM_DESCRIPTION.0];

@@ -44,13 +44,13 @@ pub use configuration::{
 pub use end::MAX_DESCRIPTION_LEN;
 pub use error::{Direction, Position, StreamError};
 pub use incoming::{Event, Incoming};
-pub use outgoing::{EMPTY_TAIL, Outgoing, RAM_SECTION_ID, RamSection};
+pub use outgoing::{Outgoing, RAM_SECTION_ID, RamSection};
 pub use problem::Problem;
 pub use ram::{
     AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION, RamPart, SyncMode,
 };
 pub use reader::Reader;
 pub use return_path::{MessageId, ReturnMessage, ReturnReader};
-pub use tail::{DeviceSection, MAX_TAIL_LEN, SectionInfo, Tail};
+pub use tail::{DeviceSection, EMPTY_TAIL, MAX_TAIL_LEN, SectionInfo, Tail};
 pub use vmdesc::MAX_DEVICES;
 pub use writer::Writer;

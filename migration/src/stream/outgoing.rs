@@ -33,16 +33,6 @@ pub struct RamSection<'a> {
 /// The id that this source gives to RAM's sections; QEMU's for x86 machines is the same.
 pub const RAM_SECTION_ID: u32 = 1;
 
-/// A tail without device state and with an empty description, which QEMU takes too.
-pub const EMPTY_TAIL: [u8; 6] = [
-    SectionType::EOF.0,
-    SectionType::VM_DESCRIPTION.0,
-    0,
-    0,
-    0,
-    0,
-];
-
 impl Outgoing {
     /// A main stream from its first byte on. `page_size` is the guest's. `sync_mode` is what the
     /// destination is set to: nothing on the wire negotiates it.
@@ -129,7 +119,8 @@ impl Outgoing {
     }
 
     /// Writes the rest of the stream as it is: the [bytes](super::Tail::bytes) of a tail that was
-    /// received, or [`EMPTY_TAIL`].
+    /// received, or
+    /// [`EMPTY_TAIL`](super::EMPTY_TAIL).
     ///
     /// # Errors
     /// The transport's.
@@ -199,7 +190,8 @@ impl RamSection<'_> {
     pub fn zero_page(&mut self, block: usize, offset: u64) -> Result<(), StreamError> {
         let stream = &mut *self.stream;
         let Some(announced) = stream.blocks.get(block) else {
-            return Err(stream.misuse(ram::too_many_blocks(block)));
+            let problem = ram::no_such_block(block, stream.blocks.len());
+            return Err(stream.misuse(problem));
         };
         ram::check_inside(announced, offset, stream.page_size)
             .map_err(|problem| stream.misuse(problem))?;

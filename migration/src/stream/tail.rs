@@ -74,6 +74,16 @@ pub struct DeviceSection {
 /// Most bytes of a tail. Emulated machines have up to a few MiB, passed-through devices more.
 pub const MAX_TAIL_LEN: usize = 512 << 20;
 
+/// A tail without device state and with an empty description, which QEMU takes too.
+pub const EMPTY_TAIL: [u8; 6] = [
+    SectionType::EOF.0,
+    SectionType::VM_DESCRIPTION.0,
+    0,
+    0,
+    0,
+    0,
+];
+
 impl Tail {
     /// The state of one device; empty if `section` is not of this tail.
     pub fn data(&self, section: &SectionInfo) -> &[u8] {
@@ -125,10 +135,7 @@ pub(super) fn write(
         if section.name.is_empty() {
             return Err(StreamError::Caller {
                 at: writer.position(),
-                problem: Problem::Name {
-                    what: "section",
-                    got: String::new(),
-                },
+                problem: Problem::name("section", b""),
             });
         }
         let header = SectionHeader {
@@ -184,10 +191,7 @@ fn at_end_of_stream(
     if bytes.is_empty() {
         return Err(ended(reader, &finder));
     }
-    let mut why = "the stream ends without an end mark (0x00) or a VM description".to_owned();
-    if let Some(reason) = finder.refused() {
-        why = format!("{why}; {reason}");
-    }
+    let why = "the stream ends without an end mark (0x00) or a VM description".to_owned();
     Err(reader.wrong(start, Problem::TailEnd { why }))
 }
 
