@@ -37,6 +37,8 @@ pub const X_IGNORE_SHARED: &str = "x-ignore-shared";
 pub const MAPPED_RAM: &str = "mapped-ram";
 /// The version of the main stream.
 pub const MAIN_VERSION: u32 = 3;
+/// The configuration's place in the stream, behind magic and version.
+pub(super) const CONFIGURATION_OFFSET: u64 = 8;
 /// Most bytes of a machine name. QEMU's have up to about 30.
 pub const MAX_MACHINE_NAME_LEN: u32 = 1024;
 /// Most capabilities in a configuration. There are two.

@@ -2,7 +2,7 @@
 
 use multifd_core::PageSize;
 
-use super::configuration::{Configuration, MAPPED_RAM};
+use super::configuration::{CONFIGURATION_OFFSET, Configuration, MAPPED_RAM};
 use super::ram::{AnnouncedBlock, RAM_IDSTR, RamPart, RamReader, SyncMode, Word};
 use super::section::{self, SectionHeader, SectionType};
 use super::tail::{self, MAX_TAIL_LEN, Tail};
@@ -154,7 +154,7 @@ impl Incoming {
 
     fn configuration(&mut self) -> Result<Configuration, StreamError> {
         let configuration = Configuration::read(&mut self.reader)?;
-        let wrong = |problem| self.reader.wrong(0, problem);
+        let wrong = |problem| self.reader.wrong(CONFIGURATION_OFFSET, problem);
         if let Some(name) = configuration.capabilities.first() {
             return Err(wrong(Problem::Unsupported {
                 what: format!("the capability {name}"),

@@ -30,11 +30,11 @@ pub enum Problem {
         max: u64,
     },
     /// A name that is none: empty, too long, not UTF-8, or with a NUL in it.
-    #[error("{what} {got:?} is no name of 1 to 255 bytes of UTF-8 without NUL")]
+    #[error("{what} {got:?} is no name: wanted UTF-8, not empty, without NUL")]
     Name {
         /// What is named.
         what: &'static str,
-        /// The name, with what is not UTF-8 replaced.
+        /// The name's beginning, with what is not UTF-8 replaced.
         got: String,
     },
     /// A name that is well formed, but means nothing here.
@@ -118,6 +118,12 @@ pub enum Problem {
 }
 
 impl Problem {
+    pub(super) fn name(what: &'static str, bytes: &[u8]) -> Self {
+        let shown = bytes.get(..MAX_SHOWN_LEN).unwrap_or(bytes);
+        let got = String::from_utf8_lossy(shown).into_owned();
+        Self::Name { what, got }
+    }
+
     pub(super) fn value(what: &'static str, got: impl Into<u64>, want: impl ToString) -> Self {
         Self::Value {
             what,
@@ -126,3 +132,6 @@ impl Problem {
         }
     }
 }
+
+/// Most bytes of a name that a message shows when it is none.
+const MAX_SHOWN_LEN: usize = 64;

@@ -211,7 +211,7 @@ impl RamReader {
         match self.blocks.get(index) {
             Some(block) => check_inside(block, offset, self.page_size)
                 .map_err(|problem| reader.wrong(at, problem))?,
-            None => return Err(reader.wrong(at, too_many_blocks(index))),
+            None => return Err(reader.wrong(at, no_such_block(index, self.blocks.len()))),
         }
         Ok(Word::Zero {
             block: index,
@@ -254,6 +254,15 @@ pub(super) fn check_inside(
     })
 }
 
+pub(super) fn no_such_block(index: usize, blocks: usize) -> Problem {
+    let index = u64::try_from(index).unwrap_or(u64::MAX);
+    Problem::value(
+        "a RAM block's index",
+        index,
+        format_args!("less than {blocks}"),
+    )
+}
+
 pub(super) fn too_many_blocks(count: usize) -> Problem {
     Problem::TooMany {
         what: "the number of RAM blocks",
@@ -265,10 +274,7 @@ pub(super) fn too_many_blocks(count: usize) -> Problem {
 fn read_name(reader: &mut Reader) -> Result<BlockName, StreamError> {
     let at = reader.offset();
     let bytes = reader.short_string("a RAM block's name")?;
-    BlockName::from_wire(&bytes).ok_or_else(|| {
-        let (what, got) = ("RAM block", String::from_utf8_lossy(&bytes).into_owned());
-        reader.wrong(at, Problem::Name { what, got })
-    })
+    BlockName::from_wire(&bytes).ok_or_else(|| reader.wrong(at, Problem::name("RAM block", &bytes)))
 }
 
 /// Why no word has these flags.

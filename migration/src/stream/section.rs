@@ -116,11 +116,8 @@ pub(super) fn put_short_string(writer: &mut Writer, text: &str) -> Result<(), St
 pub(super) fn text(what: &'static str, bytes: Vec<u8>) -> Result<String, Problem> {
     match String::from_utf8(bytes) {
         Ok(name) if is_name(&name) => Ok(name),
-        Ok(got) => Err(Problem::Name { what, got }),
-        Err(error) => {
-            let got = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            Err(Problem::Name { what, got })
-        }
+        Ok(got) => Err(Problem::name(what, got.as_bytes())),
+        Err(error) => Err(Problem::name(what, error.as_bytes())),
     }
 }
 

@@ -185,6 +185,10 @@ impl<'de> Visitor<'de> for DeviceVisitor {
             if devices.len() >= MAX_DEVICES {
                 return Err(A::Error::invalid_length(devices.len() + 1, &self));
             }
+            // On the wire one byte has the length of a name.
+            if device.name.len() > usize::from(u8::MAX) {
+                return Err(A::Error::invalid_length(device.name.len(), &"a name"));
+            }
             let size = device.fields.bytes.checked_add(device.subsections.bytes);
             devices.push(Device {
                 name: device.name,
