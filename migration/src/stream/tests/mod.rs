@@ -1,5 +1,10 @@
 //! The main channel against recordings of real QEMUs, and against itself.
 
+mod hostile;
 mod machines;
+mod properties;
 mod recorded;
+mod refusals;
+mod return_path;
+mod tail;
 mod wire;

@@ -25,6 +25,7 @@ pub(super) struct Wire {
     at: usize,
     piece: usize,
     then: Then,
+    pause: Option<usize>,
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -35,7 +36,16 @@ impl Wire {
             at: 0,
             piece,
             then,
+            pause: None,
             sent: Arc::default(),
+        }
+    }
+
+    /// Once lets the time limit pass before the byte at this offset.
+    pub(super) fn pause_at(self, offset: usize) -> Self {
+        Self {
+            pause: Some(offset),
+            ..self
         }
     }
 
@@ -57,7 +67,11 @@ impl Transport for Wire {
     }
 
     fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize> {
-        let rest = &self.bytes[self.at..];
+        if self.pause == Some(self.at) {
+            self.pause = None;
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let rest = &self.bytes[self.at..self.pause.unwrap_or(self.bytes.len())];
         if rest.is_empty() {
             return match self.then {
                 Then::Close => Ok(0),
