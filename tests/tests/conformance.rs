@@ -28,6 +28,17 @@ fn every_level_of_zstd() -> Result<()> {
 }
 
 #[test]
+fn qatzip() -> Result<()> {
+    let method = multifd_qatzip::QatzipFactory.open(&MethodOptions::new())?;
+    conformance::check(&Subject::new(method, Integrity::Checked))
+}
+
+#[test]
+fn every_level_of_qatzip() -> Result<()> {
+    every_level(&multifd_qatzip::QatzipFactory, 1..=9)
+}
+
+#[test]
 fn wrong_methods_are_noticed() {
     for (flaw, want) in [
         (Flaw::ForgetsTheLastPage, "has other content"),

@@ -1,0 +1,165 @@
+//! The receiving side: any sequence of gzip members.
+
+use std::ops::RangeInclusive;
+
+use flate2::{Decompress, FlushDecompress, Status};
+use libdeflater::{DecompressionError, Decompressor};
+use multifd_core::geometry::PACKET_BYTES;
+use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
+
+use crate::NAME;
+use crate::member::{self, Lengths, TRAILER_LEN, trailer};
+
+/// State of one receiving channel. Nothing in it goes from packet to packet.
+pub(crate) struct QatzipRecv {
+    inflater: Inflater,
+    payload: Vec<u8>,
+    content: Vec<u8>,
+}
+
+impl QatzipRecv {
+    pub(crate) fn new(setup: &ChannelSetup) -> Self {
+        Self {
+            inflater: Inflater {
+                whole: Decompressor::new(),
+                stream: Decompress::new(false),
+            },
+            payload: vec![0; MAX_PAYLOAD],
+            content: vec![0; setup.packet_bytes()],
+        }
+    }
+}
+
+impl RecvMethod for QatzipRecv {
+    fn payload_limits(&self, _pages: usize) -> RangeInclusive<usize> {
+        1..=MAX_PAYLOAD
+    }
+
+    fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
+        let len = payload.remaining();
+        let bytes = self
+            .payload
+            .get_mut(..len)
+            .ok_or_else(|| corrupt(0, format!("{len} bytes, wanted at most {MAX_PAYLOAD}")))?;
+        payload
+            .read_exact(bytes)
+            .map_err(MethodError::payload(NAME))?;
+        let content = self.content.get_mut(..pages.bytes()).ok_or_else(|| {
+            MethodError::device(NAME, "more pages than the channel was set up for")
+        })?;
+        let (mut at, mut done) = (0, 0);
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let room = content.get_mut(done..).unwrap_or_default();
+            let (read, written) = self.inflater.member(rest, room, at)?;
+            at += read;
+            done += written;
+        }
+        if done < content.len() {
+            let what = format!(
+                "{done} bytes, wanted the {} of the packet's pages",
+                content.len()
+            );
+            return Err(corrupt(at, what));
+        }
+        pages.writer().write(content);
+        Ok(())
+    }
+}
+
+/// Two decompressors: one is faster, the other one finds out where deflate data ends.
+struct Inflater {
+    whole: Decompressor,
+    stream: Decompress,
+}
+
+impl Inflater {
+    /// Decompresses the member at the start of `bytes`, which is at byte `at` of the payload, to the
+    /// front of `room`. Answers how many bytes it read and wrote.
+    fn member(
+        &mut self,
+        bytes: &[u8],
+        room: &mut [u8],
+        at: usize,
+    ) -> Result<(usize, usize), MethodError> {
+        let header = member::parse(bytes).map_err(|(byte, what)| corrupt(at + byte, what))?;
+        let deflate = bytes.get(header.len..).unwrap_or_default();
+        let at = at + header.len;
+        let (read, written) = match header.lengths {
+            Some(lengths) => self.with_lengths(lengths, deflate, room, at)?,
+            None => self.without_lengths(deflate, room, at)?,
+        };
+        let want = trailer(room.get(..written).unwrap_or_default());
+        let got = deflate.get(read..).and_then(|rest| rest.get(..TRAILER_LEN));
+        if got != Some(&want[..]) {
+            let what = format!("a member that ends in {got:02x?}, wanted {want:02x?}");
+            return Err(corrupt(at + read, what));
+        }
+        Ok((header.len + read + TRAILER_LEN, written))
+    }
+
+    fn with_lengths(
+        &mut self,
+        lengths: Lengths,
+        deflate: &[u8],
+        room: &mut [u8],
+        at: usize,
+    ) -> Result<(usize, usize), MethodError> {
+        let (read, wanted) = (lengths.deflate as usize, lengths.content as usize);
+        let missing = room.len();
+        let room = room
+            .get_mut(..wanted)
+            .ok_or_else(|| corrupt(at, format!("a member of {wanted} bytes, wanted {missing}")))?;
+        let available = deflate.len();
+        let deflate = deflate
+            .get(..read)
+            .ok_or_else(|| corrupt(at, format!("{read} bytes of data, {available} are there")))?;
+        let written =
+            self.whole
+                .deflate_decompress(deflate, room)
+                .map_err(|error| match error {
+                    DecompressionError::BadData => corrupt(at, "bad deflate data"),
+                    DecompressionError::InsufficientSpace => {
+                        corrupt(at, format!("more content than the {wanted} bytes it names"))
+                    }
+                })?;
+        if written != wanted {
+            return Err(corrupt(
+                at,
+                format!("{written} bytes of content, wanted {wanted}"),
+            ));
+        }
+        Ok((read, written))
+    }
+
+    fn without_lengths(
+        &mut self,
+        deflate: &[u8],
+        room: &mut [u8],
+        at: usize,
+    ) -> Result<(usize, usize), MethodError> {
+        self.stream.reset(false);
+        let status = self
+            .stream
+            .decompress(deflate, room, FlushDecompress::Finish);
+        let counted = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let read = counted(self.stream.total_in());
+        match status {
+            Ok(Status::StreamEnd) => Ok((read, counted(self.stream.total_out()))),
+            Ok(_) if read == deflate.len() => {
+                Err(corrupt(at + read, "deflate data without an end"))
+            }
+            Ok(_) => {
+                let what = format!("more than the {} bytes that are missing", room.len());
+                Err(corrupt(at + read, what))
+            }
+            Err(_) => Err(corrupt(at + read, "bad deflate data")),
+        }
+    }
+}
+
+fn corrupt(at: usize, what: impl Into<String>) -> MethodError {
+    MethodError::corrupt(NAME, at, what)
+}
+
+/// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
+const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;
