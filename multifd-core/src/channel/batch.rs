@@ -24,8 +24,9 @@ impl Batch {
         }
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.offsets.len() >= self.capacity
+    /// How many more pages fit.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.offsets.len())
     }
 
     pub(crate) fn clear(&mut self) {

@@ -16,6 +16,7 @@
 
 mod barrier;
 mod control;
+mod lanes;
 mod receiver;
 mod receiver_thread;
 mod sender;

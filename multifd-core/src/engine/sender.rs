@@ -1,17 +1,14 @@
 //! The sending end of a migration.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-
-use crossbeam_channel::{self as queue, select_biased};
 
 use super::control::{AbortHandle, Control};
-use super::sender_thread::{Job, Report, SenderThread};
+use super::lanes::{Lanes, caller};
+use super::sender_thread::Job;
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
-use crate::channel::{Batch, Counters, DeviceState, MigrationStats, Monitor};
-use crate::error::{Error, Fault, Place, Side};
-use crate::geometry::{ChannelCount, ChannelId};
+use crate::channel::{Batch, DeviceState, MigrationStats, Monitor};
+use crate::error::{Error, Place};
+use crate::geometry::{ChannelId, PACKET_BYTES};
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -50,32 +47,11 @@ pub struct Sender {
     memory: GuestMemory,
     control: Arc<Control>,
     threads: ThreadGroup,
-    lanes: Vec<Lane>,
-    reports: queue::Receiver<Report>,
-    /// Empty batches, and the channel in whose queue each has its place; the channel that has been
-    /// idle the longest comes first.
-    idle: VecDeque<(ChannelId, Batch)>,
+    lanes: Lanes,
     /// The batch that is being filled.
     current: Option<(ChannelId, Batch)>,
-    /// How many channels have not sent the last SYNC yet.
-    unsynced: usize,
     synced_once: bool,
 }
-
-/// What the host's thread knows of a channel.
-#[derive(Debug)]
-struct Lane {
-    jobs: queue::Sender<Job>,
-    counters: Arc<Counters>,
-}
-
-/// Batches that a channel has: one being sent, one waiting, so that it never waits for the host's
-/// thread to fill the next.
-const BATCHES_PER_CHANNEL: usize = 2;
-
-/// Room in a channel's queue: its batches, one SYNC and one piece of device state, so that putting
-/// one there never blocks.
-const QUEUE_LEN: usize = BATCHES_PER_CHANNEL + 2;
 
 impl Sender {
     /// Starts a thread for each connection; they become the channels 0, 1, ... in this order. Each
@@ -89,71 +65,22 @@ impl Sender {
         method: &Arc<dyn MultifdMethods>,
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Self, Error> {
-        let count = u8::try_from(connections.len())
-            .ok()
-            .and_then(ChannelCount::new);
-        let count = count.ok_or_else(|| {
-            caller(format!(
-                "{} multifd connections, wanted 1 to 255",
-                connections.len()
-            ))
-        })?;
-        let control = Control::new();
-        let (report, reports) = queue::bounded(QUEUE_LEN * count.count());
-        let mut sender = Self {
-            memory,
-            control,
-            threads: ThreadGroup::new(),
-            lanes: Vec::with_capacity(count.count()),
-            reports,
-            idle: VecDeque::with_capacity(BATCHES_PER_CHANNEL * count.count()),
-            current: None,
-            unsynced: count.count(),
-            synced_once: false,
-        };
-        let packet_num = Arc::new(AtomicU64::new(0));
-        for (channel, transport) in count.ids().zip(connections) {
-            sender.control.watch(transport.interrupter());
-            let (jobs, queue) = queue::bounded(QUEUE_LEN);
-            let counters = Arc::new(Counters::default());
-            sender.lanes.push(Lane {
-                jobs,
-                counters: Arc::clone(&counters),
-            });
-            let thread = SenderThread {
-                channel,
-                config: config.clone(),
-                memory: sender.memory.clone(),
-                method: Arc::clone(method),
-                jobs: queue,
-                reports: report.clone(),
-                counters,
-                packet_num: Arc::clone(&packet_num),
-                control: Arc::clone(&sender.control),
-            };
-            let guard = sender.threads.guard(&sender.control);
-            let body = Box::new(move || {
-                let _guard = guard;
-                thread.run(transport);
-            });
-            config
-                .threads
-                .spawn(format!("multifd-send-{channel}"), body)
-                .map_err(|error| {
-                    caller(format!("cannot start the channel's thread: {error}"))
-                        .at(Place::default().channel(channel))
-                })?;
+        let (control, threads) = (Control::new(), ThreadGroup::new());
+        match Lanes::start(config, &memory, method, connections, (&control, &threads)) {
+            Ok(lanes) => Ok(Self {
+                memory,
+                control,
+                threads,
+                lanes,
+                current: None,
+                synced_once: false,
+            }),
+            Err(error) => {
+                control.fail(error.clone());
+                threads.join();
+                Err(error)
+            }
         }
-        drop(report);
-        // Every channel reports its set-up like a first SYNC.
-        sender.wait_synced()?;
-        for _ in 0..BATCHES_PER_CHANNEL {
-            let page_size = sender.memory.page_size();
-            sender
-                .idle
-                .extend(count.ids().map(|channel| (channel, Batch::new(page_size))));
-        }
-        Ok(sender)
     }
 
     /// The memory that is sent.
@@ -195,10 +122,7 @@ impl Sender {
                 "pages before the first SYNC: the destination has no memory yet",
             ));
         }
-        for page in 0..pages {
-            self.queue_page(block, offset + page * page_size.bytes_u64())?;
-        }
-        Ok(())
+        self.queue_pages(block, offset, pages)
     }
 
     /// Hands over what is queued, though it is less than a packet.
@@ -207,7 +131,7 @@ impl Sender {
     /// The migration failed.
     pub fn flush(&mut self) -> Result<(), Error> {
         if let Some((channel, batch)) = self.current.take() {
-            self.give(channel, Job::Pages(batch))?;
+            self.lanes.give(channel, Job::Pages(batch))?;
         }
         Ok(())
     }
@@ -219,14 +143,8 @@ impl Sender {
     /// The migration failed.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.flush()?;
-        // There is room for one SYNC in each queue.
-        self.wait_synced()?;
-        self.unsynced = self.lanes.len();
         self.synced_once = true;
-        for channel in self.channels() {
-            self.give(channel, Job::Sync)?;
-        }
-        Ok(())
+        self.lanes.give_sync()
     }
 
     /// Sends a piece of device state on a channel that is free. Only with a method that leaves
@@ -246,8 +164,9 @@ impl Sender {
                 DeviceStateHeader::MAX_PAYLOAD
             )));
         }
-        let (channel, batch) = self.idle_batch()?;
-        self.give(channel, Job::DeviceState(Box::new((state, batch))))
+        let (channel, batch) = self.lanes.idle_batch()?;
+        self.lanes
+            .give(channel, Job::DeviceState(Box::new((state, batch))))
     }
 
     /// Hands over what is queued and waits until all of it, SYNC packets included, has been given
@@ -257,11 +176,7 @@ impl Sender {
     /// The migration failed.
     pub fn wait_sent(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.wait_synced()?;
-        while self.idle.len() < BATCHES_PER_CHANNEL * self.lanes.len() {
-            self.wait_report()?;
-        }
-        Ok(())
+        self.lanes.wait_sent()
     }
 
     /// Sends what is still queued, ends the threads and closes the connections. To be called when
@@ -287,19 +202,12 @@ impl Sender {
 
     /// What has been sent so far, to be asked from any thread.
     pub fn monitor(&self) -> Monitor {
-        let counters = self
-            .lanes
-            .iter()
-            .map(|lane| Arc::clone(&lane.counters))
-            .collect();
-        Monitor::new(counters, self.memory.page_size())
+        Monitor::new(self.lanes.counters(), self.memory.page_size())
     }
 
     /// Bytes of guest memory that are queued or being sent, at most.
     pub fn in_flight_bytes(&self) -> u64 {
-        let batches = BATCHES_PER_CHANNEL * self.lanes.len() - self.idle.len();
-        let page_size = self.memory.page_size();
-        (batches * page_size.pages_per_packet() * page_size.bytes()) as u64
+        (self.lanes.busy_batches() * PACKET_BYTES) as u64
     }
 
     /// What aborts this migration from another thread.
@@ -307,83 +215,32 @@ impl Sender {
         self.control.handle()
     }
 
-    fn queue_page(&mut self, block: BlockIndex, offset: u64) -> Result<(), Error> {
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|(_, batch)| batch.block != Some(block))
-        {
-            self.flush()?;
-        }
-        let (channel, mut batch) = match self.current.take() {
-            Some(current) => current,
-            None => self.idle_batch()?,
-        };
-        batch.block = Some(block);
-        batch.offsets.push(offset);
-        if batch.is_full() {
-            return self.give(channel, Job::Pages(batch));
-        }
-        self.current = Some((channel, batch));
-        Ok(())
-    }
-
-    /// An empty batch of a channel that can take it; waits for one.
-    fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
-        while let Ok(report) = self.reports.try_recv() {
-            self.take(report);
-        }
-        loop {
-            if let Some(idle) = self.idle.pop_front() {
-                return Ok(idle);
+    /// Fills batches with pages that are known to be pages of the block.
+    fn queue_pages(&mut self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
+        let page_size = self.memory.page_size().bytes_u64();
+        let mut offsets = (0..pages).map(|page| offset + page * page_size).peekable();
+        while offsets.peek().is_some() {
+            if self
+                .current
+                .as_ref()
+                .is_some_and(|(_, batch)| batch.block != Some(block))
+            {
+                self.flush()?;
             }
-            self.wait_report()?;
-        }
-    }
-
-    fn wait_synced(&mut self) -> Result<(), Error> {
-        while self.unsynced > 0 {
-            self.wait_report()?;
+            let (channel, mut batch) = match self.current.take() {
+                Some(current) => current,
+                None => self.lanes.idle_batch()?,
+            };
+            batch.block = Some(block);
+            let room = batch.room();
+            batch.offsets.extend(offsets.by_ref().take(room));
+            if batch.room() == 0 {
+                self.lanes.give(channel, Job::Pages(batch))?;
+            } else {
+                self.current = Some((channel, batch));
+            }
         }
         Ok(())
-    }
-
-    fn wait_report(&mut self) -> Result<(), Error> {
-        let report = select_biased! {
-            recv(self.control.woken()) -> _ => return Err(self.failed()),
-            recv(self.reports) -> report => report.map_err(|_| self.failed())?,
-        };
-        self.take(report);
-        Ok(())
-    }
-
-    fn take(&mut self, report: Report) {
-        match report {
-            Report::Sent(channel, batch) => self.idle.push_back((channel, batch)),
-            Report::Synced => self.unsynced = self.unsynced.saturating_sub(1),
-        }
-    }
-
-    fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
-        if let Some(error) = self.control.error() {
-            return Err(error);
-        }
-        let lane = self
-            .lanes
-            .get(channel.index())
-            .ok_or_else(|| caller("no such channel"))?;
-        lane.jobs.send(job).map_err(|_| self.failed())
-    }
-
-    fn channels(&self) -> impl Iterator<Item = ChannelId> + use<> {
-        let count = u8::try_from(self.lanes.len())
-            .ok()
-            .and_then(ChannelCount::new);
-        count.into_iter().flat_map(ChannelCount::ids)
-    }
-
-    fn failed(&self) -> Error {
-        self.control.reason()
     }
 }
 
@@ -402,8 +259,4 @@ impl std::fmt::Debug for SenderConfig {
             self.uuid, self.zero_pages
         )
     }
-}
-
-fn caller(what: impl Into<String>) -> Error {
-    Error::new(Fault::Caller, what.into()).at(Place::on(Side::Source))
 }

@@ -3,7 +3,7 @@
 #[allow(unsafe_code, reason = "system calls on raw vectors of guest memory")]
 mod socket;
 
-pub use socket::SocketTransport;
+pub use socket::{SocketTransport, UNIX_SEND_BUFFER};
 
 use std::io;
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use multifd_core::{MultifdMethods, Registry};
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::new();
     registry.register(multifd_none::NoneFactory)?;
+    registry.register(multifd_zstd::ZstdFactory)?;
     Ok(registry)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use migration::{Connections, Destination};
-use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
 
 /// Connects a source to a destination that listens at `path`, with a return path if wanted.
 ///
@@ -15,7 +15,9 @@ pub fn connect(path: &Path, channels: usize, return_path: bool) -> Result<Connec
     let connect = || -> Result<SocketTransport> {
         let stream = UnixStream::connect(path)
             .with_context(|| format!("connecting to {}", path.display()))?;
-        Ok(SocketTransport::new(stream)?)
+        let transport = SocketTransport::new(stream)?;
+        transport.set_send_buffer(UNIX_SEND_BUFFER)?;
+        Ok(transport)
     };
     let main = connect()?;
     let back = if return_path {

@@ -1,0 +1,204 @@
+//! The queues between the host's thread and the channels of a sender.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crossbeam_channel::{self as queue, select_biased};
+
+use super::control::Control;
+use super::sender::SenderConfig;
+use super::sender_thread::{Job, Report, SenderThread};
+use super::spawn::ThreadGroup;
+use crate::channel::{Batch, Counters};
+use crate::error::{Error, Fault, Place, Side};
+use crate::geometry::{ChannelCount, ChannelId};
+use crate::memory::GuestMemory;
+use crate::method::MultifdMethods;
+use crate::transport::Transport;
+
+/// All channels of a sender, as the host's thread sees them. Full batches go out, empty ones come
+/// back.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    control: Arc<Control>,
+    channels: ChannelCount,
+    lanes: Vec<Lane>,
+    reports: queue::Receiver<Report>,
+    /// Empty batches, and the channel in whose queue each has its place; the channel that has been
+    /// idle the longest comes first.
+    idle: VecDeque<(ChannelId, Batch)>,
+    /// How many channels have not sent the last SYNC yet, or are not set up yet.
+    unsynced: usize,
+}
+
+#[derive(Debug)]
+struct Lane {
+    jobs: queue::Sender<Job>,
+    counters: Arc<Counters>,
+}
+
+/// Batches that a channel has: one being sent, one waiting, so that it never waits for the host's
+/// thread to fill the next.
+const BATCHES_PER_CHANNEL: usize = 2;
+
+/// Room in a channel's queue: for its batches and one SYNC, so that putting one there never blocks.
+const QUEUE_LEN: usize = BATCHES_PER_CHANNEL + 1;
+
+impl Lanes {
+    /// Starts a thread for each connection and waits until all are set up.
+    pub(super) fn start(
+        config: &SenderConfig,
+        memory: &GuestMemory,
+        method: &Arc<dyn MultifdMethods>,
+        connections: Vec<Box<dyn Transport>>,
+        (control, threads): (&Arc<Control>, &ThreadGroup),
+    ) -> Result<Self, Error> {
+        let channels = u8::try_from(connections.len())
+            .ok()
+            .and_then(ChannelCount::new);
+        let channels = channels.ok_or_else(|| {
+            caller(format!(
+                "{} multifd connections, wanted 1 to 255",
+                connections.len()
+            ))
+        })?;
+        let count = channels.count();
+        let (report, reports) = queue::bounded(QUEUE_LEN * count);
+        let packet_num = Arc::new(AtomicU64::new(0));
+        let mut lanes = Vec::with_capacity(count);
+        for (channel, transport) in channels.ids().zip(connections) {
+            control.watch(transport.interrupter());
+            let (jobs, queue) = queue::bounded(QUEUE_LEN);
+            let counters = Arc::new(Counters::default());
+            lanes.push(Lane {
+                jobs,
+                counters: Arc::clone(&counters),
+            });
+            let thread = SenderThread {
+                channel,
+                config: config.clone(),
+                memory: memory.clone(),
+                method: Arc::clone(method),
+                jobs: queue,
+                reports: report.clone(),
+                counters,
+                packet_num: Arc::clone(&packet_num),
+                control: Arc::clone(control),
+            };
+            let guard = threads.guard(control);
+            let body = Box::new(move || {
+                let _guard = guard;
+                thread.run(transport);
+            });
+            config
+                .threads
+                .spawn(format!("multifd-send-{channel}"), body)
+                .map_err(|error| {
+                    let what = format!("cannot start the channel's thread: {error}");
+                    caller(what).at(Place::default().channel(channel))
+                })?;
+        }
+        let idle = VecDeque::with_capacity(BATCHES_PER_CHANNEL * count);
+        let control = Arc::clone(control);
+        let mut lanes = Self {
+            control,
+            channels,
+            lanes,
+            reports,
+            idle,
+            unsynced: count,
+        };
+        // Every channel reports its set-up like a first SYNC.
+        lanes.wait_synced()?;
+        for _ in 0..BATCHES_PER_CHANNEL {
+            let batch = |channel| (channel, Batch::new(memory.page_size()));
+            lanes.idle.extend(channels.ids().map(batch));
+        }
+        Ok(lanes)
+    }
+
+    /// An empty batch of a channel that can take it; waits for one.
+    pub(super) fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
+        while let Ok(report) = self.reports.try_recv() {
+            self.take(report);
+        }
+        loop {
+            if let Some(idle) = self.idle.pop_front() {
+                return Ok(idle);
+            }
+            self.wait_report()?;
+        }
+    }
+
+    /// Gives a channel a job, for which there is room in its queue.
+    pub(super) fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
+        if let Some(error) = self.control.error() {
+            return Err(error);
+        }
+        let lane = self
+            .lanes
+            .get(channel.index())
+            .ok_or_else(|| caller("no such channel"))?;
+        lane.jobs.send(job).map_err(|_| self.control.reason())
+    }
+
+    /// Gives every channel a SYNC, once all have sent the one before.
+    pub(super) fn give_sync(&mut self) -> Result<(), Error> {
+        self.wait_synced()?;
+        self.unsynced = self.channels.count();
+        self.channels
+            .ids()
+            .try_for_each(|channel| self.give(channel, Job::Sync))
+    }
+
+    /// Waits until everything that was given has been sent.
+    pub(super) fn wait_sent(&mut self) -> Result<(), Error> {
+        self.wait_synced()?;
+        while self.busy_batches() > 0 {
+            self.wait_report()?;
+        }
+        Ok(())
+    }
+
+    /// How many batches are queued or being sent.
+    pub(super) fn busy_batches(&self) -> usize {
+        BATCHES_PER_CHANNEL * self.channels.count() - self.idle.len()
+    }
+
+    /// Each channel's counters.
+    pub(super) fn counters(&self) -> Vec<Arc<Counters>> {
+        self.lanes
+            .iter()
+            .map(|lane| Arc::clone(&lane.counters))
+            .collect()
+    }
+
+    fn wait_synced(&mut self) -> Result<(), Error> {
+        while self.unsynced > 0 {
+            self.wait_report()?;
+        }
+        Ok(())
+    }
+
+    fn wait_report(&mut self) -> Result<(), Error> {
+        let report = select_biased! {
+            recv(self.control.woken()) -> _ => return Err(self.control.reason()),
+            recv(self.reports) -> report => report.map_err(|_| self.control.reason())?,
+        };
+        self.take(report);
+        Ok(())
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Sent(channel, batch) => self.idle.push_back((channel, batch)),
+            Report::Synced => self.unsynced = self.unsynced.saturating_sub(1),
+        }
+    }
+}
+
+/// A mistake of the host's.
+pub(super) fn caller(what: impl Into<String>) -> Error {
+    Error::new(Fault::Caller, what.into()).at(Place::on(Side::Source))
+}
