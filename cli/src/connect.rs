@@ -1,0 +1,85 @@
+//! The source's connections.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use multifd_core::transport::SocketTransport;
+
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::uri::Uri;
+
+/// Connects, and tries again for up to `wait` while nobody listens.
+pub(crate) fn first(uri: &Uri, wait: Duration) -> Result<SocketTransport, Failure> {
+    let start = Instant::now();
+    loop {
+        match connect(uri) {
+            Err(error) if nobody_listens(&error) && start.elapsed() < wait => {
+                thread::sleep(PAUSE);
+            }
+            result => return result.map_err(|error| failure(uri, &error)),
+        }
+    }
+}
+
+/// Connects one more channel to a destination that has taken the main connection.
+pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure> {
+    connect(uri).map_err(|error| {
+        let what = format!("source, channel {channel}: cannot connect to {uri}: {error}");
+        Failure::new(ExitCode::Connection, what).hint(
+            "the destination took the main connection and then stopped listening: see its own \
+             messages, and set multifd and multifd-channels alike on both sides",
+        )
+    })
+}
+
+fn connect(uri: &Uri) -> io::Result<SocketTransport> {
+    match uri {
+        Uri::Tcp { host, port } => {
+            let host = if host.is_empty() { "localhost" } else { host };
+            SocketTransport::new(connect_tcp(host, *port)?)
+        }
+        Uri::Unix(path) => SocketTransport::new(UnixStream::connect(path)?),
+    }
+}
+
+/// Tries each address of the host.
+fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn nobody_listens(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), ConnectionRefused | NotFound)
+}
+
+fn failure(uri: &Uri, error: &io::Error) -> Failure {
+    let what = format!("source: cannot connect to {uri}: {error}");
+    let failure = Failure::new(ExitCode::Connection, what);
+    if nobody_listens(error) {
+        failure.hint(
+            "start the destination first (multifd recv, or QEMU with -incoming), or let the \
+             source wait for it with --wait SECONDS",
+        )
+    } else {
+        failure
+    }
+}
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A host that does not answer at all is given up after this time, not after the kernel's two minutes.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,40 @@
+//! The `multifd` command: moves the memory of a guest to another host as QEMU's multifd live
+//! migration does, and measures what each compression method makes of it.
+
+mod args;
+mod connect;
+mod exit_code;
+mod failure;
+mod files;
+mod hint;
+mod interrupt;
+mod listen;
+mod logger;
+mod methods;
+mod output;
+mod params;
+mod progress;
+mod ram;
+mod reception;
+mod recv;
+mod report;
+mod send;
+mod settings;
+mod uri;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::exit_code::ExitCode;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logger::install(args.verbose);
+    let json = args.command.json();
+    let result = match &args.command {
+        Command::Send(args) => send::run(args),
+        Command::Recv(args) => recv::run(args),
+        Command::Params(args) => params::run(args),
+    };
+    result.unwrap_or_else(|error| failure::report(&error, json))
+}

@@ -1,0 +1,99 @@
+//! `multifd send`: the source.
+
+use std::sync::Arc;
+
+use migration::{Connections, Source, SourceConfig, channel_count, method_options};
+use migration_params::Settings;
+use multifd_core::transport::Transport;
+use multifd_core::{GuestMemory, MultifdMethods, Place, Side};
+
+use crate::args::SendArgs;
+use crate::exit_code::ExitCode;
+use crate::interrupt::Interrupt;
+use crate::progress::{Progress, Total};
+use crate::report::{About, MigrationReport, cpu_time};
+use crate::{connect, methods, ram, settings};
+
+pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let settings = effective_settings(args)?;
+    let registry = methods::registry()?;
+    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
+    let method = registry.open(
+        settings.parameters.multifd_compression.name(),
+        &method_options(&settings.parameters),
+    )?;
+    let memory = ram::source_memory(&args.ram)?;
+    let report = migrate(args, &settings, memory, &method, &interrupt)?;
+    report.print(args.migration.json)?;
+    Ok(ExitCode::Ok)
+}
+
+fn effective_settings(args: &SendArgs) -> anyhow::Result<Settings> {
+    let mut settings = settings::effective(&args.migration.set)?;
+    if let Some(limit) = args.max_bandwidth {
+        settings.parameters.max_bandwidth = limit;
+    }
+    Ok(settings)
+}
+
+fn migrate(
+    args: &SendArgs,
+    settings: &Settings,
+    memory: GuestMemory,
+    method: &Arc<dyn MultifdMethods>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<MigrationReport> {
+    let page_size = memory.page_size();
+    let total = Total::new(memory.total_bytes().into());
+    let connections = connect(args, settings)?;
+
+    let cpu_start = cpu_time();
+    let source = Source::new(config(args, settings), memory, method, connections)
+        .map_err(|error| error.at(Place::on(Side::Source)))?;
+    let abort = source.abort_handle();
+    interrupt.on_signal(move || abort.abort());
+    let progress = match args.migration.quiet {
+        true => None,
+        false => Some(Progress::start(source.monitor(), &total, &args.label)?),
+    };
+    let result = source.run();
+    drop(progress);
+    let about = About {
+        side: "source",
+        address: args.to.to_string(),
+        method: method.name(),
+        page_size,
+        cpu_time: cpu_time().saturating_sub(cpu_start),
+    };
+    Ok(MigrationReport::new(&result?, about))
+}
+
+fn connect(args: &SendArgs, settings: &Settings) -> anyhow::Result<Connections> {
+    let main = connect::first(&args.to, args.wait)?;
+    let return_path: Option<Box<dyn Transport>> = if settings.capabilities.return_path {
+        Some(Box::new(main.try_clone()?))
+    } else {
+        None
+    };
+    let mut channels: Vec<Box<dyn Transport>> = Vec::new();
+    for id in channel_count(&settings.parameters).ids() {
+        channels.push(Box::new(connect::channel(&args.to, id.number())?));
+    }
+    Ok(Connections {
+        main: Box::new(main),
+        return_path,
+        channels,
+    })
+}
+
+fn config(args: &SendArgs, settings: &Settings) -> SourceConfig {
+    let mut config = SourceConfig::with_parameters(&settings.parameters);
+    config.machine = args.machine.clone();
+    config.uuid = args.migration.uuid.unwrap_or_default();
+    config.sync_mode = args.sync.into();
+    if let Some(limit) = args.migration.time_limit {
+        config.confirm_time_limit = limit;
+    }
+    config
+}
