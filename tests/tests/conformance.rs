@@ -39,6 +39,17 @@ fn every_level_of_qatzip() -> Result<()> {
 }
 
 #[test]
+fn zlib() -> Result<()> {
+    let method = multifd_zlib::ZlibFactory.open(&MethodOptions::new())?;
+    conformance::check(&Subject::new(method, Integrity::Unchecked))
+}
+
+#[test]
+fn every_level_of_zlib() -> Result<()> {
+    every_level(&multifd_zlib::ZlibFactory, 0..=9)
+}
+
+#[test]
 fn wrong_methods_are_noticed() {
     for (flaw, want) in [
         (Flaw::ForgetsTheLastPage, "has other content"),

@@ -1,0 +1,89 @@
+//! The method `zlib`: one deflate stream per channel.
+//!
+//! The payloads of one channel, put together, are one zlib stream (RFC 1950) whose content is the
+//! normal pages of its packets in order:
+//!
+//! * The two bytes of the zlib header are in the first packet that has normal pages, and only there.
+//! * Each packet ends in a flush, so at a byte, and everything that its pages need is in it or in one
+//!   before it.
+//! * The stream is never ended. There is no final block and no checksum.
+//!
+//! QEMU's sender refers back by up to 32 KiB, also to the pages of earlier packets. This sender does
+//! not: it starts each packet, and each run of compressible pages in it, from nothing. Packets are
+//! found to stand alone by the receiver, which then takes a faster way than a stream's.
+//!
+//! `multifd-zlib-level` is 0 to 9, by default 1, as in QEMU; 0 stores. Pages that look
+//! incompressible are stored at every level.
+//!
+//! ```
+//! use multifd_core::{MethodOptions, Registry};
+//!
+//! let mut registry = Registry::new();
+//! registry.register(multifd_zlib::ZlibFactory)?;
+//! let options = MethodOptions::new().with("multifd-zlib-level", 6);
+//! let method = registry.open("zlib", &options)?;
+//! assert_eq!(method.name(), "zlib");
+//! # Ok::<(), multifd_core::method::RegistryError>(())
+//! ```
+
+mod header;
+mod inflate;
+mod recv;
+mod send;
+mod stored;
+
+use std::sync::Arc;
+
+use multifd_core::{
+    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
+    SendMethod,
+};
+
+/// Opens the method `zlib`. Its option is `multifd-zlib-level`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ZlibFactory;
+
+impl MethodFactory for ZlibFactory {
+    fn id(&self) -> MethodId {
+        MethodId::ZLIB
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
+        let level = options
+            .level("multifd-zlib-level", 0..=9, 1)
+            .map_err(|what| MethodError::config(NAME, what))?;
+        Ok(Arc::new(ZlibMethod { level }))
+    }
+}
+
+/// The opened method.
+#[derive(Debug)]
+struct ZlibMethod {
+    /// 0 to 9.
+    level: u8,
+}
+
+impl MultifdMethods for ZlibMethod {
+    fn id(&self) -> MethodId {
+        MethodId::ZLIB
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
+        Ok(Box::new(send::ZlibSend::new(setup, self.level)))
+    }
+
+    fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
+        Ok(Box::new(recv::ZlibRecv::new(setup)))
+    }
+}
+
+/// The value of `multifd-compression`.
+const NAME: &str = "zlib";

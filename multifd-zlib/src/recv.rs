@@ -1,0 +1,63 @@
+//! The receiving side: one stream, of packets that stand alone or of ones that do not.
+
+use std::ops::RangeInclusive;
+
+use multifd_core::geometry::PACKET_BYTES;
+use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
+
+use crate::NAME;
+use crate::header::{self, HEADER_LEN};
+use crate::inflate::{Inflater, MARK_LEN};
+
+/// State of one receiving channel.
+pub(crate) struct ZlibRecv {
+    inflater: Inflater,
+    /// Whether the stream's header has been read.
+    started: bool,
+    payload: Vec<u8>,
+}
+
+impl ZlibRecv {
+    pub(crate) fn new(setup: &ChannelSetup) -> Self {
+        Self {
+            inflater: Inflater::new(setup.packet_bytes()),
+            started: false,
+            payload: vec![0; MAX_PAYLOAD + MARK_LEN],
+        }
+    }
+}
+
+impl RecvMethod for ZlibRecv {
+    fn payload_limits(&self, _pages: usize) -> RangeInclusive<usize> {
+        1..=MAX_PAYLOAD
+    }
+
+    fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
+        let header_len = if self.started { 0 } else { HEADER_LEN };
+        if !self.started {
+            let mut bytes = [0; HEADER_LEN];
+            payload
+                .read_exact(&mut bytes)
+                .map_err(MethodError::payload(NAME))?;
+            header::check(bytes).map_err(|what| MethodError::corrupt(NAME, 0, what))?;
+            self.started = true;
+        }
+        let len = payload.remaining();
+        let bytes = self.payload.get_mut(..len + MARK_LEN).ok_or_else(|| {
+            MethodError::corrupt(
+                NAME,
+                0,
+                format!("{len} bytes, wanted at most {MAX_PAYLOAD}"),
+            )
+        })?;
+        payload
+            .read_exact(bytes.get_mut(..len).unwrap_or_default())
+            .map_err(MethodError::payload(NAME))?;
+        let content = self.inflater.inflate(bytes, pages.bytes(), header_len)?;
+        pages.writer().write(content);
+        Ok(())
+    }
+}
+
+/// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
+const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;
