@@ -5,4 +5,5 @@
 pub mod conformance;
 pub mod host;
 pub mod network;
+pub mod one_byte;
 pub mod peer;

@@ -54,7 +54,6 @@ fn wrong_methods_are_noticed() {
     for (flaw, want) in [
         (Flaw::ForgetsTheLastPage, "has other content"),
         (Flaw::TakesLess, "the first"),
-        (Flaw::TakesMore, "bytes were not read"),
         (Flaw::NoLimit, "takes a payload of"),
         (Flaw::RefusesTheSecondPacket, "a good payload was refused"),
     ] {
@@ -85,7 +84,6 @@ struct Wrong(Flaw);
 enum Flaw {
     ForgetsTheLastPage,
     TakesLess,
-    TakesMore,
     NoLimit,
     RefusesTheSecondPacket,
 }
@@ -133,7 +131,6 @@ impl RecvMethod for WrongRecv {
     fn payload_limits(&self, pages: usize) -> RangeInclusive<usize> {
         match self.flaw {
             Flaw::TakesLess => 0..=pages << 16,
-            Flaw::TakesMore => 1..=pages << 17,
             Flaw::NoLimit => 1..=usize::MAX - 1,
             _ => 1..=pages << 16,
         }
@@ -146,7 +143,6 @@ impl RecvMethod for WrongRecv {
         }
         let wrong = match self.flaw {
             Flaw::TakesLess => payload.len() > pages.bytes(),
-            Flaw::TakesMore => payload.len() < pages.bytes(),
             _ => payload.len() != pages.bytes(),
         };
         if wrong {

@@ -102,8 +102,8 @@ pub trait RecvMethod {
     /// one.
     ///
     /// Called on the channel's thread, once per packet that has normal pages, in the order of the
-    /// wire. The payload comes from a peer that may be hostile. Each page is written completely,
-    /// nothing else is, and no byte of the payload is left.
+    /// wire. The payload comes from a peer that may be hostile. Each page is written completely, and
+    /// nothing else is. Bytes of the payload that are left make core refuse the packet.
     ///
     /// # Errors
     /// The payload is not what [`SendMethod::send_prepare`] makes of as many pages, the connection

@@ -16,7 +16,7 @@ use super::Guest;
 pub enum Verdict {
     /// It took it.
     Filled,
-    /// It, or core's check of the size, refused it, with this error.
+    /// It, or core's check of the size and of the end, refused it, with this error.
     Refused(String),
 }
 
@@ -67,11 +67,11 @@ pub fn pack(state: &mut dyn SendMethod, guest: &Guest, offsets: &[u64]) -> Resul
     Ok(payload)
 }
 
-/// Gives a payload to a receiver, as a channel does: the size is checked first.
+/// Gives a payload to a receiver, as a channel does: the size is checked first, and nothing may be
+/// left at the end.
 ///
 /// # Errors
-/// The receiver said that it is done, but left a part of the payload; or an offset outside of the
-/// guest. What it refuses is a [`Verdict`].
+/// An offset outside of the guest. What the receiver refuses is a [`Verdict`].
 pub fn unpack(
     state: &mut dyn RecvMethod,
     payload: &[u8],
@@ -89,14 +89,11 @@ pub fn unpack(
     let mut source = Bytes(payload);
     let mut payload = Payload::new(&mut source, payload.len());
     match state.recv(&mut payload, &runs.pages_mut()) {
-        Ok(()) => {
-            ensure!(
-                payload.remaining() == 0,
-                "{} bytes were not read",
-                payload.remaining()
-            );
-            Ok(Verdict::Filled)
-        }
+        Ok(()) if payload.remaining() == 0 => Ok(Verdict::Filled),
+        Ok(()) => Ok(Verdict::Refused(format!(
+            "{} bytes were not read",
+            payload.remaining()
+        ))),
         Err(error) => Ok(Verdict::Refused(error.to_string())),
     }
 }

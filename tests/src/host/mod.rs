@@ -21,7 +21,9 @@ use multifd_core::{MultifdMethods, Registry};
 pub fn registry() -> Result<Registry> {
     let mut registry = Registry::new();
     registry.register(multifd_none::NoneFactory)?;
+    registry.register(multifd_zlib::ZlibFactory)?;
     registry.register(multifd_zstd::ZstdFactory)?;
+    registry.register(multifd_qatzip::QatzipFactory)?;
     Ok(registry)
 }
 
