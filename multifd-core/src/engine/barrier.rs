@@ -6,7 +6,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use parking_lot::Mutex;
 
 use super::control::Control;
-use crate::error::{Error, Fault, Place};
+use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
 
 /// A barrier of all channels and the main channel. A channel that arrives is parked until all have
@@ -122,7 +122,7 @@ impl Barrier {
             names.join(", "),
             limit.as_secs_f32()
         );
-        Error::new(Fault::Connection, what)
+        Error::new(Fault::Connection, what).at(Place::on(Side::Destination))
     }
 }
 
@@ -148,5 +148,5 @@ impl BarrierPlace {
 
 fn closed(channel: ChannelId) -> Error {
     let what = "the source closed the connection before its next SYNC";
-    Error::new(Fault::Connection, what).at(Place::default().channel(channel))
+    Error::new(Fault::Connection, what).at(Place::on(Side::Destination).channel(channel))
 }

@@ -37,7 +37,7 @@ impl AbortHandle {
     /// Why the migration failed, if it did.
     pub fn sleep(&self, time: Duration) -> Result<(), Error> {
         let _ = self.0.woken.recv_timeout(time);
-        self.0.error().map_or(Ok(()), Err)
+        self.0.check()
     }
 
     /// Why the migration failed, if it did.
@@ -109,6 +109,11 @@ impl Control {
             Some(End::Failed(error)) => Some(error.clone()),
             _ => None,
         }
+    }
+
+    /// Answers the error of a migration that failed.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.error().map_or(Ok(()), Err)
     }
 
     /// The first error; that of an abort if there is none, for a caller who was woken up.

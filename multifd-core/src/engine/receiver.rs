@@ -110,8 +110,8 @@ impl Receiver {
     /// Returns at once; what is wrong with the connection fails the migration.
     ///
     /// # Errors
-    /// There are more connections than channels and the main one, which fails the migration; a
-    /// thread cannot be started; or the migration is over.
+    /// There are more connections than channels and the main one, or a thread cannot be started,
+    /// both of which fail the migration; or the migration is over.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
         let shared = &self.shared;
         if shared.control.is_over() {
@@ -132,7 +132,7 @@ impl Receiver {
         let thread = ReceiverThread {
             shared: Arc::clone(shared),
         };
-        let guard = self.threads.guard(&shared.control);
+        let guard = self.threads.guard();
         let body = Box::new(move || {
             let _guard = guard;
             thread.run(connection);
@@ -142,8 +142,10 @@ impl Receiver {
             .threads
             .spawn("multifd-recv".into(), body)
             .map_err(|error| {
-                let what = format!("cannot start a channel's thread: {error}");
-                Error::new(Fault::Caller, what).at(Place::on(Side::Destination))
+                self.accepted.fetch_sub(1, Ordering::Relaxed);
+                let error = caller(format!("cannot start a channel's thread: {error}"));
+                shared.control.fail(error.clone());
+                error
             })
     }
 
@@ -156,11 +158,13 @@ impl Receiver {
     /// read. Answers it once.
     ///
     /// # Errors
-    /// None came within `limit`, or the migration failed.
+    /// None came within `limit`, it was answered before, or the migration failed.
     pub fn wait_main(&self, limit: Duration) -> Result<Box<dyn Transport>, Error> {
         select_biased! {
             recv(self.shared.control.woken()) -> _ => Err(self.shared.control.reason()),
-            recv(self.main) -> main => main.map_err(|_| self.shared.control.reason()),
+            recv(self.main) -> main => {
+                main.map_err(|_| caller("the main channel was handed over already"))
+            }
             default(limit) => {
                 let what = format!("no main channel within {} s", limit.as_secs_f32());
                 Err(Error::new(Fault::Connection, what).at(Place::on(Side::Destination)))
@@ -172,8 +176,9 @@ impl Receiver {
     /// come before that are refused; a source sends none before its first SYNC.
     ///
     /// # Errors
-    /// It was said before, or the page size is not the receiver's.
+    /// It was said before, the page size is not the receiver's, or the migration failed.
     pub fn attach(&self, memory: GuestMemory) -> Result<(), Error> {
+        self.shared.control.check()?;
         let (got, want) = (memory.page_size(), self.shared.config.page_size);
         if got != want {
             return Err(caller(format!(
@@ -195,18 +200,15 @@ impl Receiver {
         shared
             .barrier
             .meet(&shared.control, shared.config.sync_time_limit)
-            .map_err(|error| {
-                let error = error.at(Place::on(Side::Destination));
-                shared.control.fail(error.clone());
-                error
-            })
+            .inspect_err(|error| shared.control.fail(error.clone()))
     }
 
     /// Clears a page that the main channel says is zero.
     ///
     /// # Errors
-    /// No memory is attached, or it has no such page.
+    /// No memory is attached, it has no such page, or the migration failed.
     pub fn zero_page(&self, block: BlockIndex, offset: u64) -> Result<(), Error> {
+        self.shared.control.check()?;
         let target = self
             .shared
             .target

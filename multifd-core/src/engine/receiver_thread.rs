@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::barrier::BarrierPlace;
 use super::receiver::Shared;
+use super::spawn::PanicGuard;
 use crate::channel::{Counters, Event, Prelude, RecvChannel, recv_prelude};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::ChannelId;
@@ -22,6 +23,7 @@ impl ReceiverThread {
     /// Finds out what the connection is, and receives from it until it or the migration ends.
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
+        let _panic = PanicGuard(&shared.control);
         let place = Place::on(Side::Destination);
         let limit = shared.config.init_time_limit;
         let result = match recv_prelude(&mut *connection, limit) {

@@ -102,6 +102,7 @@ impl Sender {
     /// # Errors
     /// As [`Self::queue`].
     pub fn queue_run(&mut self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
+        self.control.check()?;
         let page_size = self.memory.page_size();
         let end = pages
             .checked_mul(page_size.bytes_u64())
@@ -130,6 +131,7 @@ impl Sender {
     /// # Errors
     /// The migration failed.
     pub fn flush(&mut self) -> Result<(), Error> {
+        self.control.check()?;
         if let Some((channel, batch)) = self.current.take() {
             self.lanes.give(channel, Job::Pages(batch))?;
         }
@@ -151,16 +153,17 @@ impl Sender {
     /// pages as they are does QEMU send such packets.
     ///
     /// # Errors
-    /// No byte or more than 64 MiB, an id string of no or more than 255 bytes; or the migration
-    /// failed.
+    /// No byte or more than 64 MiB, an id string of no or more than 255 bytes or with a NUL; or the
+    /// migration failed.
     pub fn device_state(&mut self, state: DeviceState) -> Result<(), Error> {
         let len = u32::try_from(state.data.len()).unwrap_or(u32::MAX);
         if len == 0
             || len > DeviceStateHeader::MAX_PAYLOAD
             || !(1..=255).contains(&state.idstr.len())
+            || state.idstr.contains('\0')
         {
             return Err(caller(format!(
-                "device state of {state}: wanted 1 to {} bytes and an id string of 1 to 255",
+                "device state of {state}: wanted 1 to {} bytes and an id string of 1 to 255 without NUL",
                 DeviceStateHeader::MAX_PAYLOAD
             )));
         }

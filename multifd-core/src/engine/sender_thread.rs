@@ -8,6 +8,7 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::control::Control;
 use super::sender::SenderConfig;
+use super::spawn::PanicGuard;
 use crate::channel::{Batch, Counters, DeviceState, SendChannel};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::ChannelId;
@@ -50,7 +51,8 @@ impl SenderThread {
     /// Runs until the migration is over; the first error of any channel ends all.
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let place = Place::on(Side::Source).channel(self.channel);
-        let control = Arc::clone(&self.control);
+        let control = &*self.control;
+        let _panic = PanicGuard(control);
         if let Err(error) = self.send(&mut *connection) {
             control.fail(error.at(place));
         }

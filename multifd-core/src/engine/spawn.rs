@@ -1,7 +1,6 @@
 //! How the engine gets its threads.
 
 use std::io;
-use std::sync::Arc;
 
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
@@ -47,11 +46,14 @@ pub(crate) struct ThreadGroup {
     ended: queue::Receiver<()>,
 }
 
-/// Held by a thread while it runs. A panic fails the migration instead of leaving it hanging.
+/// Held by a thread while it runs, and dropped after everything else that it has.
 pub(crate) struct ThreadGuard {
-    control: Arc<Control>,
     _alive: Option<queue::Sender<()>>,
 }
+
+/// Held by a thread while it works. A panic fails the migration instead of leaving it hanging; it is
+/// dropped before the thread's queues, so that whoever finds them closed finds the reason, too.
+pub(crate) struct PanicGuard<'a>(pub(crate) &'a Control);
 
 impl ThreadGroup {
     pub(crate) fn new() -> Self {
@@ -62,9 +64,8 @@ impl ThreadGroup {
         }
     }
 
-    pub(crate) fn guard(&self, control: &Arc<Control>) -> ThreadGuard {
+    pub(crate) fn guard(&self) -> ThreadGuard {
         ThreadGuard {
-            control: control.clone(),
             _alive: self.alive.lock().clone(),
         }
     }
@@ -77,10 +78,10 @@ impl ThreadGroup {
     }
 }
 
-impl Drop for ThreadGuard {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.control
+            self.0
                 .fail(Error::new(Fault::Caller, "a channel's thread panicked"));
         }
     }

@@ -1,0 +1,53 @@
+//! A receiver, and sources made by hand.
+
+use multifd_core::transport::{Transport, send_all};
+use multifd_core::{ChannelCount, Error, GuestMemory, PageSize, Receiver, ReceiverConfig};
+use multifd_tests::network::{self, Endpoint, Link};
+
+use crate::guest;
+use crate::rig;
+
+/// A receiver with a block `ram` of 16 pages, full of 0xee.
+pub(crate) struct Bench {
+    pub(crate) receiver: Receiver,
+    pub(crate) target: GuestMemory,
+}
+
+impl Bench {
+    pub(crate) fn new(channels: u8) -> Self {
+        Self::with(channels, ReceiverConfig::default())
+    }
+
+    pub(crate) fn with(channels: u8, mut config: ReceiverConfig) -> Self {
+        config.channels = ChannelCount::new(channels).unwrap();
+        let target = guest::memory(PageSize::X86, &[("ram", 16)]);
+        guest::fill_all(&target, 0xee);
+        Self {
+            receiver: Receiver::new(config, rig::none()),
+            target,
+        }
+    }
+
+    /// A new connection on which the source has sent `bytes`.
+    pub(crate) fn connect(&self, bytes: &[u8]) -> Result<Endpoint, Error> {
+        let (mut source, destination, _) =
+            network::pair(Link::default().capacity(1 << 20), Link::default());
+        send_all(&mut source, &mut [bytes.into()]).unwrap();
+        self.receiver.accept(Box::new(destination))?;
+        Ok(source)
+    }
+
+    pub(crate) fn attach(&self) {
+        self.receiver.attach(self.target.clone()).unwrap();
+    }
+
+    /// The content of a page of `ram`.
+    pub(crate) fn page(&self, page: usize) -> Vec<u8> {
+        guest::read(&self.target, guest::pages(&self.target)[page])
+    }
+}
+
+/// Sends more.
+pub(crate) fn send(source: &mut Endpoint, bytes: &[u8]) {
+    send_all(source as &mut dyn Transport, &mut [bytes.into()]).unwrap();
+}

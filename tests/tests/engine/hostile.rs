@@ -1,0 +1,310 @@
+//! Sources that send what nobody may send.
+
+use std::sync::Arc;
+
+use multifd_core::transport::Transport;
+use multifd_core::wire::{InitPacket, Uuid};
+use multifd_core::{Error, Fault, ReceiverConfig};
+use multifd_tests::network::Watchdog;
+
+use crate::bench::{self, Bench};
+use crate::stream::{self, NAME, OFFSETS, PAGE, put, put_u64};
+
+/// Gives a packet to a running channel; answers the error and the receiver afterwards.
+fn refused(packet: &[u8]) -> Error {
+    refused_by(&Bench::new(1), packet)
+}
+
+fn refused_by(bench: &Bench, packet: &[u8]) -> Error {
+    let mut source = bench
+        .connect(&[stream::init(0), stream::sync()].concat())
+        .unwrap();
+    bench.attach();
+    bench.receiver.sync().unwrap();
+    bench::send(&mut source, packet);
+    let error = bench.receiver.sync().unwrap_err();
+    ended(bench, &error);
+    // The source finds its connection closed.
+    let gone = source.send(&[b"x".as_slice().into()]).unwrap_err();
+    assert_eq!(gone.kind(), std::io::ErrorKind::BrokenPipe);
+    error
+}
+
+/// All that comes after the first error answers it, and the threads end.
+fn ended(bench: &Bench, error: &Error) {
+    let text = error.to_string();
+    assert_eq!(bench.receiver.sync().unwrap_err().to_string(), text);
+    assert_eq!(bench.receiver.finish().unwrap_err().to_string(), text);
+    let late = bench.connect(&stream::init(0)).unwrap_err();
+    assert_eq!(late.to_string(), text);
+}
+
+#[track_caller]
+fn assert_peer(error: &Error, text: &str) {
+    assert_eq!(error.to_string(), format!("destination, channel 0, {text}"));
+    assert_eq!(error.fault(), Fault::Peer);
+}
+
+/// Nothing of a refused packet is in guest memory: checked before it is written.
+#[track_caller]
+fn assert_untouched(packet: &[u8], text: &str) {
+    let bench = Bench::new(1);
+    assert_peer(&refused_by(&bench, packet), text);
+    for page in 0..16 {
+        assert_eq!(bench.page(page), [0xee; PAGE], "page {page}");
+    }
+}
+
+#[test]
+fn other_bytes_than_a_packet() {
+    let _watchdog = Watchdog::start();
+    let mut packet = stream::sync();
+    put(&mut packet, 0, 0x1122_3345);
+    assert_peer(
+        &refused(&packet),
+        "packet 1: not a multifd packet: magic 0x11223345, wanted 0x11223344 \
+         (the stream is damaged, or the peer is no multifd source)",
+    );
+    let mut packet = stream::sync();
+    put(&mut packet, 4, 2);
+    assert_peer(&refused(&packet), "packet 1: multifd version 2, wanted 1");
+}
+
+#[test]
+fn more_pages_than_a_packet_has() {
+    let _watchdog = Watchdog::start();
+    for (field, name, value, limit) in [
+        (stream::PAGES_ALLOC, "pages_alloc", 129, 128),
+        (stream::PAGES_ALLOC, "pages_alloc", u32::MAX, 128),
+        (stream::NORMAL_PAGES, "normal_pages", 129, 128),
+        (stream::NORMAL_PAGES, "normal_pages", u32::MAX, 128),
+        (stream::ZERO_PAGES, "zero_pages", 127, 126),
+        (stream::ZERO_PAGES, "zero_pages", u32::MAX, 126),
+    ] {
+        let mut packet = stream::packet(&[0, 0x1000], &[]);
+        put(&mut packet, field, value);
+        let text = format!("packet 1: {name} is {value}, wanted at most {limit}");
+        assert_untouched(&packet, &text);
+    }
+}
+
+#[test]
+fn blocks_and_pages_that_do_not_exist() {
+    let _watchdog = Watchdog::start();
+    let mut packet = stream::packet(&[0], &[]);
+    packet[NAME] = b'R';
+    assert_untouched(&packet, "packet 1: unknown RAM block \"Ram\"");
+    packet[NAME..OFFSETS].fill(0xff);
+    let name = "\u{fffd}".repeat(255);
+    assert_untouched(&packet, &format!("packet 1: unknown RAM block {name:?}"));
+    packet[NAME..OFFSETS].fill(0);
+    assert_untouched(&packet, "packet 1: unknown RAM block \"\"");
+
+    for offset in [0x10000, !0xfff, 1 << 63] {
+        let text = format!(
+            "packet 1, block \"ram\", offset {offset:#x}: \
+             page offset {offset:#x} is outside of the block of 0x10000 bytes"
+        );
+        assert_untouched(&stream::packet(&[0, 0], &[offset]), &text);
+        let mut packet = stream::packet(&[0x1000, 0x2000], &[]);
+        put_u64(&mut packet, OFFSETS + 8, offset);
+        assert_untouched(&packet, &text);
+    }
+    for offset in [1, 0x1008, 0xffff] {
+        let text = format!(
+            "packet 1, block \"ram\", offset {offset:#x}: \
+             page offset {offset:#x} is not a multiple of the page size 4096"
+        );
+        assert_untouched(&stream::packet(&[0], &[offset]), &text);
+    }
+}
+
+#[test]
+fn pages_that_come_twice() {
+    let _watchdog = Watchdog::start();
+    for (normal, zero) in [
+        (&[0x1000, 0x1000][..], &[][..]),
+        (&[0x1000, 0x2000, 0x3000, 0x1000], &[]),
+        (&[0x1000], &[0x1000]),
+        (&[0x3000], &[0x1000, 0x2000, 0x1000]),
+    ] {
+        assert_untouched(
+            &stream::packet(normal, zero),
+            "packet 1, block \"ram\": page offset 0x1000 is listed twice in one packet",
+        );
+    }
+}
+
+#[test]
+fn another_method() {
+    let _watchdog = Watchdog::start();
+    for (normal, zero) in [(&[0][..], &[][..]), (&[], &[0])] {
+        let mut packet = stream::packet(normal, zero);
+        put(&mut packet, stream::FLAGS, 4);
+        assert_untouched(
+            &packet,
+            "packet 1, block \"ram\": packet compressed with zstd, wanted none: \
+             set multifd-compression to the same method on both sides",
+        );
+    }
+}
+
+#[test]
+fn payloads_of_a_wrong_size() {
+    let _watchdog = Watchdog::start();
+    for size in [0, 1, 8191, 8193, u32::MAX] {
+        let mut packet = stream::packet(&[0, 0x1000], &[]);
+        put(&mut packet, stream::NEXT_PACKET_SIZE, size);
+        let text = format!(
+            "packet 1, block \"ram\": payload of {size} bytes for 2 pages, wanted 8192 to 8192"
+        );
+        assert_untouched(&packet, &text);
+    }
+}
+
+#[test]
+fn pages_before_there_is_memory() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1);
+    let packets = [stream::init(0), stream::packet(&[0], &[])].concat();
+    let _source = bench.connect(&packets).unwrap();
+    let error = bench.receiver.sync().unwrap_err();
+    assert_peer(
+        &error,
+        "packet 0: pages before the first SYNC: guest memory is not announced yet",
+    );
+    ended(&bench, &error);
+}
+
+#[test]
+fn device_state_that_nobody_may_send() {
+    let _watchdog = Watchdog::start();
+    let good = stream::device_state("vfio", b"state");
+    let mut sync = good.clone();
+    put(&mut sync, stream::FLAGS, 0x41);
+    let mut unterminated = good.clone();
+    unterminated[12..268].fill(b'x');
+    let (mut empty, mut large) = (good.clone(), good.clone());
+    put(&mut empty, 272, 0);
+    put(&mut large, 272, (64 << 20) + 1);
+    for (packet, text) in [
+        (
+            sync,
+            "SYNC and DEVICE_STATE in one packet (flags 0x41 (none, SYNC, DEVICE_STATE))",
+        ),
+        (unterminated, "name field without a terminating NUL"),
+        (empty, "device state of 0 bytes, wanted 1 to 67108864"),
+        (
+            large,
+            "device state of 67108865 bytes, wanted 1 to 67108864",
+        ),
+    ] {
+        let bench = Bench::with(1, taking(Ok(())));
+        assert_peer(&refused_by(&bench, &packet), &format!("packet 1: {text}"));
+    }
+    assert_peer(
+        &refused(&good),
+        "packet 1: device state for \"vfio\", but this side takes none",
+    );
+    let bench = Bench::with(1, taking(Err("no such device")));
+    let error = refused_by(&bench, &good);
+    assert_eq!(error.fault(), Fault::Caller);
+    assert_eq!(
+        error.to_string(),
+        "destination, channel 0, packet 1: no such device"
+    );
+}
+
+/// A receiver whose host takes device state, or does not.
+fn taking(answer: Result<(), &'static str>) -> ReceiverConfig {
+    let mut config = ReceiverConfig::default();
+    config.device_state = Some(Arc::new(move |_| Ok(answer?)));
+    config
+}
+
+#[test]
+fn connections_that_are_no_channel() {
+    let _watchdog = Watchdog::start();
+    let mut magic = stream::init(0);
+    put(&mut magic, 0, 0x1122_3300);
+    let mut version = stream::init(0);
+    put(&mut version, 4, 0);
+    let uuid = InitPacket {
+        uuid: Uuid([0xab; 16]),
+        channel: 0,
+    };
+    for (init, text) in [
+        (
+            magic,
+            "not a multifd packet: magic 0x11223300, wanted 0x11223344 \
+             (the stream is damaged, or the peer is no multifd source)",
+        ),
+        (version, "multifd version 0, wanted 1"),
+        (
+            uuid.encode().to_vec(),
+            "the peer migrates the VM abababab-abab-abab-abab-abababababab, \
+             this side is 00000000-0000-0000-0000-000000000000: give both the same uuid",
+        ),
+        (
+            stream::init(2),
+            "channel number 2 in a migration of 2 channels: \
+             set multifd-channels to the same number on both sides",
+        ),
+        (
+            stream::init(255),
+            "channel number 255 in a migration of 2 channels: \
+             set multifd-channels to the same number on both sides",
+        ),
+    ] {
+        let bench = Bench::new(2);
+        let _source = bench.connect(&init).unwrap();
+        let error = bench.receiver.sync().unwrap_err();
+        assert_eq!(error.to_string(), format!("destination: {text}"));
+        assert_eq!(error.fault(), Fault::Peer);
+        ended(&bench, &error);
+    }
+}
+
+#[test]
+fn one_channel_twice() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(2);
+    let _sources = [0, 0].map(|id| bench.connect(&stream::init(id)).unwrap());
+    let error = bench.receiver.sync().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "destination, channel 0: channel number 0 came twice"
+    );
+    assert_eq!(error.fault(), Fault::Peer);
+    ended(&bench, &error);
+}
+
+#[test]
+fn one_connection_too_many() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(2);
+    let _sources: Vec<_> = [&stream::init(0)[..], &stream::init(1), b"QEVM"]
+        .iter()
+        .map(|bytes| bench.connect(bytes).unwrap())
+        .collect();
+    assert!(bench.receiver.is_complete());
+    let error = bench.connect(b"").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "destination: one connection more than the main one and 2 channels: \
+         set multifd-channels to the same number on both sides"
+    );
+    assert_eq!(error.fault(), Fault::Peer);
+    ended(&bench, &error);
+}
+
+#[test]
+fn a_second_main_channel() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(2);
+    let _sources = [0, 1].map(|_| bench.connect(b"QEVM").unwrap());
+    let error = bench.receiver.sync().unwrap_err();
+    assert_eq!(error.to_string(), "destination: a second main channel");
+    assert_eq!(error.fault(), Fault::Peer);
+    ended(&bench, &error);
+}

@@ -1,0 +1,27 @@
+//! Sender and receiver, against each other and against hand-made peers, over networks that
+//! misbehave.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::cast_possible_truncation,
+    reason = "the functions beside the tests are tests too, which clippy.toml cannot tell"
+)]
+
+mod abort_receiver;
+mod abort_sender;
+mod bench;
+mod cuts;
+mod guest;
+mod hostile;
+mod method_faults;
+mod old_senders;
+mod random;
+mod rig;
+mod round_trip;
+mod scripted;
+mod sockets;
+mod stream;
+mod threads;
+mod wire;
