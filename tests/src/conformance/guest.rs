@@ -54,6 +54,13 @@ impl Guest {
         self.page_size.bytes_u64() * u64::try_from(page).unwrap_or(u64::MAX)
     }
 
+    /// Where all of its pages start, in order.
+    pub fn offsets(&self) -> Vec<u64> {
+        (0..self.block.len())
+            .step_by(self.page_size.bytes())
+            .collect()
+    }
+
     /// Writes bytes at an offset.
     ///
     /// # Errors

@@ -17,6 +17,7 @@
 mod content;
 pub mod damage;
 mod guest;
+mod python;
 pub mod race;
 pub mod recorded;
 pub mod round_trip;
@@ -24,7 +25,8 @@ mod wire;
 
 pub use content::{Kind, PageSource, fill};
 pub use guest::Guest;
-pub use wire::{Verdict, pack, setup, unpack};
+pub use python::python;
+pub use wire::{Verdict, pack, pack_all, setup, unpack, unpack_all};
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use multifd_core::PageSize;
 use multifd_core::wire::{INIT_PACKET_LEN, MethodId, RamHeader, ram_header_len};
 
-use super::{Guest, Subject, pack, setup, unpack};
+use super::{Guest, Subject, pack_all, unpack_all};
 
 /// The folder of recorded migrations.
 #[derive(Clone, Debug)]
@@ -26,6 +26,33 @@ impl Folder {
     pub fn memory() -> Result<Vec<u8>> {
         let path = vectors().join("ram.bin");
         fs::read(&path).with_context(|| path.display().to_string())
+    }
+
+    /// The pages of that memory that are not zero, back to back.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn normal_pages() -> Result<Vec<u8>> {
+        let memory = Self::memory()?;
+        let pages = memory.chunks(PageSize::X86.bytes());
+        let normal = pages.filter(|page| page.iter().any(|byte| *byte != 0));
+        Ok(normal.flatten().copied().collect())
+    }
+
+    /// Bytes of all payloads of the two channels together.
+    ///
+    /// # Errors
+    /// A channel cannot be read.
+    pub fn payload_bytes(&self) -> Result<usize> {
+        let mut bytes = 0;
+        for channel in 0..2 {
+            let packets = packets(&self.channel(channel)?)?;
+            bytes += packets
+                .iter()
+                .map(|packet| packet.payload.len())
+                .sum::<usize>();
+        }
+        Ok(bytes)
     }
 
     /// All bytes of one multifd channel, from its first one on.
@@ -85,21 +112,10 @@ pub fn packets(channel: &[u8]) -> Result<Vec<Packet>> {
 /// # Errors
 /// What did not come out as it went in.
 pub fn check_memory(subject: &Subject) -> Result<()> {
-    let page_size = PageSize::X86;
-    let content = Folder::memory()?;
-    let source = Guest::with(page_size, &content)?;
-    let target = Guest::untouched(page_size, content.len() / page_size.bytes())?;
-    let setup = setup(page_size)?;
-    let mut sender = subject.method.send_setup(&setup)?;
-    let mut receiver = subject.method.recv_setup(&setup)?;
-    let offsets: Vec<u64> = (0..content.len() / page_size.bytes())
-        .map(|page| source.offset(page))
-        .collect();
-    for packet in offsets.chunks(page_size.pages_per_packet()) {
-        let payload = pack(&mut *sender, &source, packet)?;
-        unpack(&mut *receiver, &payload, &target, packet)?.filled()?;
-    }
-    target.ensure_received(&source, &offsets)
+    let source = Guest::with(PageSize::X86, &Folder::memory()?)?;
+    let most = PageSize::X86.pages_per_packet();
+    let payloads = pack_all(&*subject.method, &source, most)?;
+    unpack_all(&*subject.method, &payloads, &source, most)?.filled()
 }
 
 fn vectors() -> PathBuf {

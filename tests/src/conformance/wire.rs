@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use multifd_core::memory::{IoVecList, IoVecMut};
 use multifd_core::pages::{PageRuns, PayloadSource};
 use multifd_core::{
-    ChannelCount, ChannelSetup, PageSize, Payload, RecvMethod, Segments, SendMethod,
+    ChannelCount, ChannelSetup, MultifdMethods, PageSize, Payload, RecvMethod, Segments, SendMethod,
 };
 
 use super::Guest;
@@ -65,6 +65,48 @@ pub fn pack(state: &mut dyn SendMethod, guest: &Guest, offsets: &[u64]) -> Resul
         payload.len()
     );
     Ok(payload)
+}
+
+/// Makes the payloads of all pages of a guest, through the state of one channel, with `per_packet`
+/// pages in each but the last.
+///
+/// # Errors
+/// The method's.
+pub fn pack_all(
+    method: &dyn MultifdMethods,
+    guest: &Guest,
+    per_packet: usize,
+) -> Result<Vec<Vec<u8>>> {
+    let mut sender = method.send_setup(&setup(guest.page_size)?)?;
+    guest
+        .offsets()
+        .chunks(per_packet)
+        .map(|offsets| pack(&mut *sender, guest, offsets))
+        .collect()
+}
+
+/// Gives the payloads of all pages of a guest to the state of one channel, as [`pack_all`] makes
+/// them, and answers what the first one that is refused was refused for.
+///
+/// # Errors
+/// The receiver did not refuse, but filled the pages with something else than `want`'s.
+pub fn unpack_all(
+    method: &dyn MultifdMethods,
+    payloads: &[Vec<u8>],
+    want: &Guest,
+    per_packet: usize,
+) -> Result<Verdict> {
+    let mut receiver = method.recv_setup(&setup(want.page_size)?)?;
+    let offsets = want.offsets();
+    let target = Guest::untouched(want.page_size, offsets.len())?;
+    for (payload, offsets) in payloads.iter().zip(offsets.chunks(per_packet)) {
+        let verdict = unpack(&mut *receiver, payload, &target, offsets)?;
+        if verdict != Verdict::Filled {
+            return Ok(verdict);
+        }
+    }
+    target.ensure_received(want, &offsets)?;
+    Ok(Verdict::Filled)
 }
 
 /// Gives a payload to a receiver, as a channel does: the size is checked first, and nothing may be
