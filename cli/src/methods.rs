@@ -8,6 +8,7 @@ use multifd_core::method::RegistryError;
 pub(crate) fn registry() -> Result<Registry, RegistryError> {
     let mut registry = Registry::new();
     registry.register(multifd_none::NoneFactory)?;
+    registry.register(multifd_zlib::ZlibFactory)?;
     registry.register(multifd_zstd::ZstdFactory)?;
     registry.register(multifd_qatzip::QatzipFactory)?;
     Ok(registry)
