@@ -10,6 +10,7 @@ use multifd_core::wire::Uuid;
 
 use crate::exit_code;
 use crate::ram::RamArg;
+use crate::size::MemorySize;
 use crate::uri::Uri;
 
 /// Move the memory of a guest to another host as QEMU's multifd live migration does, compressed or
@@ -28,10 +29,14 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Migrate between two processes of this host, with each method, and compare the memories
+    Demo(DemoArgs),
     /// Send memory to a destination
     Send(SendArgs),
     /// Receive memory from a source
     Recv(RecvArgs),
+    /// Measure methods, levels and numbers of channels between two processes of this host
+    Bench(BenchArgs),
     /// List every parameter and capability
     Params(ParamsArgs),
 }
@@ -43,6 +48,8 @@ impl Command {
             Self::Send(args) => args.migration.json,
             Self::Recv(args) => args.migration.json,
             Self::Params(args) => args.json,
+            Self::Demo(args) => args.guest.json,
+            Self::Bench(args) => args.guest.json,
         }
     }
 }
@@ -137,6 +144,64 @@ pub(crate) struct RecvArgs {
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
+}
+
+/// The guest that demo and bench migrate.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GuestArgs {
+    /// The guest's memory, with K, M, G or T; the host needs twice as much
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    pub(crate) memory: MemorySize,
+    /// Files and folders whose content fills the memory [default: the system's in /usr]
+    ///
+    /// Of 100 pages 15 are zero pages; the others hold the files in the order of their names, again
+    /// and again until the memory is full.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) fill: Vec<PathBuf>,
+    /// The methods to take, separated by commas [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) methods: Vec<String>,
+    /// Most bytes per second over all channels together; 0 is unlimited
+    #[arg(long, value_name = "SIZE", default_value = "0")]
+    pub(crate) max_bandwidth: Bandwidth,
+    /// Print the table as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Migrate between two processes of this host, with each method, and compare the memories
+///
+/// Each method gets one run with its default level. Processor time is that of the whole process, in
+/// percent of one processor. `verified` says whether all bytes arrived; before each run, every byte
+/// of the destination is given another value than the source's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit_code::HELP)]
+pub(crate) struct DemoArgs {
+    /// Number of channels
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) channels: u8,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+}
+
+/// Measure methods, levels and numbers of channels between two processes of this host
+///
+/// The table has the medians of all runs. A first run is not counted, and the cases take turns.
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit_code::HELP)]
+pub(crate) struct BenchArgs {
+    /// Numbers of channels, separated by commas
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_value = "2",
+          value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) channels: Vec<u8>,
+    /// Levels, separated by commas; each method takes those that it has [default: its default]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    pub(crate) levels: Vec<u8>,
+    /// How often each case is measured
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) runs: u16,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
 }
 
 #[derive(Debug, clap::Args)]

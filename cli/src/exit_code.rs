@@ -1,6 +1,6 @@
 //! What the command tells the shell.
 
-use std::process::Termination;
+use std::process::{ExitStatus, Termination};
 
 use migration_params::ParamError;
 use multifd_core::method::RegistryError;
@@ -23,6 +23,8 @@ pub(crate) enum ExitCode {
     Connection = 4,
     /// An accelerator, its driver or its library.
     Device = 5,
+    /// Memory arrived that is not what was sent.
+    Differs = 6,
     /// A signal asked for the end.
     Interrupted = 130,
 }
@@ -36,6 +38,7 @@ Exit status:
     3  the peer: it sent what it must not send, is set up differently, or refused the guest
     4  the connection could not be made, broke, or was silent for too long
     5  an accelerator, its driver or its library
+    6  demo, bench: the memory that arrived is not what was sent
   130  ended by SIGINT (Ctrl-C) or SIGTERM";
 
 impl ExitCode {
@@ -45,6 +48,24 @@ impl ExitCode {
             .chain()
             .find_map(Self::of_cause)
             .unwrap_or(Self::Local)
+    }
+
+    /// The status that a child process of this command has ended with; `None` if it is none of these,
+    /// or if a signal has killed it.
+    pub(crate) fn of_child(status: ExitStatus) -> Option<Self> {
+        let codes = [
+            Self::Ok,
+            Self::Local,
+            Self::Usage,
+            Self::Peer,
+            Self::Connection,
+            Self::Device,
+            Self::Differs,
+            Self::Interrupted,
+        ];
+        codes
+            .into_iter()
+            .find(|code| status.code() == Some(*code as i32))
     }
 
     fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {

@@ -40,6 +40,11 @@ impl Interrupt {
         self.state().action = Some(Box::new(action));
     }
 
+    /// Whether a signal has come.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.state().interrupted
+    }
+
     fn signal(&self) {
         let mut state = self.state();
         match &state.action {

@@ -2,16 +2,23 @@
 //! migration does, and measures what each compression method makes of it.
 
 mod args;
+mod bench;
 mod connect;
+mod demo;
 mod exit_code;
 mod failure;
 mod files;
+mod fill;
+mod guest;
 mod hint;
 mod interrupt;
+mod laboratory;
 mod listen;
 mod logger;
+mod measurement;
 mod methods;
 mod output;
+mod pair;
 mod params;
 mod progress;
 mod ram;
@@ -20,6 +27,8 @@ mod recv;
 mod report;
 mod send;
 mod settings;
+mod size;
+mod table;
 mod uri;
 
 use clap::Parser;
@@ -32,8 +41,10 @@ fn main() -> ExitCode {
     logger::install(args.verbose);
     let json = args.command.json();
     let result = match &args.command {
+        Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Params(args) => params::run(args),
     };
     result.unwrap_or_else(|error| failure::report(&error, json))

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use multifd_core::Monitor;
 
 use crate::output;
@@ -67,16 +67,19 @@ struct Watch {
 impl Watch {
     /// A bar, which is gone at the end: the result says more.
     fn bar(&self, stopped: &mpsc::Receiver<()>) {
-        let bar = ProgressBar::new(0);
+        let bar = ProgressBar::hidden().with_prefix(self.label.clone());
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_prefix(self.label.clone());
         while waits(stopped, REFRESH) {
             let (guest, wire) = self.bytes();
             bar.set_length(self.total.load(Ordering::Relaxed));
             bar.set_position(guest);
             bar.set_message(self.rates(guest, wire));
+            if bar.is_hidden() {
+                // Only now it has something to show.
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
         }
         bar.finish_and_clear();
     }
@@ -114,7 +117,7 @@ fn waits(stopped: &mpsc::Receiver<()>, time: Duration) -> bool {
     stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
 
-const TEMPLATE: &str = "{prefix:8} [{bar:30}] {percent:>3} %  {bytes} of {total_bytes}, {msg}";
+const TEMPLATE: &str = "{prefix} [{wide_bar}] {percent} % of {total_bytes}, {msg}";
 const REFRESH: Duration = Duration::from_millis(100);
 /// Lines go to logs, where they stay.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,0 +1,23 @@
+//! `multifd demo`: every method once.
+
+use crate::args::DemoArgs;
+use crate::exit_code::ExitCode;
+use crate::laboratory::{self, Laboratory};
+use crate::measurement::{Case, Measurement};
+
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let methods = laboratory::methods(&args.guest.methods)?;
+    let laboratory = Laboratory::new(&args.guest)?;
+    let mut measurements = Vec::new();
+    for method in methods {
+        let case = Case {
+            method,
+            level: None,
+            channels: args.channels,
+            max_bandwidth: args.guest.max_bandwidth.value(),
+        };
+        let run = laboratory.run(&case, "")?;
+        measurements.push(Measurement::of(&case, &[run.report], run.verified));
+    }
+    laboratory.print(&measurements)
+}

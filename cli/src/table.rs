@@ -1,0 +1,107 @@
+//! Tables of plain text.
+
+use std::fmt;
+
+/// A table: the first column is text and left-aligned, the others are numbers and right-aligned.
+pub(crate) struct Table {
+    columns: Vec<Column>,
+    rows: usize,
+}
+
+struct Column {
+    /// Lines of the heading.
+    heading: Vec<String>,
+    cells: Vec<String>,
+}
+
+impl Table {
+    /// A table without rows. Headings may have several lines.
+    pub(crate) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
+        let columns = headings.into_iter().map(|heading| Column {
+            heading: heading.lines().map(Into::into).collect(),
+            cells: Vec::new(),
+        });
+        Self {
+            columns: columns.collect(),
+            rows: 0,
+        }
+    }
+
+    /// Adds a row; missing cells are empty.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        let mut cells = cells.into_iter();
+        for column in &mut self.columns {
+            column.cells.push(cells.next().unwrap_or_default());
+        }
+        self.rows += 1;
+    }
+
+    fn line<'a>(&'a self, cell: impl Fn(&'a Column) -> &'a str) -> String {
+        let mut line = String::new();
+        for (at, column) in self.columns.iter().enumerate() {
+            let (width, cell) = (column.width(), cell(column));
+            if at == 0 {
+                line.push_str(&format!("{cell:<width$}"));
+            } else {
+                line.push_str(&format!("  {cell:>width$}"));
+            }
+        }
+        line.trim_end().to_owned()
+    }
+}
+
+impl Column {
+    fn width(&self) -> usize {
+        let texts = self.heading.iter().chain(&self.cells);
+        texts.map(|text| text.chars().count()).max().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let height = self.columns.iter().map(|column| column.heading.len()).max();
+        for at in 0..height.unwrap_or(0) {
+            writeln!(f, "{}", self.line(|column| text(&column.heading, at)))?;
+        }
+        let rules: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| "-".repeat(column.width()))
+            .collect();
+        write!(f, "{}", rules.join("  "))?;
+        for at in 0..self.rows {
+            write!(f, "\n{}", self.line(|column| text(&column.cells, at)))?;
+        }
+        Ok(())
+    }
+}
+
+fn text(texts: &[String], at: usize) -> &str {
+    texts.get(at).map_or("", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let mut table = Table::new(["method", "total time\n(ms)", "ok"]);
+        table.row(["none", "12", "yes"].map(String::from));
+        table.row(["a long name", "123456789012", "no"].map(String::from));
+        let want = "\
+method         total time   ok
+                     (ms)
+-----------  ------------  ---
+none                   12  yes
+a long name  123456789012   no";
+        assert_eq!(table.to_string(), want);
+    }
+
+    #[test]
+    fn missing_cells_are_empty() {
+        let mut table = Table::new(["a", "b"]);
+        table.row(["x".to_owned()]);
+        assert_eq!(table.to_string(), "a  b\n-  -\nx");
+    }
+}
