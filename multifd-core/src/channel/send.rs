@@ -67,9 +67,8 @@ impl<'m> SendChannel<'m> {
         let Some(block) = batch.block.and_then(|index| self.memory.block(index)) else {
             return Ok(());
         };
-        let place = self.place().block(block.name().as_str());
         self.send_packet(block, batch)
-            .map_err(|error| error.at(place))
+            .map_err(|error| error.at(self.place().block(block.name().as_str())))
     }
 
     /// Sends a barrier.

@@ -67,7 +67,8 @@ enum End {
 
 impl Control {
     pub(crate) fn new() -> Arc<Self> {
-        let (wake, woken) = queue::bounded(0);
+        // Waiting for one without a buffer would allocate each time.
+        let (wake, woken) = queue::bounded(1);
         let state = State {
             end: None,
             interrupters: Vec::new(),

@@ -1,0 +1,139 @@
+//! A running channel allocates nothing, however many packets it sends or receives.
+//!
+//! This is the only test of its program: it counts the allocations of all threads.
+
+#![allow(
+    unsafe_code,
+    reason = "an allocator that counts is unsafe to implement"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the functions beside the test are tests too, which clippy.toml cannot tell"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use multifd_core::memory::{BlockIndex, Mapping};
+use multifd_core::transport::Transport;
+use multifd_core::wire::BlockName;
+use multifd_core::{
+    ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
+    ReceiverConfig, Sender, SenderConfig,
+};
+use multifd_tests::network::{self, Link, Watchdog};
+
+const PAGES: usize = 4096;
+const CHANNELS: u8 = 2;
+const ROUNDS: usize = 40;
+
+#[test]
+fn more_packets_take_no_more_allocations() {
+    let _watchdog = Watchdog::start();
+    let mut migration = Migration::start();
+    // Everybody has waited for everybody else once.
+    migration.rounds(PAGES);
+    let few = migration.rounds(128);
+    let many = migration.rounds(PAGES);
+    // The same number of sync points, but 32 packets between them instead of one.
+    assert!(
+        many <= few + 16,
+        "{many} allocations for {} packets, {few} for {ROUNDS}",
+        ROUNDS * PAGES / 128
+    );
+    migration.finish();
+}
+
+struct Migration {
+    sender: Sender,
+    receiver: Receiver,
+    block: BlockIndex,
+}
+
+impl Migration {
+    fn start() -> Self {
+        let factory = multifd_none::NoneFactory;
+        let method = factory.open(&MethodOptions::new()).unwrap();
+        let mut config = ReceiverConfig::default();
+        config.channels = ChannelCount::new(CHANNELS).unwrap();
+        let receiver = Receiver::new(config, Arc::clone(&method));
+        let mut connections: Vec<Box<dyn Transport>> = Vec::new();
+        for _ in 0..CHANNELS {
+            let (here, there, _) = network::pair(Link::default(), Link::default());
+            connections.push(Box::new(here));
+            receiver.accept(Box::new(there)).unwrap();
+        }
+        let (source, target) = (memory(), memory());
+        let (block, ram) = source.indexed().next().unwrap();
+        // Every third page is zero, so that there are many runs, and all of the code runs.
+        for page in (0..PAGES as u64).filter(|page| page % 3 > 0) {
+            ram.span(page * 4096, 8).unwrap().copy_from(b"content.");
+        }
+        let config = SenderConfig::default();
+        let mut sender = Sender::start(&config, source.clone(), &method, connections).unwrap();
+        sender.sync().unwrap();
+        receiver.attach(target).unwrap();
+        receiver.sync().unwrap();
+        Self {
+            sender,
+            receiver,
+            block,
+        }
+    }
+
+    /// Sends the first `pages` pages in every round; answers how often memory was allocated.
+    fn rounds(&mut self, pages: usize) -> usize {
+        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        for _ in 0..ROUNDS {
+            for page in 0..pages as u64 {
+                self.sender.queue(self.block, page * 4096).unwrap();
+            }
+            self.sender.sync().unwrap();
+            self.receiver.sync().unwrap();
+        }
+        self.sender.wait_sent().unwrap();
+        ALLOCATIONS.load(Ordering::SeqCst) - before
+    }
+
+    fn finish(self) {
+        let sent = self.sender.finish().unwrap().total();
+        assert!(sent.normal_pages > 0 && sent.zero_pages > 0);
+        let received = self.receiver.finish().unwrap().total();
+        assert_eq!(received.packets, sent.packets);
+    }
+}
+
+fn memory() -> GuestMemory {
+    let region = Arc::new(Mapping::anonymous(PAGES * 4096).unwrap());
+    let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+    GuestMemory::new(PageSize::X86, vec![block]).unwrap()
+}
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// The system's allocator, counted.
+struct Counting;
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller keeps the contract of `realloc`, which is the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, which is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
