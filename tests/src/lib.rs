@@ -7,3 +7,8 @@ pub mod host;
 pub mod network;
 pub mod one_byte;
 pub mod peer;
+
+/// The embedding example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
