@@ -17,7 +17,7 @@ use super::{vmdesc, walk};
 pub(super) struct EndFinder {
     /// Every zero byte before this place has been looked at.
     scanned: usize,
-    /// Candidates whose text has not wholly come.
+    /// Candidates whose text has not wholly come: two at most, one within the other's head.
     live: Vec<Candidate>,
     /// The end of what has come so far, confirmed by the walk.
     found: Option<Found>,
@@ -193,3 +193,44 @@ fn head(bytes: &[u8]) -> Head {
 
 /// What a head starts with: the end mark and the type of a VM description.
 const MARK: [u8; 2] = [SectionType::EOF.0, SectionType::VM_DESCRIPTION.0];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_candidates_are_alive_at_a_time() {
+        let head = b"\0\x06\0\x01\0\0{\"devices\":[";
+        let mut tail = Vec::new();
+        let mut finder = EndFinder::default();
+        for _ in 0..1000 {
+            tail.extend(head);
+            finder.advance(&tail);
+            assert_eq!(finder.live.len(), 1);
+            assert_eq!(finder.scanned, tail.len());
+        }
+        // A head inside of another's length.
+        tail.extend(b"\0\x06\0\x06\0\x06{\x06{");
+        finder.advance(&tail);
+        assert_eq!(finder.live.len(), 2);
+        tail.extend([0; 7]);
+        finder.advance(&tail);
+        assert_eq!(finder.live.len(), 0);
+    }
+
+    #[test]
+    fn a_text_has_a_limit() {
+        for (len, live) in [
+            (0, 0),
+            (2, 1),
+            (MAX_DESCRIPTION_LEN, 1),
+            (MAX_DESCRIPTION_LEN + 1, 0),
+        ] {
+            let len = u32::try_from(len).unwrap();
+            let tail = [&MARK[..], &len.to_be_bytes(), b"{"].concat();
+            let mut finder = EndFinder::default();
+            finder.advance(&tail);
+            assert_eq!(finder.live.len(), live, "{len}");
+        }
+    }
+}

@@ -199,3 +199,64 @@ impl<'de> Visitor<'de> for DeviceVisitor {
         Ok(devices)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_limits() {
+        for (count, name_len, fits) in [
+            (MAX_DEVICES, 3, true),
+            (MAX_DEVICES + 1, 3, false),
+            (1, 255, true),
+            (1, 256, false),
+        ] {
+            let name = "x".repeat(name_len);
+            let devices = vec![json!({"name": name, "instance_id": 0}); count];
+            let text = json!({"devices": devices}).to_string();
+            let parsed = parse(text.as_bytes());
+            assert_eq!(parsed.is_ok(), fits, "{count} devices, {name_len} bytes");
+        }
+    }
+
+    #[test]
+    fn sizes_do_not_wrap() {
+        let max = u64::MAX;
+        for fields in [
+            json!([{"size": max}, {"size": 1}]),
+            json!([{"size": max, "array_len": 2}]),
+            json!([{"size": -1}]),
+            json!([{"size": 1.5}]),
+            json!([{}]),
+        ] {
+            let device = json!({"name": "a", "instance_id": 0, "fields": fields});
+            let text = json!({"devices": [device]}).to_string();
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn structures_and_subsections_are_counted() {
+        let text = br#"{"devices": [{"name": "a", "instance_id": 4294967295, "version": 1,
+            "fields": [{"name": "x", "type": "struct", "size": 10, "array_len": 3,
+                        "struct": {"vmsd_name": "s", "fields": [{"name": "y", "size": 10}]}}],
+            "subsections": [{"vmsd_name": "a/b", "version": 1, "fields": [{"size": 2}],
+                             "subsections": [{"vmsd_name": "a/b/c", "fields": []}]}]}]}"#;
+        let device = Device {
+            name: "a".to_owned(),
+            instance: u32::MAX,
+            size: 30 + (6 + 3 + 2) + (6 + 5),
+        };
+        assert_eq!(parse(text).unwrap(), [device]);
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let nested = r#"{"vmsd_name":"a","subsections":["#.repeat(100_000);
+        let text = format!(r#"{{"devices":[{{"name":"a","instance_id":0,"subsections":[{nested}"#);
+        assert!(parse(text.as_bytes()).is_err());
+        let ignored = format!(r#"{{"other":{}"#, "[".repeat(1_000_000));
+        assert!(parse(ignored.as_bytes()).is_err());
+    }
+}

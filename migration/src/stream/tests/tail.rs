@@ -113,6 +113,22 @@ fn a_description_that_does_not_fit() {
 }
 
 #[test]
+fn a_footer_of_another_section() {
+    let mut bytes = write(|out| out.tail(&[device("one", b"data")]));
+    let footer = bytes
+        .windows(5)
+        .position(|window| window == b"\x7e\0\0\0\x02");
+    bytes[footer.unwrap() + 4] = 3;
+    let error = read(&bytes, 9, true, Then::Silence)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.ends_with("no footer of section 0x2 behind its 4 bytes"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_connection_that_is_lost_in_device_state() {
     let bytes = write(|out| out.tail(&[device("one", OTHER), device("two", b"more")]));
     for len in 0..bytes.len() {
@@ -133,13 +149,12 @@ fn a_connection_that_is_lost_in_device_state() {
 
 #[test]
 fn more_behind_the_description() {
-    let bytes = [
-        &write(|out| out.tail(&[device("one", b"data")]))[..],
-        b"more",
-    ]
-    .concat();
+    let whole = write(|out| out.tail(&[device("one", b"data")]));
+    let bytes = [&whole[..], b"more"].concat();
     read(&bytes, usize::MAX, true, Then::Silence).unwrap_err();
-    read(&bytes, usize::MAX, false, Then::Close).unwrap_err();
+    for piece in [1, whole.len(), usize::MAX] {
+        read(&bytes, piece, false, Then::Close).unwrap_err();
+    }
 }
 
 #[test]
