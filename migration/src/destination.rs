@@ -52,6 +52,9 @@ pub struct DestinationConfig {
     pub machine: Option<String>,
     /// How long the main connection may be missing; 30 s by default.
     pub main_time_limit: Duration,
+    /// How long the source may be silent while it sends the state of the devices; 30 s by default.
+    /// A QEMU that is told to send no description of it never says where it ends.
+    pub device_time_limit: Duration,
 }
 
 impl Default for DestinationConfig {
@@ -60,6 +63,7 @@ impl Default for DestinationConfig {
             receiver: ReceiverConfig::default(),
             machine: None,
             main_time_limit: Duration::from_secs(30),
+            device_time_limit: Duration::from_secs(30),
         }
     }
 }
@@ -135,6 +139,8 @@ impl Destination {
         let mut load = Load::new(self, host);
         while !load.step(stream)? {}
         let switch = Instant::now();
+        let limit = Some(self.config.device_time_limit);
+        stream.reader_mut().transport_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
         let Load {
             host,
