@@ -18,6 +18,7 @@ pub(crate) fn first(uri: &Uri, wait: Duration) -> Result<SocketTransport, Failur
     loop {
         match connect(uri) {
             Err(error) if nobody_listens(&error) && start.elapsed() < wait => {
+                log::debug!("nobody listens on {uri} yet: {error}");
                 thread::sleep(PAUSE);
             }
             result => return result.map_err(|error| failure(uri, &error)),

@@ -1,0 +1,103 @@
+//! What can be said on the command line, and what cannot.
+
+use anyhow::{Context as _, Result};
+
+use crate::harness::{Folder, guest, recv, run};
+
+#[test]
+fn params_lists_what_can_be_set() -> Result<()> {
+    let list = run(&["params", "--json"])?.json(0)?;
+    let list = list.as_array().context("no array")?;
+    assert_eq!(list.len(), migration_params::known().count());
+    let text = run(&["params"])?.stdout;
+    for known in migration_params::known() {
+        let line = format!("  {}={}", known.name, known.default);
+        assert!(text.contains(line.trim_end()), "{line}");
+        assert!(text.contains(known.description), "{}", known.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_arguments_are_a_usage_error() -> Result<()> {
+    let folder = Folder::new()?;
+    let ram = folder.write("source", &guest(1))?;
+    let send = ["send", "--to", "unix:/nowhere", "--ram", &ram];
+    for (more, words) in [
+        (
+            ["--set", "multifd-chanels=2"],
+            "did you mean 'multifd-channels'?",
+        ),
+        (["--set", "multifd-zlib-level=10"], "between 0 and 9"),
+        (["--set", "multifd-compression=qpl"], "not built in"),
+        (["--set", "multifd=off"], "not supported by this command"),
+        (
+            ["--set", "zero-copy-send=on"],
+            "Zero copy send is not available",
+        ),
+        (["--uuid", "1234"], "wanted a UUID"),
+        (["--ram", &ram], "names the block ram twice"),
+        (["--wait", "soon"], "wanted a number of seconds"),
+    ] {
+        run(&[&send[..], &more].concat())?.failed(&[2], &[words])?;
+    }
+    run(&["send", "--to", "host:4444", "--ram", &ram])?.failed(&[2], &["write tcp:host:4444"])?;
+    run(&["recv"])?.failed(&[2], &["--from", "--ram"])?;
+    // A file that is in the way is not overwritten unasked, nor created where it should exist.
+    let recv = ["recv", "--from", "tcp:127.0.0.1:0", "--ram"];
+    run(&[&recv[..], &[&ram]].concat())?.failed(&[2], &["exists already", "--in-place"])?;
+    let new = folder.text("new");
+    run(&[&recv[..], &[&new, "--in-place"]].concat())?.failed(&[2], &["does not exist"])
+}
+
+#[test]
+fn what_is_no_memory_is_refused() -> Result<()> {
+    let folder = Folder::new()?;
+    let odd = folder.write("odd", &[1; 5000])?;
+    let empty = folder.write("empty", &[])?;
+    let missing = folder.text("missing");
+    for (ram, words) in [
+        (&odd, "wanted a multiple of 4096"),
+        (&empty, "is empty"),
+        (&missing, "No such file"),
+    ] {
+        let sent = run(&["send", "--to", "unix:/nowhere", "--ram", ram])?;
+        sent.failed(&[1], &[ram, words])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn help_tells_the_exit_statuses() -> Result<()> {
+    for command in [&["--help"][..], &["send", "--help"], &["recv", "--help"]] {
+        let help = run(command)?;
+        assert_eq!(help.code, Some(0));
+        assert!(
+            help.stdout.contains("130  ended by SIGINT"),
+            "{}",
+            help.stdout
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn without_json_the_first_line_is_the_address() -> Result<()> {
+    let folder = Folder::new()?;
+    let args = [
+        "recv",
+        "--from",
+        "tcp:127.0.0.1:0",
+        "--ram",
+        &folder.text("new"),
+        "--wait",
+        "0.1",
+    ];
+    let text = run(&args)?.stdout;
+    assert!(text.starts_with("listening on tcp:127.0.0.1:"), "{text}");
+    assert!(!text.contains(":0\n"), "{text}");
+    // With it stdout is for the object alone.
+    let (receiving, _) = recv("tcp:127.0.0.1:0", &args[3..])?;
+    assert_eq!(receiving.finish()?.json(4)?["exit-code"], 4);
+    Ok(())
+}

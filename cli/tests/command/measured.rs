@@ -1,0 +1,78 @@
+//! `demo` and `bench`.
+
+use anyhow::{Context as _, Result};
+
+use crate::harness::{Folder, METHODS, guest, run};
+
+/// Data to fill memory with that every machine has: the command itself.
+const FILL: &str = env!("CARGO_BIN_EXE_multifd");
+
+#[test]
+fn the_demo_verifies_every_method() -> Result<()> {
+    let demo = run(&["demo", "--memory", "64M", "--fill", FILL, "--json"])?.json(0)?;
+    assert_eq!(demo["memory"], 64 << 20);
+    let results = demo["results"].as_array().context("no results")?;
+    let methods: Vec<_> = results.iter().map(|row| row["method"].clone()).collect();
+    assert_eq!(methods, METHODS);
+    for row in results {
+        assert_eq!(row["verified"], true, "{row:#}");
+        let compresses = row["method"] != "none";
+        // 15 % zero pages alone make 1.17.
+        let ratio = row["ratio"].as_f64().context("no ratio")?;
+        assert!(ratio > if compresses { 1.3 } else { 1.1 }, "{row:#}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_bench_takes_every_case_in_turn() -> Result<()> {
+    let folder = Folder::new()?;
+    let fill = folder.write("fill", &guest(100))?;
+    let args = [
+        "--channels",
+        "1,3",
+        "--methods",
+        "none,zstd",
+        "--levels",
+        "1,9",
+        "--runs",
+        "2",
+    ];
+    let bench = ["bench", "--memory", "2M", "--fill", &fill];
+    let table = run(&[&bench[..], &args].concat())?;
+    table.failed(&[0], &["warm-up", "zstd level 9, 3 channels, run 2 of 2"])?;
+    assert_eq!(table.stdout.matches(" yes").count(), 6, "{}", table.stdout);
+
+    let json = run(&[&bench[..], &args, &["--json"]].concat())?.json(0)?;
+    let rows = json["results"].as_array().context("no results")?;
+    let cases: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {} {} {}",
+                row["method"], row["level"], row["channels"], row["runs"]
+            )
+        })
+        .collect();
+    let want = [
+        "\"none\" null 1 2",
+        "\"zstd\" 1 1 2",
+        "\"zstd\" 9 1 2",
+        "\"none\" null 3 2",
+        "\"zstd\" 1 3 2",
+        "\"zstd\" 9 3 2",
+    ];
+    assert_eq!(cases, want);
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() -> Result<()> {
+    let folder = Folder::new()?;
+    run(&["demo", "--methods", "none,lz4"])?.failed(&[2], &["lz4", "none, zlib, zstd, qatzip"])?;
+    let empty = folder.text("");
+    run(&["demo", "--memory", "1M", "--fill", &empty])?
+        .failed(&[1], &["no data", "--fill PATH"])?;
+    run(&["demo", "--memory", "4095"])?.failed(&[2], &["multiple of the page size"])?;
+    run(&["bench", "--methods", "zlib", "--levels", "10"])?.failed(&[2], &["between 0 and 9"])
+}

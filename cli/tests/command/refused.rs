@@ -1,0 +1,250 @@
+//! Migrations that fail, and what is left of them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use anyhow::Result;
+
+use crate::harness::{Finished, Folder, guest, recv, run, send};
+
+const PEER: i32 = 3;
+const CONNECTION: i32 = 4;
+
+/// Migrates a small guest with these arguments; answers how the source and the destination ended.
+/// Nothing may be left at the destination.
+fn fail(recv_args: &[&str], send_args: &[&str]) -> Result<(Finished, Finished)> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(700))?;
+    let destination = folder.text("destination");
+    let recv_args = [&["--ram", destination.as_str()], recv_args].concat();
+    let send_args = [&["--ram", source.as_str()], send_args].concat();
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &recv_args)?;
+    let sent = send(&address, &send_args)?;
+    let received = receiving.finish()?;
+    assert_eq!(folder.names()?, ["source"]);
+    Ok((sent, received))
+}
+
+#[test]
+fn another_method_is_named() -> Result<()> {
+    let (sent, received) = fail(&["--set", "multifd-compression=zstd"], &[])?;
+    received.failed(
+        &[PEER],
+        &["packet compressed with none, wanted zstd", "hint: "],
+    )?;
+    sent.failed(&[PEER, CONNECTION], &["multifd: source", "hint: "])?;
+    let report = received.json(PEER)?;
+    assert_eq!(report["status"], "failed");
+    assert_eq!(report["exit-code"], PEER);
+    assert!(
+        report["error-desc"]
+            .as_str()
+            .is_some_and(|text| text.contains("zstd"))
+    );
+    Ok(())
+}
+
+#[test]
+fn more_channels_at_the_source_are_named() -> Result<()> {
+    let (sent, received) = fail(&[], &["--set", "multifd-channels=4"])?;
+    received.failed(&[PEER], &["destination", "multifd-channels"])?;
+    sent.failed(&[PEER, CONNECTION], &["multifd: source"])
+}
+
+#[test]
+fn fewer_channels_at_the_source_are_named() -> Result<()> {
+    let limit = ["--time-limit", "0.5"];
+    let (sent, received) = fail(&limit, &["--set", "multifd-channels=1"])?;
+    received.failed(
+        &[CONNECTION],
+        &["destination", "channel 1", "multifd-channels"],
+    )?;
+    sent.failed(&[PEER, CONNECTION], &["multifd: source"])
+}
+
+#[test]
+fn another_machine_uuid_or_block_is_named() -> Result<()> {
+    let machine = ["--machine", "pc-q35-10.0"];
+    let (sent, received) = fail(&machine, &[])?;
+    received.failed(&[PEER], &["\"none\"", "pc-q35-10.0"])?;
+    sent.failed(&[PEER, CONNECTION], &[])?;
+
+    let uuid = ["--uuid", "12345678-1234-1234-1234-123456789abc"];
+    let (sent, received) = fail(&[], &uuid)?;
+    received.failed(&[PEER], &["12345678-1234", "--uuid"])?;
+    sent.failed(&[PEER, CONNECTION], &[])?;
+
+    let folder = Folder::new()?;
+    let source = format!("pc.ram={}", folder.write("source", &guest(3))?);
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &["--ram", &folder.text("new")])?;
+    send(&address, &["--ram", &source])?.failed(&[PEER, CONNECTION], &[])?;
+    receiving.finish()?.failed(&[1], &["--ram pc.ram=FILE"])
+}
+
+#[test]
+fn nobody_listens() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(1))?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    for to in [
+        format!("tcp:127.0.0.1:{port}"),
+        format!("unix:{}", folder.text("no")),
+    ] {
+        let sent = send(&to, &["--ram", &source])?;
+        sent.failed(
+            &[CONNECTION],
+            &["cannot connect to", &to, "hint: start the destination"],
+        )?;
+        assert_eq!(sent.json(CONNECTION)?["status"], "failed");
+    }
+    Ok(())
+}
+
+#[test]
+fn nobody_comes() -> Result<()> {
+    let folder = Folder::new()?;
+    let args = ["--ram", &folder.text("new"), "--wait", "0.2"];
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &args)?;
+    receiving
+        .finish()?
+        .failed(&[CONNECTION], &["nobody connected", &address])?;
+    assert_eq!(folder.names()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn an_address_in_use_is_named() -> Result<()> {
+    let folder = Folder::new()?;
+    let socket = format!("unix:{}", folder.text("socket"));
+    let (first, _) = recv(&socket, &["--ram", &folder.text("new")])?;
+    let second = run(&["recv", "--from", &socket, "--ram", &folder.text("other")])?;
+    second.failed(&[CONNECTION], &["cannot listen", &socket, "hint: "])?;
+    // The socket of a process that was killed is in nobody's way.
+    first.signal(rustix::process::Signal::KILL)?;
+    first.finish()?;
+    assert!(folder.exists("socket"));
+    recv(&socket, &["--ram", &folder.text("new")])?;
+    Ok(())
+}
+
+#[test]
+fn a_client_of_something_else_is_refused() -> Result<()> {
+    let folder = Folder::new()?;
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &["--ram", &folder.text("new")])?;
+    let mut client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
+    receiving
+        .finish()?
+        .failed(&[PEER], &["not a multifd packet", "hint: what connected"])?;
+    assert_eq!(folder.names()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn a_client_that_says_nothing_is_given_up() -> Result<()> {
+    let folder = Folder::new()?;
+    let args = ["--ram", &folder.text("new"), "--time-limit", "0.2"];
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &args)?;
+    let client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
+    receiving
+        .finish()?
+        .failed(&[CONNECTION], &["multifd: destination"])?;
+    drop(client);
+    Ok(())
+}
+
+#[test]
+fn a_server_of_something_else_is_refused() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(700))?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let to = format!("tcp:{}", listener.local_addr()?);
+    let server = thread::spawn(move || -> Result<()> {
+        for client in listener.incoming().take(3) {
+            let mut client = client?;
+            client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")?;
+            client.shutdown(Shutdown::Write)?;
+            // The guest goes nowhere.
+            thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+        }
+        Ok(())
+    });
+    let sent = send(&to, &["--ram", &source, "--time-limit", "5"])?;
+    sent.failed(
+        &[PEER],
+        &["multifd: source", "return path", "hint: what listens there"],
+    )?;
+    server.join().map_err(|_| anyhow::anyhow!("the server"))?
+}
+
+#[test]
+fn a_stream_that_is_cut_leaves_nothing() -> Result<()> {
+    for bytes in [0, 3, 50, 200, 10_000, 1_000_000] {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &guest(700))?;
+        let (receiving, address) = recv(
+            "tcp:127.0.0.1:0",
+            &["--ram", &folder.text("new"), "--time-limit", "20"],
+        )?;
+        let proxy = cut_after(bytes, address.trim_start_matches("tcp:"))?;
+        send(&proxy, &["--ram", &source])?.failed(&[PEER, CONNECTION], &["multifd: source"])?;
+        receiving.finish()?.failed(
+            &[CONNECTION],
+            &["multifd: destination", "hint: the source may have"],
+        )?;
+        assert_eq!(folder.names()?, ["source"], "after {bytes} bytes");
+    }
+    Ok(())
+}
+
+/// Forwards connections to `address` until the sources have sent so many bytes on all of them, and
+/// closes them then.
+fn cut_after(bytes: u64, address: &str) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let proxy = format!("tcp:{}", listener.local_addr()?);
+    let address = address.to_owned();
+    let budget = Arc::new(AtomicU64::new(bytes));
+    thread::spawn(move || {
+        let mut connections = Vec::new();
+        for source in listener.incoming().map_while(Result::ok) {
+            let Ok(destination) = TcpStream::connect(&address) else {
+                return;
+            };
+            let (Ok(from), Ok(to)) = (source.try_clone(), destination.try_clone()) else {
+                return;
+            };
+            connections.push((source, destination));
+            let all: Vec<_> = connections
+                .iter()
+                .flat_map(|(source, destination)| [source.try_clone(), destination.try_clone()])
+                .collect();
+            let budget = Arc::clone(&budget);
+            thread::spawn(move || {
+                forward(from, to, &budget);
+                for socket in all.into_iter().flatten() {
+                    let _ = socket.shutdown(Shutdown::Both);
+                }
+            });
+        }
+    });
+    Ok(proxy)
+}
+
+/// Forwards until the budget is used up or a side has closed.
+fn forward(mut from: TcpStream, mut to: TcpStream, budget: &AtomicU64) {
+    let mut buffer = [0; 4096];
+    while let Ok(got @ 1..) = from.read(&mut buffer) {
+        let spend = |left: u64| Some(left.saturating_sub(got as u64));
+        let left = budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend)
+            .unwrap_or(0);
+        let allowed = usize::try_from(left).unwrap_or(usize::MAX).min(got);
+        let part = buffer.get(..allowed).unwrap_or_default();
+        if to.write_all(part).is_err() || allowed < got {
+            return;
+        }
+    }
+}
