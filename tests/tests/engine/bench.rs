@@ -1,6 +1,6 @@
 //! A receiver, and sources made by hand.
 
-use multifd_core::transport::{Transport, send_all};
+use multifd_core::transport::send_all;
 use multifd_core::{ChannelCount, Error, GuestMemory, PageSize, Receiver, ReceiverConfig};
 use multifd_tests::network::{self, Endpoint, Link};
 
@@ -45,9 +45,4 @@ impl Bench {
     pub(crate) fn page(&self, page: usize) -> Vec<u8> {
         guest::read(&self.target, guest::pages(&self.target)[page])
     }
-}
-
-/// Sends more.
-pub(crate) fn send(source: &mut Endpoint, bytes: &[u8]) {
-    send_all(source as &mut dyn Transport, &mut [bytes.into()]).unwrap();
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use multifd_core::transport::Transport;
+use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{InitPacket, Uuid};
 use multifd_core::{Error, Fault, ReceiverConfig};
 use multifd_tests::network::Watchdog;
 
-use crate::bench::{self, Bench};
+use crate::bench::Bench;
 use crate::stream::{self, NAME, OFFSETS, PAGE, put, put_u64};
 
 /// Gives a packet to a running channel; answers the error and the receiver afterwards.
@@ -21,7 +21,8 @@ fn refused_by(bench: &Bench, packet: &[u8]) -> Error {
         .unwrap();
     bench.attach();
     bench.receiver.sync().unwrap();
-    bench::send(&mut source, packet);
+    // It may be refused, and the connection closed, before the last byte is sent.
+    let _ = send_all(&mut source, &mut [packet.into()]);
     let error = bench.receiver.sync().unwrap_err();
     ended(bench, &error);
     // The source finds its connection closed.
