@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multifd_core::transport::SocketTransport;
+use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -43,7 +43,11 @@ fn connect(uri: &Uri) -> io::Result<SocketTransport> {
             let host = if host.is_empty() { "localhost" } else { host };
             SocketTransport::new(connect_tcp(host, *port)?)
         }
-        Uri::Unix(path) => SocketTransport::new(UnixStream::connect(path)?),
+        Uri::Unix(path) => {
+            let transport = SocketTransport::new(UnixStream::connect(path)?)?;
+            transport.set_send_buffer(UNIX_SEND_BUFFER)?;
+            Ok(transport)
+        }
     }
 }
 
