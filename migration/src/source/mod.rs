@@ -239,7 +239,9 @@ impl Source {
         }
         close(section)?;
         self.stream.flush()?;
-        self.sender.sync()
+        self.sender.sync()?;
+        // What is still queued here is not the switchover's to wait for.
+        self.sender.wait_sent()
     }
 
     /// Ends the threads, closes the connections, and reports.
