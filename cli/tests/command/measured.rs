@@ -1,8 +1,13 @@
 //! `demo` and `bench`.
 
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 
-use crate::harness::{Folder, METHODS, guest, run};
+use crate::harness::{Folder, METHODS, guest, run, start};
 
 /// Data to fill memory with that every machine has: the command itself.
 const FILL: &str = env!("CARGO_BIN_EXE_multifd");
@@ -22,6 +27,59 @@ fn the_demo_verifies_every_method() -> Result<()> {
         assert!(ratio > if compresses { 1.3 } else { 1.1 }, "{row:#}");
     }
     Ok(())
+}
+
+#[test]
+fn memory_that_differs_is_found() -> Result<()> {
+    let folder = Folder::new()?;
+    let fill = folder.write("fill", &guest(100))?;
+    let demo = [
+        "demo",
+        "--memory",
+        "4M",
+        "--fill",
+        &fill,
+        "--methods",
+        "none",
+        "--json",
+    ];
+    let mut demo = start(&[&demo[..], &["--max-bandwidth", "2M"]].concat())?;
+    demo.wait_line("two processes")?;
+    let (source, destination) = (
+        memfd(demo.id(), "source")?,
+        memfd(demo.id(), "destination")?,
+    );
+    let first = |file: &File| -> Result<u8> {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 0)?;
+        Ok(byte[0])
+    };
+    // The first page has arrived; most of the others have not.
+    while first(&source)? != first(&destination)? {
+        anyhow::ensure!(demo.is_running()?, "{:#?}", demo.finish());
+        thread::sleep(Duration::from_millis(1));
+    }
+    source.write_all_at(&[!first(&source)?], 0)?;
+
+    let finished = demo.finish()?;
+    finished.failed(&[6], &["differs from offset 0x0 on"])?;
+    assert_eq!(finished.json(6)?["results"][0]["verified"], false);
+    Ok(())
+}
+
+/// Opens a memfd of another process.
+fn memfd(pid: u32, name: &str) -> Result<File> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let path = entry?.path();
+        let target = fs::read_link(&path)?;
+        if target
+            .to_string_lossy()
+            .starts_with(&format!("/memfd:{name}"))
+        {
+            return Ok(File::options().read(true).write(true).open(path)?);
+        }
+    }
+    anyhow::bail!("no memfd {name} in process {pid}")
 }
 
 #[test]
