@@ -37,7 +37,7 @@ pub(crate) enum Command {
     Recv(RecvArgs),
     /// Measure methods, levels and numbers of channels between two processes of this host
     Bench(BenchArgs),
-    /// List every parameter and capability
+    /// List every parameter and capability of QEMU
     Params(ParamsArgs),
 }
 
@@ -90,8 +90,8 @@ pub(crate) struct SendArgs {
     /// must be readable and writable, and nothing may shorten it meanwhile.
     #[arg(long, required = true, value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
-    /// The destination: tcp:HOST:PORT, tcp:[IPV6]:PORT or unix:PATH
-    #[arg(long)]
+    /// The destination: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: Uri,
     /// How long to wait for the destination to listen, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
@@ -115,11 +115,11 @@ pub(crate) struct SendArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit_code::HELP)]
 pub(crate) struct RecvArgs {
-    /// The address to listen on: tcp:HOST:PORT, tcp:[IPV6]:PORT or unix:PATH
+    /// The address to listen on: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
     ///
     /// With port 0 the kernel chooses one. The first line on stdout, or on stderr with --json, is
     /// "listening on ADDRESS".
-    #[arg(long)]
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: Uri,
     /// The file for a RAM block; may be repeated for several blocks
     ///
@@ -204,6 +204,10 @@ pub(crate) struct BenchArgs {
     pub(crate) guest: GuestArgs,
 }
 
+/// List every parameter and capability of QEMU
+///
+/// What concerns a running guest has no effect when it is set: the guests of this command stand still.
+/// What this command cannot do is refused when it is set.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ParamsArgs {
     /// Print them as a JSON array
