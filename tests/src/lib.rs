@@ -3,6 +3,7 @@
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
 
 pub mod conformance;
+pub mod fuzzing;
 pub mod host;
 pub mod network;
 pub mod one_byte;

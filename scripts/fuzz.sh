@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Feeds every decoder with arbitrary bytes and fails on the first finding.
+#
+#   scripts/fuzz.sh [SECONDS] [TARGET...]   each target for that long, 60 s unless said otherwise
+#
+# Needs a nightly compiler and cargo-fuzz. The corpora in fuzz/corpus are started from the recorded
+# migrations and are kept; an input that was found bad is in fuzz/artifacts.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The largest packet of a recorded migration fits.
+readonly MAX_LEN=$((640 * 1024))
+# A single input takes milliseconds; one that takes so long hangs.
+readonly INPUT_SECONDS=20
+
+fail() {
+    printf '==> FAILED: %s\n' "$*" >&2
+    exit 1
+}
+
+seconds=${1:-60}
+[[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "SECONDS is \"$seconds\", wanted a number"
+shift || true
+
+cargo +nightly --version >/dev/null 2>&1 || fail "no nightly compiler: rustup toolchain install nightly"
+cargo fuzz --version >/dev/null 2>&1 || fail "no cargo-fuzz: cargo install --locked cargo-fuzz"
+
+mapfile -t targets < <(cargo run --quiet --package multifd-tests --example seed_corpora -- fuzz/corpus)
+[ "${#targets[@]}" -gt 0 ] || fail "no targets"
+[ "$#" -eq 0 ] || targets=("$@")
+
+for target in "${targets[@]}"; do
+    printf '==> %s for %s s\n' "$target" "$seconds"
+    cargo +nightly fuzz run "$target" -- \
+        -max_total_time="$seconds" -max_len="$MAX_LEN" -timeout="$INPUT_SECONDS" -print_final_stats=1 ||
+        fail "$target: the input is in fuzz/artifacts/$target"
+done
+printf '==> no findings in %s\n' "${targets[*]}"

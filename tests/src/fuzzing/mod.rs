@@ -1,0 +1,51 @@
+//! What the fuzz targets do with arbitrary bytes.
+//!
+//! The targets themselves are in the repository's `fuzz` folder and need a nightly compiler; each of
+//! them is one call of [`Target::run`]. A body panics on a finding and else answers whether it took
+//! its input, so that a test on a stable compiler can replay the seeds and knows that they are good.
+
+mod channel;
+mod headers;
+mod main_stream;
+mod payload;
+
+use anyhow::Result;
+
+/// A decoder, and what it is fed with.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Name of the target: its file in `fuzz_targets`.
+    pub name: &'static str,
+    /// Decodes bytes; answers whether they were all right.
+    pub run: fn(&[u8]) -> bool,
+    /// Inputs to start from, made from what real QEMUs sent and from what this project sends.
+    pub seeds: fn() -> Result<Vec<Vec<u8>>>,
+}
+
+impl Target {
+    /// Every target.
+    pub const ALL: [Self; 10] = [
+        headers::INIT_PACKET,
+        headers::RAM_HEADER,
+        headers::DEVICE_STATE_HEADER,
+        channel::CHANNEL,
+        main_stream::MAIN_STREAM,
+        main_stream::RETURN_PATH,
+        payload::NONE,
+        payload::ZLIB,
+        payload::ZSTD,
+        payload::QATZIP,
+    ];
+
+    /// Runs the target of this name.
+    ///
+    /// # Panics
+    /// There is none of this name, or the target found something.
+    pub fn run_named(name: &str, bytes: &[u8]) {
+        let target = Self::ALL.iter().find(|target| target.name == name);
+        assert!(target.is_some(), "no target {name}");
+        if let Some(target) = target {
+            (target.run)(bytes);
+        }
+    }
+}
