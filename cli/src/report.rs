@@ -115,7 +115,7 @@ impl MigrationReport {
                 total: report.ram_bytes,
                 normal: total.normal_pages,
                 normal_bytes: total.normal_pages * page_size.bytes_u64(),
-                duplicate: total.zero_pages,
+                duplicate: report.zero_pages(),
                 page_size: page_size.bytes(),
                 mbps: report.mbps(),
                 pages_per_second: report.pages_per_second(),

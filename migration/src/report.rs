@@ -19,11 +19,20 @@ pub struct Report {
     pub ram_bytes: u64,
     /// Bytes on the main channel.
     pub main_bytes: u64,
+    /// Zero pages that went over the main channel: with `zero-page-detection=legacy`.
+    pub main_zero_pages: u64,
+    /// Size of the guest's pages in bytes.
+    pub page_size: u64,
     /// What each multifd channel did.
     pub channels: MigrationStats,
 }
 
 impl Report {
+    /// Pages that are zero: QEMU's `duplicate`.
+    pub fn zero_pages(&self) -> u64 {
+        self.channels.total().zero_pages + self.main_zero_pages
+    }
+
     /// Bytes on all connections: QEMU's `transferred`.
     pub fn transferred(&self) -> u64 {
         self.main_bytes + self.channels.total().wire_bytes
@@ -45,7 +54,12 @@ impl Report {
 
     /// Bytes of guest memory sent per byte on the wire.
     pub fn ratio(&self) -> f64 {
-        self.channels.total().guest_bytes as f64 / self.transferred().max(1) as f64
+        self.guest_bytes() as f64 / self.transferred().max(1) as f64
+    }
+
+    /// Bytes of all pages that were sent, on whatever channel.
+    fn guest_bytes(&self) -> u64 {
+        self.channels.total().guest_bytes + self.main_zero_pages * self.page_size
     }
 
     fn transfer_time(&self) -> Duration {

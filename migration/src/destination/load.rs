@@ -19,6 +19,7 @@ pub(super) struct Load<'a> {
     blocks: Vec<BlockIndex>,
     pub(super) setup_end: Instant,
     pub(super) ram_bytes: u64,
+    pub(super) main_zero_pages: u64,
 }
 
 impl<'a> Load<'a> {
@@ -30,6 +31,7 @@ impl<'a> Load<'a> {
             blocks: Vec::new(),
             setup_end: Instant::now(),
             ram_bytes: 0,
+            main_zero_pages: 0,
         }
     }
 
@@ -90,13 +92,14 @@ impl<'a> Load<'a> {
         self.destination.receiver.attach(memory)
     }
 
-    fn zero_page(&self, block: usize, offset: u64) -> Result<(), Error> {
+    fn zero_page(&mut self, block: usize, offset: u64) -> Result<(), Error> {
         let block = self.blocks.get(block).ok_or_else(|| {
             Error::new(
                 Fault::Peer,
                 format!("zero page of block {block}, which is not announced"),
             )
         })?;
+        self.main_zero_pages += 1;
         self.destination.receiver.zero_page(*block, offset)
     }
 }

@@ -146,6 +146,7 @@ impl Destination {
             host,
             setup_end,
             ram_bytes,
+            main_zero_pages,
             ..
         } = load;
         host.complete(&tail).map_err(refused)?;
@@ -161,6 +162,8 @@ impl Destination {
             down_time: switch.elapsed(),
             ram_bytes,
             main_bytes: stream.reader_mut().offset(),
+            main_zero_pages,
+            page_size: self.config.receiver.page_size.bytes_u64(),
             channels,
         })
     }

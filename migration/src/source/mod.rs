@@ -28,6 +28,7 @@ pub struct Source {
     stream: Outgoing,
     return_path: Option<ReturnPath>,
     start: Instant,
+    main_zero_pages: u64,
 }
 
 impl Source {
@@ -64,6 +65,7 @@ impl Source {
             stream,
             return_path,
             start,
+            main_zero_pages: 0,
         })
     }
 
@@ -116,6 +118,8 @@ impl Source {
             down_time: switch.elapsed(),
             ram_bytes: self.sender.memory().total_bytes(),
             main_bytes: self.stream.writer_mut().offset(),
+            main_zero_pages: self.main_zero_pages,
+            page_size: self.sender.memory().page_size().bytes_u64(),
             channels: self.sender.stats(),
         })
     }
@@ -168,7 +172,8 @@ impl Source {
                 };
                 match self.config.zero_pages {
                     ZeroPageDetection::Legacy => {
-                        run.send_legacy(&memory, &mut section, &mut self.sender)?;
+                        self.main_zero_pages +=
+                            run.send_legacy(&memory, &mut section, &mut self.sender)?;
                     }
                     _ => self.sender.queue_run(index, run.offset, count)?,
                 }
@@ -208,25 +213,27 @@ struct Run {
 }
 
 impl Run {
-    /// Sends zero pages on the main channel and queues the others.
+    /// Sends zero pages on the main channel, queues the others, and answers how many were zero.
     fn send_legacy(
         &self,
         memory: &GuestMemory,
         section: &mut RamSection<'_>,
         sender: &mut Sender,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let page_size = memory.page_size();
         let block = memory.block(self.index);
+        let mut zero = 0;
         for page in 0..self.pages {
             let offset = self.offset + page * page_size.bytes_u64();
             let span = block.and_then(|block| block.span(offset, page_size.bytes()));
             if span.is_some_and(|span| span.is_zero()) {
                 section.zero_page(self.position, offset)?;
+                zero += 1;
             } else {
                 sender.queue(self.index, offset)?;
             }
         }
-        Ok(())
+        Ok(zero)
     }
 }
 

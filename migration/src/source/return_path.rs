@@ -1,22 +1,28 @@
 //! What the destination says to the source.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel as queue;
-use multifd_core::transport::Transport;
+use crossbeam_channel::{self as queue, select_biased};
+use multifd_core::transport::{Interrupt, Transport};
 use multifd_core::{AbortHandle, Error, Fault, Spawn};
 
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 
 /// Listens to the destination on a thread of its own, so that a failure there is known at once.
-#[derive(Debug)]
+///
+/// It outlives a failure of the other connections for a moment: the destination breaks them, too,
+/// when it refuses the guest, and says why here.
 pub(super) struct ReturnPath {
     verdict: queue::Receiver<Result<(), Error>>,
     /// Everything has been sent: only from now on can the destination have everything.
     complete: Arc<AtomicBool>,
     abort: AbortHandle,
+    /// Has a message once the migration is over.
+    over: queue::Receiver<()>,
+    interrupter: Arc<dyn Interrupt>,
 }
 
 impl ReturnPath {
@@ -25,7 +31,9 @@ impl ReturnPath {
         abort: AbortHandle,
         threads: &dyn Spawn,
     ) -> Result<Self, Error> {
-        abort.watch(transport.interrupter());
+        let interrupter = transport.interrupter();
+        let (say_over, over) = queue::bounded(1);
+        abort.watch(Arc::new(Over(say_over)));
         let (send_verdict, verdict) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
         let listener = Listener {
@@ -40,15 +48,15 @@ impl ReturnPath {
         threads
             .spawn("multifd-return".into(), body)
             .map_err(|error| {
-                Error::new(
-                    Fault::Caller,
-                    format!("cannot start the return path's thread: {error}"),
-                )
+                let what = format!("cannot start the return path's thread: {error}");
+                Error::new(Fault::Caller, what)
             })?;
         Ok(Self {
             verdict,
             complete,
             abort,
+            over,
+            interrupter,
         })
     }
 
@@ -59,17 +67,15 @@ impl ReturnPath {
 
     /// Waits until the destination has said that everything is safe.
     pub(super) fn wait_confirmation(&self, limit: Duration) -> Result<(), Error> {
-        match self.verdict.recv_timeout(limit) {
-            Ok(verdict) => verdict,
-            Err(queue::RecvTimeoutError::Timeout) => {
+        select_biased! {
+            recv(self.verdict) -> verdict => verdict.unwrap_or_else(|_| Err(Error::aborted())),
+            recv(self.over) -> _ => Err(self.abort.error().unwrap_or_else(Error::aborted)),
+            default(limit) => {
                 let seconds = limit.as_secs_f32();
                 let what = format!(
                     "the destination has everything but has not confirmed it within {seconds} s"
                 );
                 Err(Error::new(Fault::Connection, what))
-            }
-            Err(queue::RecvTimeoutError::Disconnected) => {
-                Err(self.abort.error().unwrap_or_else(Error::aborted))
             }
         }
     }
@@ -78,6 +84,30 @@ impl ReturnPath {
     pub(super) fn last_word(&self) -> Option<Error> {
         let verdict = self.verdict.recv_timeout(LAST_WORD).ok()?;
         verdict.err().filter(|error| error.fault() == Fault::Peer)
+    }
+}
+
+impl Drop for ReturnPath {
+    fn drop(&mut self) {
+        self.interrupter.interrupt();
+        // The thread ends now, and with it its end of the queue.
+        while self.verdict.recv().is_ok() {}
+    }
+}
+
+impl fmt::Debug for ReturnPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReturnPath")
+    }
+}
+
+/// Says that the migration is over.
+struct Over(queue::Sender<()>);
+
+impl Interrupt for Over {
+    fn interrupt(&self) {
+        // If there is a message already, it says the same.
+        let _ = self.0.try_send(());
     }
 }
 
