@@ -46,11 +46,6 @@ impl<'t> PacketReader<'t> {
         Ok(self.buffer.get(self.start..self.start + len))
     }
 
-    /// Whether bytes of an unfinished packet have been read.
-    pub(super) fn is_inside_packet(&self) -> bool {
-        self.start < self.end
-    }
-
     /// Takes bytes that have been peeked.
     pub(super) fn consume(&mut self, len: usize) {
         self.start = self.end.min(self.start + len);

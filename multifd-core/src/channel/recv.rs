@@ -86,11 +86,6 @@ impl<'t> RecvChannel<'t> {
         Ok(event)
     }
 
-    /// Whether bytes of a packet have been read that is not complete.
-    pub(crate) fn is_inside_packet(&self) -> bool {
-        self.reader.is_inside_packet()
-    }
-
     fn recv_packet<'m>(
         &mut self,
         target: Option<&'m Target>,

@@ -97,10 +97,6 @@ impl Control {
         self.end(End::Finished);
     }
 
-    pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.state.lock().end, Some(End::Finished))
-    }
-
     pub(crate) fn is_over(&self) -> bool {
         self.state.lock().end.is_some()
     }

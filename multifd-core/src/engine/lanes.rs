@@ -86,7 +86,7 @@ impl Lanes {
                 packet_num: Arc::clone(&packet_num),
                 control: Arc::clone(control),
             };
-            let guard = threads.guard();
+            let guard = threads.guard().ok_or_else(|| control.reason())?;
             let body = Box::new(move || {
                 let _guard = guard;
                 thread.run(transport);

@@ -133,6 +133,7 @@ impl Receiver {
             shared: Arc::clone(shared),
         };
         let guard = self.threads.guard();
+        let guard = guard.ok_or_else(|| shared.control.reason())?;
         let body = Box::new(move || {
             let _guard = guard;
             thread.run(connection);

@@ -31,9 +31,8 @@ impl ReceiverThread {
             Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init),
             Err(error) => Err(error),
         };
-        if let Err(error) = result
-            && !shared.control.is_finished()
-        {
+        // After the end, when the connection is interrupted, this changes nothing.
+        if let Err(error) = result {
             shared.control.fail(error.at(place));
         }
     }
@@ -107,10 +106,6 @@ impl ReceiverThread {
                 }
                 Ok(Event::End) => {
                     barrier.leave();
-                    return Ok(());
-                }
-                // The host has all it wants, and the source is between two packets.
-                Err(_) if shared.control.is_finished() && !channel_state.is_inside_packet() => {
                     return Ok(());
                 }
                 Err(error) => return Err(error),

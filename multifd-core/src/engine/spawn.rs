@@ -48,7 +48,7 @@ pub(crate) struct ThreadGroup {
 
 /// Held by a thread while it runs, and dropped after everything else that it has.
 pub(crate) struct ThreadGuard {
-    _alive: Option<queue::Sender<()>>,
+    _alive: queue::Sender<()>,
 }
 
 /// Held by a thread while it works. A panic fails the migration instead of leaving it hanging; it is
@@ -64,10 +64,10 @@ impl ThreadGroup {
         }
     }
 
-    pub(crate) fn guard(&self) -> ThreadGuard {
-        ThreadGuard {
-            _alive: self.alive.lock().clone(),
-        }
+    /// To be given to a new thread; `None` once the threads are waited for.
+    pub(crate) fn guard(&self) -> Option<ThreadGuard> {
+        let alive = self.alive.lock().clone()?;
+        Some(ThreadGuard { _alive: alive })
     }
 
     /// Blocks until every guard is gone. No thread can be added afterwards.

@@ -73,6 +73,10 @@ impl Transport for Endpoint {
         Arc::clone(&self.interrupter) as Arc<dyn Interrupt>
     }
 
+    fn resume(&mut self) {
+        self.interrupter.interrupted.store(false, Ordering::Relaxed);
+    }
+
     fn set_time_limit(&mut self, limit: Option<Duration>) {
         self.time_limit = limit;
     }

@@ -1,10 +1,12 @@
 //! A destination that is aborted, dropped, or fails, in every state that it can be in.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use multifd_core::transport::send_all;
+use multifd_core::memory::{IoVec, IoVecMut};
+use multifd_core::transport::{Interrupt, Transport, send_all};
 use multifd_core::{ChannelCount, Error, Fault, GuestMemory, PageSize, Receiver, ReceiverConfig};
 use multifd_tests::network::{self, Endpoint, Link, Tap, Watchdog};
 
@@ -428,6 +430,53 @@ fn finished_in_the_middle() {
         let late = destination.connect(&stream::init(0)).unwrap_err();
         assert_eq!(late.fault(), Fault::Aborted);
         destination.assert_gone(3);
+    }
+}
+
+/// The host ends the migration in one thread while it accepts a connection in another one.
+#[test]
+fn finished_while_a_connection_is_accepted() {
+    let _watchdog = Watchdog::start();
+    for aborts in [false, true] {
+        let destination = Destination::new();
+        let (_peer, there, _) = network::pair(Link::default(), Link::default());
+        let (receiver, finishing) = (&destination.receiver, Arc::clone(&destination.receiver));
+        let there = Ending {
+            connection: there,
+            end: Box::new(move || {
+                if aborts {
+                    finishing.abort_handle().abort();
+                }
+                finishing.finish().map(drop)
+            }),
+        };
+        let error = receiver
+            .accept(destination.connections.watch(there))
+            .unwrap_err();
+        assert_eq!(error.to_string(), ABORTED);
+        destination.assert_gone(0);
+    }
+}
+
+/// A connection on which the migration ends while it is accepted.
+struct Ending {
+    connection: Endpoint,
+    end: Box<dyn Fn() -> Result<(), Error> + Send>,
+}
+
+impl Transport for Ending {
+    fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
+        self.connection.send(bytes)
+    }
+
+    fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize> {
+        self.connection.recv(room)
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        // Whether the migration failed does not matter here.
+        let _ = (self.end)();
+        self.connection.interrupter()
     }
 }
 

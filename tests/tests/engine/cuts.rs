@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
+use std::thread;
 use std::time::Duration;
 
 use multifd_core::transport::send_all;
@@ -208,6 +209,31 @@ fn a_silent_connection_is_given_up() {
         );
         bench.receiver.finish().unwrap_err();
     }
+}
+
+/// A byte now and then is not enough: the limit is for the whole initial packet.
+#[test]
+fn a_slow_connection_is_given_up() {
+    let _watchdog = Watchdog::start();
+    let mut config = ReceiverConfig::default();
+    config.init_time_limit = Duration::from_millis(60);
+    let bench = Bench::with(1, config);
+    let mut source = bench.connect(b"").unwrap();
+    let sending = thread::spawn(move || {
+        for byte in stream::init(0) {
+            if send_all(&mut source, &mut [[byte].as_slice().into()]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+    });
+    let error = bench.receiver.sync().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "destination: the peer was silent for longer than the time limit"
+    );
+    bench.receiver.finish().unwrap_err();
+    sending.join().unwrap();
 }
 
 #[test]

@@ -227,6 +227,26 @@ fn interrupted_before_and_while_it_waits() {
 }
 
 #[test]
+fn resumed_after_an_interrupt() {
+    let _watchdog = Watchdog::start();
+    for socket in KINDS {
+        let (mut here, mut there) = transports(socket());
+        here.interrupter().interrupt();
+        here.resume();
+        send_all(&mut here, &mut [b"last word".as_slice().into()]).unwrap();
+        let mut room = [0; 9];
+        assert!(recv_all(&mut there, &mut [room.as_mut_slice().into()]).unwrap());
+        assert_eq!(&room, b"last word");
+        // And it can be interrupted again, also while it waits.
+        let interrupter = here.interrupter();
+        let waiting = thread::spawn(move || here.recv(&mut [[0; 4].as_mut_slice().into()]));
+        interrupter.interrupt();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+}
+
+#[test]
 fn a_clone_is_interrupted_by_itself() {
     let _watchdog = Watchdog::start();
     let (mut here, mut there) = transports(unix());

@@ -150,6 +150,10 @@ impl<T: Transport> Transport for Counted<T> {
         self.connection.interrupter()
     }
 
+    fn resume(&mut self) {
+        self.connection.resume();
+    }
+
     fn set_time_limit(&mut self, limit: Option<std::time::Duration>) {
         self.connection.set_time_limit(limit);
     }
