@@ -86,8 +86,8 @@ pub(crate) struct MigrationArgs {
 pub(crate) struct SendArgs {
     /// The file or memfd with a RAM block's content; may be repeated for several blocks
     ///
-    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so it
-    /// must be readable and writable, and nothing may shorten it meanwhile.
+    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so
+    /// nothing may shorten it meanwhile.
     #[arg(long, required = true, value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
     /// The destination: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH

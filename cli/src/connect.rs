@@ -10,6 +10,7 @@ use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::tcp;
 use crate::uri::Uri;
 
 /// Connects, and tries again for up to `wait` while nobody listens.
@@ -57,7 +58,7 @@ fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
             Ok(stream) => {
-                stream.set_nodelay(true)?;
+                tcp::prepare(&stream)?;
                 return Ok(stream);
             }
             Err(error) => last = error,

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::tcp;
 use crate::uri::Uri;
 
 /// Listens on an address; a unix socket's file is removed on drop.
@@ -130,7 +131,7 @@ impl Listener {
     pub(crate) fn accept(&self) -> io::Result<Option<SocketTransport>> {
         let accepted: io::Result<OwnedFd> = match &self.socket {
             Socket::Tcp(socket) => socket.accept().and_then(|(stream, _)| {
-                stream.set_nodelay(true)?;
+                tcp::prepare(&stream)?;
                 Ok(stream.into())
             }),
             Socket::Unix(socket) => socket.accept().map(|(stream, _)| stream.into()),

@@ -29,6 +29,7 @@ mod send;
 mod settings;
 mod size;
 mod table;
+mod tcp;
 mod uri;
 
 use clap::Parser;

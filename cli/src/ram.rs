@@ -1,6 +1,6 @@
 //! RAM blocks on the command line, and the memory that a source sends.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -72,13 +72,12 @@ fn block(arg: &RamArg) -> anyhow::Result<RamBlock> {
 }
 
 fn map(path: &Path) -> anyhow::Result<(Mapping, u64)> {
-    // Shared mappings are readable and writable.
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = File::open(path)?;
     let len = file.metadata()?.len();
     if len == 0 {
         anyhow::bail!("is empty or no regular file");
     }
-    let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
+    let mapping = Mapping::private(file.as_fd(), usize::try_from(len)?)?;
     Ok((mapping, len))
 }
 

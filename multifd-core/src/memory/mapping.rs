@@ -48,6 +48,20 @@ impl Mapping {
         Self::map(len, libc::MAP_SHARED, file.as_raw_fd())
     }
 
+    /// Maps the first `len` bytes of a file that need only be readable, to send them. What is written
+    /// to the mapping does not reach the file.
+    ///
+    /// # Errors
+    /// As [`Self::shared`].
+    pub fn private(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        // Nothing is written, so no memory is set aside for copies of its pages.
+        Self::map(
+            len,
+            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+            file.as_raw_fd(),
+        )
+    }
+
     fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
