@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
-use crate::memory::{BlockIndex, RamBlock};
+use crate::memory::{BlockIndex, RamBlock, Span};
 use crate::method::RecvMethod;
 use crate::pages::{PageRuns, Payload, PayloadSource};
 use crate::transport::Transport;
@@ -26,6 +26,8 @@ pub(crate) struct RecvChannel<'t> {
     counters: Arc<Counters>,
     offsets: Vec<u64>,
     sorted: Vec<u64>,
+    /// Whether the system can map pages before they are written to.
+    populate: bool,
     packets: u64,
 }
 
@@ -65,6 +67,7 @@ impl<'t> RecvChannel<'t> {
             counters,
             offsets: Vec::with_capacity(pages),
             sorted: Vec::with_capacity(pages),
+            populate: true,
             packets: 0,
         }
     }
@@ -179,6 +182,9 @@ impl<'t> RecvChannel<'t> {
         if !normal.is_empty() {
             runs.set(ram, normal)
                 .map_err(|offset| outside(ram, offset))?;
+            if self.populate && is_new(target, packet.block, normal) {
+                self.populate = runs.pages_mut().runs().iter().all(Span::populate);
+            }
             recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
             for offset in normal {
                 target.received.mark(packet.block, *offset);
@@ -251,6 +257,13 @@ impl<'t> RecvChannel<'t> {
         self.counters.packet(0, 0, DEVICE_STATE_HEADER_LEN + len);
         Ok(())
     }
+}
+
+/// Whether the first of the pages has not been written to yet; the others are like it, mostly.
+fn is_new(target: &Target, block: BlockIndex, offsets: &[u64]) -> bool {
+    offsets
+        .first()
+        .is_some_and(|offset| !target.received.contains(block, *offset))
 }
 
 /// Lets the method read a payload that has a size it can have, all of it.
