@@ -1,6 +1,8 @@
 //! A whole channel of a receiver.
 
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 use multifd_core::memory::Mapping;
@@ -10,8 +12,9 @@ use multifd_core::wire::{
 };
 use multifd_core::{
     ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
-    ReceiverConfig,
+    ReceiverConfig, Spawn,
 };
+use parking_lot::Mutex;
 
 use super::Target;
 use crate::conformance::recorded::Folder;
@@ -20,7 +23,12 @@ use crate::network::{self, Link};
 /// All bytes of one connection: an initial packet and what follows it, until it is closed.
 pub(super) const CHANNEL: Target = Target {
     name: "channel",
-    run: |bytes| receive(bytes).unwrap_or(false),
+    run: |bytes| {
+        let threads = Arc::new(Joined::default());
+        let ended = receive(bytes, Arc::clone(&threads) as _);
+        threads.join();
+        ended.unwrap_or(false)
+    },
     seeds: || {
         let recorded = Folder::new("none-qemu-10.0").channel(0)?;
         let first = recorded.get(..RECORDED).context("a recorded channel")?;
@@ -35,7 +43,7 @@ const PAGES: usize = 1024;
 const RECORDED: usize = 64 + 2 * 1344 + 3 * PAGE;
 
 /// Answers whether the connection ended where it may.
-fn receive(bytes: &[u8]) -> Result<bool> {
+fn receive(bytes: &[u8], threads: Arc<dyn Spawn>) -> Result<bool> {
     let link = Link::default().capacity(bytes.len());
     let (mut source, destination, _) = network::pair(link, Link::default());
     send_all(&mut source, &mut [bytes.into()])?;
@@ -44,6 +52,7 @@ fn receive(bytes: &[u8]) -> Result<bool> {
     let mut config = ReceiverConfig::default();
     config.channels = ChannelCount::new(1).context("one channel")?;
     config.memory_is_zeroed = true;
+    config.threads = threads;
     config.device_state = Some(Arc::new(|state| {
         assert!(!state.data.is_empty());
         Ok(())
@@ -64,6 +73,27 @@ fn receive(bytes: &[u8]) -> Result<bool> {
     Ok(error
         .to_string()
         .contains("closed the connection before its next SYNC"))
+}
+
+/// Threads that are waited for until the system has let go of them, so that a search for leaks finds
+/// none of them halfway.
+#[derive(Default)]
+struct Joined(Mutex<Vec<JoinHandle<()>>>);
+
+impl Joined {
+    fn join(&self) {
+        for thread in std::mem::take(&mut *self.0.lock()) {
+            assert!(thread.join().is_ok(), "a thread panicked");
+        }
+    }
+}
+
+impl Spawn for Joined {
+    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let thread = thread::Builder::new().name(name).spawn(body)?;
+        self.0.lock().push(thread);
+        Ok(())
+    }
 }
 
 fn memory() -> Result<GuestMemory> {
