@@ -30,13 +30,13 @@ main() {
         step "formatting" cargo fmt --all --check
     fi
     if has_component clippy cargo-clippy; then
-        step "lints" cargo clippy --workspace --all-targets -- -D warnings
+        step "lints" cargo clippy --workspace --all-targets --all-features -- -D warnings
     fi
-    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
     check_dependencies
     if "$tests"; then
         choose_peer
-        step "tests" cargo test --workspace
+        step "tests" cargo test --workspace --all-features
     fi
     report
 }
