@@ -100,7 +100,7 @@ impl Watch {
 
     /// Bytes of guest memory, and bytes on the wire.
     fn bytes(&self) -> (u64, u64) {
-        let total = self.monitor.stats().total();
+        let total = self.monitor.total();
         (total.guest_bytes, total.wire_bytes)
     }
 

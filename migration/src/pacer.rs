@@ -49,7 +49,7 @@ impl Pacer {
     /// Bytes that are on the wire once everything queued so far is sent: what is in flight counts
     /// at the ratio that the method has reached so far.
     fn planned_bytes(&self, sender: &Sender) -> f64 {
-        let total = self.monitor.stats().total();
+        let total = self.monitor.total();
         let ratio = if total.guest_bytes == 0 {
             1.0
         } else {

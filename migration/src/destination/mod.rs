@@ -114,20 +114,16 @@ impl Destination {
     /// Whatever failed first. The source has been told, if it can be; the guest must not run here.
     pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, Error> {
         let start = Instant::now();
-        let result = self
-            .receiver
-            .wait_main(self.config.main_time_limit)
-            .and_then(|main| {
-                self.receiver.abort_handle().watch(main.interrupter());
-                let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
-                let mut stream = Incoming::new(reader, self.config.receiver.page_size);
-                self.migrate(&mut stream, host, start).map_err(|error| {
-                    let error = self.fail(error);
-                    refuse(&mut stream);
-                    error
-                })
-            });
-        result.map_err(|error| self.fail(error))
+        let main = self.receiver.wait_main(self.config.main_time_limit);
+        let main = main.map_err(|error| self.fail(error))?;
+        self.receiver.abort_handle().watch(main.interrupter());
+        let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
+        let mut stream = Incoming::new(reader, self.config.receiver.page_size);
+        self.migrate(&mut stream, host, start).map_err(|error| {
+            let error = self.fail(error);
+            refuse(&mut stream);
+            error
+        })
     }
 
     fn migrate(

@@ -30,6 +30,13 @@ pub struct ChannelStats {
 }
 
 impl ChannelStats {
+    fn sum(channels: impl Iterator<Item = Self>) -> Self {
+        channels.fold(Self::default(), |mut total, channel| {
+            total.add(&channel);
+            total
+        })
+    }
+
     fn add(&mut self, other: &Self) {
         self.packets += other.packets;
         self.normal_pages += other.normal_pages;
@@ -67,30 +74,32 @@ impl Monitor {
 
     /// What all channels have done so far.
     pub fn stats(&self) -> MigrationStats {
-        let channels = self
-            .counters
-            .iter()
-            .map(|channel| channel.read(self.page_size));
         MigrationStats {
-            channels: channels.collect(),
+            channels: self.channels().collect(),
         }
+    }
+
+    /// The sum over all channels so far. Allocates nothing, so that it may be asked per packet.
+    pub fn total(&self) -> ChannelStats {
+        ChannelStats::sum(self.channels())
     }
 
     /// Bytes that all channels have sent or received so far.
     pub fn wire_bytes(&self) -> u64 {
-        let bytes = |channel: &Arc<Counters>| channel.wire_bytes.load(Ordering::Relaxed);
-        self.counters.iter().map(bytes).sum()
+        self.total().wire_bytes
+    }
+
+    fn channels(&self) -> impl Iterator<Item = ChannelStats> {
+        self.counters
+            .iter()
+            .map(|channel| channel.read(self.page_size))
     }
 }
 
 impl MigrationStats {
     /// The sum over all channels.
     pub fn total(&self) -> ChannelStats {
-        let mut total = ChannelStats::default();
-        for channel in &self.channels {
-            total.add(channel);
-        }
-        total
+        ChannelStats::sum(self.channels.iter().copied())
     }
 }
 

@@ -240,10 +240,8 @@ impl Receiver {
     pub fn finish(&self) -> Result<MigrationStats, Error> {
         self.shared.control.finish();
         self.threads.join();
-        match self.shared.control.error() {
-            Some(error) => Err(error),
-            None => Ok(self.stats()),
-        }
+        self.shared.control.check()?;
+        Ok(self.stats())
     }
 
     /// What has been received so far.

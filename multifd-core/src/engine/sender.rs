@@ -192,10 +192,8 @@ impl Sender {
         self.wait_sent()?;
         self.control.finish();
         self.threads.join();
-        match self.control.error() {
-            Some(error) => Err(error),
-            None => Ok(self.stats()),
-        }
+        self.control.check()?;
+        Ok(self.stats())
     }
 
     /// What has been sent so far.
