@@ -1,0 +1,114 @@
+//! The command line: one file per command.
+
+mod bench;
+mod demo;
+mod guest;
+mod params;
+mod recv;
+mod send;
+
+pub(crate) use bench::BenchArgs;
+pub(crate) use demo::DemoArgs;
+pub(crate) use guest::GuestArgs;
+pub(crate) use params::ParamsArgs;
+pub(crate) use recv::RecvArgs;
+pub(crate) use send::SendArgs;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use multifd_core::wire::Uuid;
+
+use crate::exit_code;
+
+/// Move the memory of a guest to another host as QEMU's multifd live migration does, compressed or
+/// not, and measure what each compression method makes of it.
+///
+/// The other side may be this command, a real QEMU, or any program with the same wire format.
+#[derive(Debug, Parser)]
+#[command(name = "multifd", version, after_help = exit_code::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Show all that the libraries log
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Migrate between two processes of this host, with each method, and compare the memories
+    Demo(DemoArgs),
+    /// Send memory to a destination
+    Send(SendArgs),
+    /// Receive memory from a source
+    Recv(RecvArgs),
+    /// Measure methods, levels and numbers of channels between two processes of this host
+    Bench(BenchArgs),
+    /// List every parameter and capability of QEMU
+    Params(ParamsArgs),
+}
+
+impl Command {
+    /// Whether the result is wanted as JSON.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Send(args) => args.migration.json,
+            Self::Recv(args) => args.migration.json,
+            Self::Params(args) => args.json,
+            Self::Demo(args) => args.guest.json,
+            Self::Bench(args) => args.guest.json,
+        }
+    }
+}
+
+/// What a source and a destination have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrationArgs {
+    /// Set a parameter or capability by its QEMU name; may be repeated, `multifd params` lists them
+    ///
+    /// The defaults are QEMU's, but the capabilities multifd and return-path are on and
+    /// max-bandwidth is 0, unlimited. Settings for running guests have no effect.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The guest's UUID, the same on both sides [default: none, all zero]
+    #[arg(long, value_parser = uuid)]
+    pub(crate) uuid: Option<Uuid>,
+    /// How long the peer may be silent where it has to answer, in seconds
+    ///
+    /// At the destination: a new connection that does not say what it is, channels that do not come
+    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: the
+    /// confirmation [default: 60].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) time_limit: Option<Duration>,
+    /// Print the result as one JSON object, with the names of QEMU's query-migrate
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+fn uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::parse(text)
+        .ok_or_else(|| "wanted a UUID like 12345678-1234-1234-1234-123456789abc".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "wanted a number of seconds".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,43 @@
+//! `multifd recv`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{MigrationArgs, seconds};
+use crate::exit_code;
+use crate::ram::RamArg;
+use crate::uri::Uri;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit_code::HELP)]
+pub(crate) struct RecvArgs {
+    /// The address to listen on: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
+    ///
+    /// With port 0 the kernel chooses one. The first line on stdout, or on stderr with --json, is
+    /// "listening on ADDRESS".
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Uri,
+    /// The file for a RAM block; may be repeated for several blocks
+    ///
+    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is created as
+    /// FILE.partial and renamed when all has arrived; a failed migration leaves nothing behind.
+    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    pub(crate) ram: Vec<RamArg>,
+    /// Write into files that exist, for instance on hugetlbfs
+    ///
+    /// Each must have exactly the length of its block; on hugetlbfs and tmpfs, and for a memfd, it
+    /// may be longer. A failed migration leaves a part of the guest in them.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// The file for the device state, byte for byte as it came; without one it is dropped
+    #[arg(long, value_name = "FILE")]
+    pub(crate) devices: Option<PathBuf>,
+    /// The machine type that the source must have [default: any]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) machine: Option<String>,
+    /// How long to wait for the source, in seconds [default: for ever]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) migration: MigrationArgs,
+}

@@ -1,0 +1,61 @@
+//! `multifd send`.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use migration::stream::SyncMode;
+use migration_params::Bandwidth;
+
+use super::{MigrationArgs, seconds};
+use crate::exit_code;
+use crate::ram::RamArg;
+use crate::uri::Uri;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit_code::HELP)]
+pub(crate) struct SendArgs {
+    /// The file or memfd with a RAM block's content; may be repeated for several blocks
+    ///
+    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so
+    /// nothing may shorten it meanwhile.
+    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    pub(crate) ram: Vec<RamArg>,
+    /// The destination: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Uri,
+    /// How long to wait for the destination to listen, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) wait: Duration,
+    /// Most bytes per second over all channels together, as --set max-bandwidth
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_bandwidth: Option<Bandwidth>,
+    /// The machine type to announce
+    #[arg(long, value_name = "NAME", default_value = "none")]
+    pub(crate) machine: String,
+    /// Where barriers stand on the main channel
+    #[arg(long, value_enum, default_value_t = Sync::PerRound)]
+    pub(crate) sync: Sync,
+    /// Names the progress shown
+    #[arg(long, hide = true, default_value = "sent")]
+    pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) migration: MigrationArgs,
+}
+
+/// Where barriers stand on the main channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sync {
+    /// At the end of each round over memory.
+    PerRound,
+    /// At the end of each section, as machine types up to 8.0 have it.
+    PerSection,
+}
+
+impl From<Sync> for SyncMode {
+    fn from(sync: Sync) -> Self {
+        match sync {
+            Sync::PerRound => Self::PerRound,
+            Sync::PerSection => Self::PerSection,
+        }
+    }
+}
