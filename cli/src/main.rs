@@ -20,6 +20,7 @@ mod methods;
 mod output;
 mod pair;
 mod params;
+mod paths;
 mod progress;
 mod ram;
 mod reception;

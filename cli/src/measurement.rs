@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::pair::PairReport;
+use crate::paths::PathsReport;
 use crate::table::Table;
 
 /// What is measured.
@@ -37,6 +38,10 @@ pub(crate) struct Measurement {
     pub(crate) recv_cpu: f64,
     pub(crate) ratio: f64,
     pub(crate) transferred: u64,
+    /// Which implementation did the packets of the last run, at the source.
+    pub(crate) send_paths: PathsReport,
+    /// The same at the destination.
+    pub(crate) recv_paths: PathsReport,
     /// Whether after every run all bytes of the destination were the source's.
     pub(crate) verified: bool,
 }
@@ -92,9 +97,15 @@ impl Measurement {
             recv_cpu: median(|run| run.destination.cpu.percent),
             ratio: median(|run| run.source.ratio),
             transferred: whole_median(runs.iter().map(|run| run.source.ram.transferred).collect()),
+            send_paths: last(runs, |run| &run.source.paths),
+            recv_paths: last(runs, |run| &run.destination.paths),
             verified,
         }
     }
+}
+
+fn last(runs: &[PairReport], paths: fn(&PairReport) -> &PathsReport) -> PathsReport {
+    runs.last().map(paths).cloned().unwrap_or_default()
 }
 
 /// The table for humans, narrow enough for 80 columns.
@@ -109,6 +120,7 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
         "send\ncpu %",
         "recv\ncpu %",
         "ratio",
+        "path",
         "verified",
     ]);
     for row in measurements {
@@ -123,6 +135,7 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
             format!("{:.0}", row.send_cpu),
             format!("{:.0}", row.recv_cpu),
             format!("{:.2}", row.ratio),
+            PathsReport::cell(&row.send_paths, &row.recv_paths),
             if row.verified { "yes" } else { "no" }.into(),
         ]);
     }

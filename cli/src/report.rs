@@ -9,6 +9,7 @@ use multifd_core::{ChannelStats, PageSize};
 use serde::{Deserialize, Serialize};
 
 use crate::output;
+use crate::paths::PathsReport;
 
 /// The result of a completed migration. Where QEMU's `query-migrate` has a member, the name and the
 /// unit are the same; times are milliseconds, with a fraction.
@@ -30,6 +31,8 @@ pub(crate) struct MigrationReport {
     pub(crate) ratio: f64,
     pub(crate) cpu: CpuReport,
     pub(crate) channels: Vec<ChannelReport>,
+    /// Over all channels.
+    pub(crate) paths: PathsReport,
     /// The device sections that came; only at the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<DevicesReport>,
@@ -72,6 +75,7 @@ pub(crate) struct ChannelReport {
     pub(crate) cpu_time: f64,
     pub(crate) waited_for_work: f64,
     pub(crate) waited_for_connection: f64,
+    pub(crate) paths: PathsReport,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,6 +131,7 @@ impl MigrationReport {
                     / report.total_time.as_secs_f64().max(1e-9),
             },
             channels: report.channels.channels.iter().map(channel).collect(),
+            paths: PathsReport::new(&report.channels.total().paths),
             devices: None,
         }
     }
@@ -169,6 +174,7 @@ fn channel(stats: &ChannelStats) -> ChannelReport {
         cpu_time: millis(stats.cpu_time),
         waited_for_work: millis(stats.waited_for_work),
         waited_for_connection: millis(stats.waited_for_connection),
+        paths: PathsReport::new(&stats.paths),
     }
 }
 

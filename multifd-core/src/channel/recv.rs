@@ -186,6 +186,7 @@ impl<'t> RecvChannel<'t> {
                 self.populate = runs.pages_mut().runs().iter().all(Span::populate);
             }
             recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
+            self.counters.path(self.method.paths());
             for offset in normal {
                 target.received.mark(packet.block, *offset);
             }

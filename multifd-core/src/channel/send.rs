@@ -135,6 +135,9 @@ impl<'m> SendChannel<'m> {
         let header = self.header.as_bytes();
         let wire_bytes = header.len() + payload;
         send_all(self.transport, segments.with_header(header)).map_err(connection_error)?;
+        if normal > 0 {
+            self.counters.path(self.method.paths());
+        }
         self.sent(normal, batch.offsets.len() - normal, wire_bytes);
         Ok(())
     }

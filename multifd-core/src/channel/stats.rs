@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::cpu_time::thread_cpu_time;
 use crate::geometry::PageSize;
+use crate::method::{Fallback, Path, PathCounts};
 
 /// What one channel has sent or received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct ChannelStats {
     pub waited_for_work: Duration,
     /// Time spent waiting for the connection.
     pub waited_for_connection: Duration,
+    /// Which implementation of the method did the packets with payload.
+    pub paths: PathCounts,
 }
 
 impl ChannelStats {
@@ -46,6 +49,7 @@ impl ChannelStats {
         self.cpu_time += other.cpu_time;
         self.waited_for_work += other.waited_for_work;
         self.waited_for_connection += other.waited_for_connection;
+        self.paths.add(&other.paths);
     }
 }
 
@@ -113,6 +117,8 @@ pub(crate) struct Counters {
     cpu_nanos: AtomicU64,
     work_nanos: AtomicU64,
     connection_nanos: AtomicU64,
+    paths: [AtomicU64; Path::ALL.len()],
+    fallbacks: [AtomicU64; Fallback::ALL.len()],
 }
 
 impl Counters {
@@ -122,6 +128,22 @@ impl Counters {
         add(&self.normal_pages, normal as u64);
         add(&self.zero_pages, zero as u64);
         add(&self.wire_bytes, wire_bytes as u64);
+    }
+
+    /// Counts one packet with payload: which implementation did it. `total` is what the method has
+    /// counted itself, over all its packets.
+    pub(super) fn path(&self, total: Option<PathCounts>) {
+        let Some(total) = total else {
+            let [.., software] = &self.paths;
+            add(software, 1);
+            return;
+        };
+        for (counter, path) in self.paths.iter().zip(Path::ALL) {
+            counter.store(total.packets(path), Ordering::Relaxed);
+        }
+        for (counter, reason) in self.fallbacks.iter().zip(Fallback::ALL) {
+            counter.store(total.fallbacks(reason), Ordering::Relaxed);
+        }
     }
 
     /// Counts bytes outside of packets: the initial one.
@@ -155,7 +177,19 @@ impl Counters {
             cpu_time: time(&self.cpu_nanos),
             waited_for_work: time(&self.work_nanos),
             waited_for_connection: time(&self.connection_nanos),
+            paths: self.read_paths(),
         }
+    }
+
+    fn read_paths(&self) -> PathCounts {
+        let mut counts = PathCounts::default();
+        for (counter, path) in self.paths.iter().zip(Path::ALL) {
+            counts.add_packets(path, counter.load(Ordering::Relaxed));
+        }
+        for (counter, reason) in self.fallbacks.iter().zip(Fallback::ALL) {
+            counts.add_fallbacks(reason, counter.load(Ordering::Relaxed));
+        }
+        counts
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) struct Shared {
 impl Receiver {
     /// A receiver without connections or memory yet.
     pub fn new(config: ReceiverConfig, method: Arc<dyn MultifdMethods>) -> Self {
+        log::info!("receiving {}: {}", method.name(), method.implementation());
         let (main_sender, main) = queue::bounded(1);
         let shared = Shared {
             method,

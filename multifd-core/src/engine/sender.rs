@@ -66,6 +66,11 @@ impl Sender {
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Self, Error> {
         let (control, threads) = (Control::new(), ThreadGroup::new());
+        log::info!(
+            "sending with {}: {}",
+            method.name(),
+            method.implementation()
+        );
         match Lanes::start(config, &memory, method, connections, (&control, &threads)) {
             Ok(lanes) => Ok(Self {
                 memory,

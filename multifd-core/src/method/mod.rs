@@ -16,10 +16,12 @@
 
 mod error;
 mod options;
+mod path;
 mod registry;
 
 pub use error::MethodError;
 pub use options::MethodOptions;
+pub use path::{Fallback, Path, PathCounts};
 pub use registry::{MethodFactory, Registry, RegistryError};
 
 use std::ops::RangeInclusive;
@@ -35,6 +37,12 @@ pub trait MultifdMethods: Send + Sync {
 
     /// The name that `multifd-compression` has for it.
     fn name(&self) -> &'static str;
+
+    /// What does the work, and why: one line for the log of a starting migration. For instance
+    /// `hardware (libqatzip 1.3.1)`, or `software (no libqatzip.so.3)`.
+    fn implementation(&self) -> String {
+        Path::Software.name().to_owned()
+    }
 
     /// Makes the state of a sending channel.
     ///
@@ -90,6 +98,13 @@ pub trait SendMethod {
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError>;
+
+    /// Which implementation did the packets so far; `None` if there is only the method's own.
+    ///
+    /// Called on the channel's thread after each packet with payload: it reads counters, no more.
+    fn paths(&self) -> Option<PathCounts> {
+        None
+    }
 }
 
 /// State of one receiving channel.
@@ -109,4 +124,9 @@ pub trait RecvMethod {
     /// The payload is not what [`SendMethod::send_prepare`] makes of as many pages, the connection
     /// failed, or the device did. The pages may then be filled in part.
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError>;
+
+    /// As [`SendMethod::paths`].
+    fn paths(&self) -> Option<PathCounts> {
+        None
+    }
 }

@@ -1,0 +1,145 @@
+//! Which implementation did the work of a channel.
+//!
+//! A method whose format an accelerator knows can be done by the device, by the software that the
+//! accelerator's vendor ships, or by this project's own. All make the same format, at another
+//! price. What really happened is counted per packet, so that a fallback is never silent.
+
+/// The implementation that makes or reads a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Path {
+    /// An accelerator, all of the packet.
+    Hardware,
+    /// The vendor's library without its device, at least a part of the packet.
+    VendorSoftware,
+    /// The method's own implementation, at least a part of the packet.
+    Software,
+}
+
+impl Path {
+    /// Every path, the fastest first.
+    pub const ALL: [Self; 3] = [Self::Hardware, Self::VendorSoftware, Self::Software];
+
+    /// Its name in logs and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hardware => "hardware",
+            Self::VendorSoftware => "vendor-software",
+            Self::Software => "software",
+        }
+    }
+}
+
+/// Why a packet was not done by the implementation that was to do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// The device is gone, or none could be had.
+    NoDevice,
+    /// The device's queues were full for too long.
+    Busy,
+    /// The device or its library answered an error.
+    Failed,
+    /// What the device made did not fit.
+    NoRoom,
+    /// The device does not take this payload, though it is legal.
+    Unsupported,
+}
+
+impl Fallback {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [
+        Self::NoDevice,
+        Self::Busy,
+        Self::Failed,
+        Self::NoRoom,
+        Self::Unsupported,
+    ];
+
+    /// Its name in logs and statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoDevice => "no-device",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+            Self::NoRoom => "no-room",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+/// How many packets with payload each implementation did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathCounts {
+    packets: [u64; Path::ALL.len()],
+    fallbacks: [u64; Fallback::ALL.len()],
+}
+
+impl PathCounts {
+    /// Counts a packet that `path` did.
+    pub fn count(&mut self, path: Path) {
+        self.add_packets(path, 1);
+    }
+
+    /// Counts a packet that fell back; [`Self::count`] says to what.
+    pub fn fell_back(&mut self, reason: Fallback) {
+        self.add_fallbacks(reason, 1);
+    }
+
+    /// Packets that `path` did.
+    pub fn packets(&self, path: Path) -> u64 {
+        self.packets.get(path as usize).copied().unwrap_or(0)
+    }
+
+    /// Packets that fell back for `reason`.
+    pub fn fallbacks(&self, reason: Fallback) -> u64 {
+        self.fallbacks.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Packets that fell back for any reason.
+    pub fn all_fallbacks(&self) -> u64 {
+        self.fallbacks.iter().sum()
+    }
+
+    pub(crate) fn add_packets(&mut self, path: Path, packets: u64) {
+        if let Some(count) = self.packets.get_mut(path as usize) {
+            *count += packets;
+        }
+    }
+
+    pub(crate) fn add_fallbacks(&mut self, reason: Fallback, packets: u64) {
+        if let Some(count) = self.fallbacks.get_mut(reason as usize) {
+            *count += packets;
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for path in Path::ALL {
+            self.add_packets(path, other.packets(path));
+        }
+        for reason in Fallback::ALL {
+            self.add_fallbacks(reason, other.fallbacks(reason));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up() {
+        let mut one = PathCounts::default();
+        one.count(Path::Hardware);
+        one.count(Path::Software);
+        one.fell_back(Fallback::Busy);
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!(sum.packets(Path::Hardware), 2);
+        assert_eq!(sum.packets(Path::VendorSoftware), 0);
+        assert_eq!(sum.packets(Path::Software), 2);
+        assert_eq!(sum.fallbacks(Fallback::Busy), 2);
+        assert_eq!(sum.fallbacks(Fallback::NoRoom), 0);
+        assert_eq!(sum.all_fallbacks(), 2);
+    }
+}
