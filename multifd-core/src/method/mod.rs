@@ -14,11 +14,13 @@
 //!
 //! The hooks have the names of QEMU's `MultiFDMethods`; the two cleanup hooks are `Drop`.
 
+mod accelerator;
 mod error;
 mod options;
 mod path;
 mod registry;
 
+pub use accelerator::Accelerator;
 pub use error::MethodError;
 pub use options::MethodOptions;
 pub use path::{Fallback, Path, PathCounts};

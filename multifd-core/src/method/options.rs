@@ -1,5 +1,7 @@
 //! What a method may ask of a migration's parameters.
 
+use super::Accelerator;
+
 /// The migration's parameters, by the names that QEMU gives them.
 ///
 /// Core does not know the parameters: whoever starts a migration fills this in, and each method
@@ -35,6 +37,15 @@ impl MethodOptions {
             .iter()
             .find(|(known, _)| known == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Which implementations may be used; [`Accelerator::Auto`] if it is not set.
+    ///
+    /// # Errors
+    /// A value that is none: the text that says so.
+    pub fn accelerator(&self) -> Result<Accelerator, String> {
+        self.text(Accelerator::OPTION)
+            .map_or(Ok(Accelerator::default()), str::parse)
     }
 
     /// The level at `name`, for instance `multifd-zstd-level`, or `default` if it is not set.
