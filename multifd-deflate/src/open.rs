@@ -1,0 +1,103 @@
+//! What is opened once for all channels.
+
+use std::path::PathBuf;
+
+use crate::{Decoder, Encoder, Level};
+
+/// The implementation of a migration's encoders and decoders. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Deflate {
+    /// Why ISA-L is not used.
+    without_isal: &'static str,
+}
+
+impl Deflate {
+    /// Finds what `isal` asks for. To be called on the host's thread: it may load a library.
+    ///
+    /// # Errors
+    /// A library that was asked for by name and cannot be used.
+    pub fn open(isal: &Isal) -> Result<Self, OpenError> {
+        match isal {
+            Isal::Library(path) => Err(OpenError {
+                library: path.clone(),
+                what: "ISA-L is not supported".to_owned(),
+            }),
+            Isal::Auto | Isal::Never => Ok(Self::built_in()),
+        }
+    }
+
+    /// Without a library that is not part of this program.
+    pub fn built_in() -> Self {
+        Self {
+            without_isal: "ISA-L not used",
+        }
+    }
+
+    /// What encodes and decodes, for a log: for instance `libdeflate (ISA-L not used)`.
+    pub fn implementation(&self) -> String {
+        format!("libdeflate ({})", self.without_isal)
+    }
+
+    /// Makes the encoder of a channel, for content of at most `max_content` bytes.
+    pub fn encoder(&self, level: Level, max_content: usize) -> Encoder {
+        Encoder::new(level, max_content)
+    }
+
+    /// Makes the decoder of a channel.
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new()
+    }
+}
+
+/// Where ISA-L is taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Isal {
+    /// From the system's libraries, if it is there and known.
+    #[default]
+    Auto,
+    /// From this file, or an error.
+    Library(PathBuf),
+    /// Not at all.
+    Never,
+}
+
+impl Isal {
+    /// The option of methods that has its value.
+    pub const OPTION: &str = "isal-library";
+
+    /// The choice that the text of [`Self::OPTION`] makes: `auto` as without it, `none`, or the path
+    /// of the library.
+    pub fn from_option(text: Option<&str>) -> Self {
+        match text {
+            None | Some("auto") => Self::Auto,
+            Some("none") => Self::Never,
+            Some(path) => Self::Library(path.into()),
+        }
+    }
+}
+
+/// The library that was asked for cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} cannot be used as ISA-L: {what}", library.display())]
+pub struct OpenError {
+    library: PathBuf,
+    what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_option() {
+        assert_eq!(Isal::from_option(None), Isal::Auto);
+        assert_eq!(Isal::from_option(Some("auto")), Isal::default());
+        assert_eq!(Isal::from_option(Some("none")), Isal::Never);
+        let path = "/opt/libisal.so";
+        assert_eq!(
+            Isal::from_option(Some(path)),
+            Isal::Library(PathBuf::from(path))
+        );
+    }
+}
