@@ -4,6 +4,8 @@
 //! The methods `qatzip`, `qpl` and `uadk` put the same kind of stream into different frames. What
 //! they share in software is here, so that they need not know each other.
 //!
+//! The payload of `qpl` and `uadk`, a table of lengths before the pages, is [`table`].
+//!
 //! A [`Deflate`] is opened once, on the host's thread. Each channel makes its [`Encoder`] or
 //! [`Decoder`] of it on its own thread. These own all the memory that they need and open nothing.
 //!
@@ -29,6 +31,7 @@ mod level;
 mod libdeflate;
 mod open;
 mod stored;
+pub mod table;
 
 pub use checksum::{adler32, crc32};
 pub use decode::{DecodeError, Decoded, Decoder};
