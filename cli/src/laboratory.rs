@@ -42,7 +42,7 @@ impl Laboratory {
         let laboratory = Self {
             guest: Guest::new(args.memory.0, &fill)?,
             fill: fill.iter().map(|path| path.display().to_string()).collect(),
-            pairs: Pairs::new(interrupt),
+            pairs: Pairs::new(interrupt, args.accelerator.arguments()),
             json: args.json,
         };
         output::message(format_args!("{}", laboratory.description()));

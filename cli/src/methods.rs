@@ -1,8 +1,10 @@
 //! The compression methods that this command has.
 
 use migration_params::Compression;
-use multifd_core::Registry;
-use multifd_core::method::RegistryError;
+use multifd_core::method::{Path, RegistryError};
+use multifd_core::{MultifdMethods, Registry};
+
+use crate::output;
 
 /// All methods, in the order in which they are measured.
 pub(crate) fn registry() -> Result<Registry, RegistryError> {
@@ -12,6 +14,14 @@ pub(crate) fn registry() -> Result<Registry, RegistryError> {
     registry.register(multifd_zstd::ZstdFactory)?;
     registry.register(multifd_qatzip::QatzipFactory)?;
     Ok(registry)
+}
+
+/// Says which implementation does the work, where a method has more than one.
+pub(crate) fn tell(method: &dyn MultifdMethods, quiet: bool) {
+    let implementation = method.implementation();
+    if !quiet && implementation != Path::Software.name() {
+        output::message(format_args!("{}: {implementation}", method.name()));
+    }
 }
 
 /// The same methods as `multifd-compression` knows them.

@@ -19,6 +19,8 @@ use crate::report::MigrationReport;
 pub(crate) struct Pairs {
     interrupt: Interrupt,
     running: Arc<Mutex<Vec<Pid>>>,
+    /// What both sides are told in every run.
+    arguments: Vec<String>,
 }
 
 /// What both processes of a pair have reported.
@@ -35,7 +37,7 @@ struct Ended {
 }
 
 impl Pairs {
-    pub(crate) fn new(interrupt: Interrupt) -> Self {
+    pub(crate) fn new(interrupt: Interrupt, arguments: Vec<String>) -> Self {
         let running = Arc::new(Mutex::new(Vec::<Pid>::new()));
         let children = Arc::clone(&running);
         interrupt.on_signal(move || {
@@ -44,7 +46,11 @@ impl Pairs {
                 let _ = kill_process(*pid, Signal::TERM);
             }
         });
-        Self { interrupt, running }
+        Self {
+            interrupt,
+            running,
+            arguments,
+        }
     }
 
     /// Migrates the source's memory to the destination's with the same settings on both sides.
@@ -79,7 +85,7 @@ impl Pairs {
         settings: &[String],
         label: &str,
     ) -> anyhow::Result<(Ended, Ended)> {
-        let mut recv = command("recv", settings)?;
+        let mut recv = self.command("recv", settings)?;
         recv.args([
             "--from",
             "tcp:127.0.0.1:0",
@@ -98,7 +104,7 @@ impl Pairs {
             let what = format!("{label}: {}", ended.text("destination"));
             return Err(Failure::new(code, what).into());
         };
-        let mut send = command("send", settings)?;
+        let mut send = self.command("send", settings)?;
         send.args([
             "--to",
             &address,
@@ -114,6 +120,16 @@ impl Pairs {
         let send_stderr = send.stderr.take().map(|stderr| collect(stderr, |_| {}));
         let source = finish(send, send_stderr)?;
         Ok((source, finish(recv, Some(recv_stderr))?))
+    }
+
+    /// This program again, as one side.
+    fn command(&self, side: &str, settings: &[String]) -> io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([side, "--json"]).args(&self.arguments);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        Ok(command)
     }
 
     fn start(&self, command: &mut Command) -> anyhow::Result<Child> {
@@ -134,16 +150,6 @@ impl Ended {
         let separator = if stderr.is_empty() { "" } else { "\n" };
         format!("the {side} ended with {}{separator}{stderr}", self.status)
     }
-}
-
-/// This program again, as one side.
-fn command(side: &str, settings: &[String]) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args([side, "--json"]);
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
-    Ok(command)
 }
 
 /// Collects what a destination says, and answers where it says that it listens.

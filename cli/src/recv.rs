@@ -29,10 +29,12 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let settings = settings::effective(&args.migration.set)?;
     let registry = methods::registry()?;
     settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
+    let options = method_options(&settings.parameters);
     let method = registry.open(
         settings.parameters.multifd_compression.name(),
-        &method_options(&settings.parameters),
+        &args.migration.accelerator.options(options),
     )?;
+    methods::tell(&*method, args.migration.quiet);
     let files = Files::plan(&args.ram, args.devices.as_deref(), args.in_place)?;
     let listener = Listener::bind(&args.from)?;
     let address = listener.uri().to_string();
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let about = About {
         side: "destination",
         address,
-        method: method.name(),
+        method: &*method,
         page_size: PageSize::X86,
         cpu_time,
     };

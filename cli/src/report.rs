@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use migration::Report;
-use multifd_core::{ChannelStats, PageSize};
+use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
 use crate::output;
@@ -22,6 +22,8 @@ pub(crate) struct MigrationReport {
     /// The address that was connected to or listened on.
     pub(crate) socket_address: String,
     pub(crate) multifd_compression: String,
+    /// What was to compress or decompress when the migration started; `paths` says what did.
+    pub(crate) implementation: String,
     pub(crate) multifd_channels: usize,
     pub(crate) total_time: f64,
     pub(crate) downtime: f64,
@@ -93,7 +95,7 @@ pub(crate) struct DevicesReport {
 pub(crate) struct About<'a> {
     pub(crate) side: &'static str,
     pub(crate) address: String,
-    pub(crate) method: &'a str,
+    pub(crate) method: &'a dyn MultifdMethods,
     pub(crate) page_size: PageSize,
     /// Of the process, while it migrated.
     pub(crate) cpu_time: Duration,
@@ -107,7 +109,8 @@ impl MigrationReport {
             status: "completed".into(),
             side: about.side.into(),
             socket_address: about.address,
-            multifd_compression: about.method.into(),
+            multifd_compression: about.method.name().into(),
+            implementation: about.method.implementation(),
             multifd_channels: report.channels.channels.len(),
             total_time: millis(report.total_time),
             downtime: millis(report.down_time),

@@ -19,10 +19,12 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let settings = effective_settings(args)?;
     let registry = methods::registry()?;
     settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
+    let options = method_options(&settings.parameters);
     let method = registry.open(
         settings.parameters.multifd_compression.name(),
-        &method_options(&settings.parameters),
+        &args.migration.accelerator.options(options),
     )?;
+    methods::tell(&*method, args.migration.quiet);
     let memory = ram::source_memory(&args.ram)?;
     let report = migrate(args, &settings, memory, &method, &interrupt)?;
     report.print(args.migration.json)?;
@@ -62,7 +64,7 @@ fn migrate(
     let about = About {
         side: "source",
         address: args.to.to_string(),
-        method: method.name(),
+        method: &**method,
         page_size,
         cpu_time: cpu_time().saturating_sub(cpu_start),
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use migration_params::Bandwidth;
 
+use super::AcceleratorArgs;
 use crate::size::MemorySize;
 
 /// The guest that demo and bench migrate.
@@ -24,6 +25,8 @@ pub(crate) struct GuestArgs {
     /// Most bytes per second over all channels together; 0 is unlimited
     #[arg(long, value_name = "SIZE", default_value = "0")]
     pub(crate) max_bandwidth: Bandwidth,
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArgs,
     /// Print the table as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod accelerator;
 mod bench;
 mod demo;
 mod guest;
@@ -7,6 +8,7 @@ mod params;
 mod recv;
 mod send;
 
+pub(crate) use accelerator::AcceleratorArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use guest::GuestArgs;
@@ -81,10 +83,12 @@ pub(crate) struct MigrationArgs {
     /// confirmation [default: 60].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) time_limit: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArgs,
     /// Print the result as one JSON object, with the names of QEMU's query-migrate
     #[arg(long)]
     pub(crate) json: bool,
-    /// Show no progress
+    /// Show neither progress nor which implementation does the work
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }

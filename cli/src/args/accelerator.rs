@@ -1,0 +1,165 @@
+//! Which implementations of a method may be used, and where their libraries are.
+
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use multifd_core::MethodOptions;
+use multifd_core::method::Accelerator;
+
+/// Which implementations of a method may be used.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AcceleratorArgs {
+    /// Who compresses and decompresses, where an accelerator knows the method's format
+    ///
+    /// auto: the device if it is usable, else this project's software. hardware: the device;
+    /// without it the migration does not start. library: the vendor's library, with its device or
+    /// with its own software. software: this project's software; no library is loaded.
+    #[arg(long, value_name = "WHO", default_value_t, value_parser = choice())]
+    accelerator: Accelerator,
+    /// The file of a vendor's library; may be repeated for several
+    ///
+    /// NAME is qatzip, qpl, uadk or isal. Without it the file is what the environment variable
+    /// MULTIFD_QATZIP_LIBRARY, MULTIFD_QPL_LIBRARY, MULTIFD_UADK_LIBRARY or MULTIFD_ISAL_LIBRARY
+    /// names, or else what the system's loader finds.
+    #[arg(long, value_name = "NAME=PATH")]
+    library: Vec<LibraryArg>,
+}
+
+impl AcceleratorArgs {
+    /// The options that the methods ask for, with those of the migration's parameters.
+    pub(crate) fn options(&self, parameters: MethodOptions) -> MethodOptions {
+        self.with_environment(parameters, |name| std::env::var_os(name))
+    }
+
+    /// The same choice as arguments for a process that this one starts. The environment it has.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--accelerator".to_owned(), self.accelerator.to_string()];
+        for LibraryArg { name, path } in &self.library {
+            arguments.extend(["--library".to_owned(), format!("{name}={path}")]);
+        }
+        arguments
+    }
+
+    fn with_environment(
+        &self,
+        parameters: MethodOptions,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> MethodOptions {
+        let mut options = parameters.with(Accelerator::OPTION, self.accelerator);
+        for name in LIBRARIES {
+            let variable = format!("MULTIFD_{}_LIBRARY", name.to_ascii_uppercase());
+            let path = environment(&variable).filter(|path| !path.is_empty());
+            if let Some(path) = path {
+                options.set(option(name), path.to_string_lossy());
+            }
+        }
+        for LibraryArg { name, path } in &self.library {
+            options.set(option(name), path);
+        }
+        options
+    }
+}
+
+/// `NAME=PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LibraryArg {
+    name: &'static str,
+    path: String,
+}
+
+impl FromStr for LibraryArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, path) = text.split_once('=').ok_or("wanted NAME=PATH")?;
+        let known = LIBRARIES.into_iter().find(|known| *known == name);
+        let name = known.ok_or_else(|| {
+            let names = LIBRARIES.join(", ");
+            format!("no library is named {name:?}, wanted one of {names}")
+        })?;
+        if path.is_empty() {
+            return Err("the path is missing".to_owned());
+        }
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// The libraries that some method loads.
+const LIBRARIES: [&str; 4] = ["qatzip", "qpl", "uadk", "isal"];
+
+/// The option that names a library's file.
+fn option(library: &str) -> String {
+    format!("{library}-library")
+}
+
+fn choice() -> impl clap::builder::TypedValueParser<Value = Accelerator> {
+    PossibleValuesParser::new(Accelerator::ALL.map(Accelerator::name))
+        .try_map(|name| name.parse::<Accelerator>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        accelerator: AcceleratorArgs,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<AcceleratorArgs, clap::Error> {
+        let name = ["command"].iter();
+        Command::try_parse_from(name.chain(arguments)).map(|command| command.accelerator)
+    }
+
+    #[test]
+    fn arguments_come_before_the_environment() {
+        let args = parse(&["--library", "qpl=/a/libqpl.so", "--accelerator", "library"]).unwrap();
+        let options = args.with_environment(MethodOptions::new().with("level", 3), |name| {
+            let file = match name {
+                "MULTIFD_QATZIP_LIBRARY" => "/b/libqatzip.so.3",
+                "MULTIFD_QPL_LIBRARY" => "/b/libqpl.so",
+                _ => "",
+            };
+            Some(file.into())
+        });
+        assert_eq!(options.accelerator(), Ok(Accelerator::Library));
+        assert_eq!(options.text("level"), Some("3"));
+        assert_eq!(options.text("qpl-library"), Some("/a/libqpl.so"));
+        assert_eq!(options.text("qatzip-library"), Some("/b/libqatzip.so.3"));
+        assert_eq!(options.text("isal-library"), None);
+    }
+
+    #[test]
+    fn a_child_gets_the_same_choice() {
+        let given = [
+            "--accelerator",
+            "hardware",
+            "--library",
+            "isal=/l=1/libisal.so.2",
+            "--library",
+            "uadk=libwd.so.2",
+        ];
+        assert_eq!(parse(&given).unwrap().arguments(), given);
+        assert_eq!(parse(&[]).unwrap().arguments(), ["--accelerator", "auto"]);
+    }
+
+    #[test]
+    fn what_is_neither_a_choice_nor_a_library_is_refused() {
+        for (arguments, want) in [
+            (["--accelerator", "gpu"], "hardware, library, software"),
+            (["--library", "zstd=x"], "wanted one of qatzip, qpl"),
+            (["--library", "qpl"], "wanted NAME=PATH"),
+            (["--library", "qpl="], "the path is missing"),
+        ] {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+}
