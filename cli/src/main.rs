@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod connect;
 mod demo;
+mod doctor;
 mod exit_code;
 mod failure;
 mod files;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Recv(args) => recv::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Params(args) => params::run(args),
+        Command::Doctor(args) => doctor::run(args),
     };
     result.unwrap_or_else(|error| failure::report(&error, json))
 }

@@ -17,6 +17,13 @@ pub(crate) struct AcceleratorArgs {
     /// with its own software. software: this project's software; no library is loaded.
     #[arg(long, value_name = "WHO", default_value_t, value_parser = choice())]
     accelerator: Accelerator,
+    #[command(flatten)]
+    libraries: LibraryArgs,
+}
+
+/// Where the libraries are that methods load.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct LibraryArgs {
     /// The file of a vendor's library; may be repeated for several
     ///
     /// NAME is qatzip, qpl, uadk or isal. Without it the file is what the environment variable
@@ -29,24 +36,36 @@ pub(crate) struct AcceleratorArgs {
 impl AcceleratorArgs {
     /// The options that the methods ask for, with those of the migration's parameters.
     pub(crate) fn options(&self, parameters: MethodOptions) -> MethodOptions {
-        self.with_environment(parameters, |name| std::env::var_os(name))
+        let options = self.libraries.options(parameters);
+        options.with(Accelerator::OPTION, self.accelerator)
     }
 
     /// The same choice as arguments for a process that this one starts. The environment it has.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--accelerator".to_owned(), self.accelerator.to_string()];
-        for LibraryArg { name, path } in &self.library {
+        for LibraryArg { name, path } in &self.libraries.library {
             arguments.extend(["--library".to_owned(), format!("{name}={path}")]);
         }
         arguments
     }
+}
+
+impl LibraryArgs {
+    /// The options that name the libraries, with `others`.
+    pub(crate) fn options(&self, others: MethodOptions) -> MethodOptions {
+        self.with_environment(others, |name| std::env::var_os(name))
+    }
+
+    /// As [`Self::options`], for a host that has none of this process's environment.
+    pub(crate) fn options_elsewhere(&self) -> MethodOptions {
+        self.with_environment(MethodOptions::new(), |_| None)
+    }
 
     fn with_environment(
         &self,
-        parameters: MethodOptions,
+        mut options: MethodOptions,
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> MethodOptions {
-        let mut options = parameters.with(Accelerator::OPTION, self.accelerator);
         for name in LIBRARIES {
             let variable = format!("MULTIFD_{}_LIBRARY", name.to_ascii_uppercase());
             let path = environment(&variable).filter(|path| !path.is_empty());
@@ -121,7 +140,10 @@ mod tests {
     #[test]
     fn arguments_come_before_the_environment() {
         let args = parse(&["--library", "qpl=/a/libqpl.so", "--accelerator", "library"]).unwrap();
-        let options = args.with_environment(MethodOptions::new().with("level", 3), |name| {
+        let all = args.options(MethodOptions::new());
+        assert_eq!(all.accelerator(), Ok(Accelerator::Library));
+        let level = MethodOptions::new().with("level", 3);
+        let options = args.libraries.with_environment(level, |name| {
             let file = match name {
                 "MULTIFD_QATZIP_LIBRARY" => "/b/libqatzip.so.3",
                 "MULTIFD_QPL_LIBRARY" => "/b/libqpl.so",
@@ -129,7 +151,6 @@ mod tests {
             };
             Some(file.into())
         });
-        assert_eq!(options.accelerator(), Ok(Accelerator::Library));
         assert_eq!(options.text("level"), Some("3"));
         assert_eq!(options.text("qpl-library"), Some("/a/libqpl.so"));
         assert_eq!(options.text("qatzip-library"), Some("/b/libqatzip.so.3"));

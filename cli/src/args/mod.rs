@@ -3,14 +3,16 @@
 mod accelerator;
 mod bench;
 mod demo;
+mod doctor;
 mod guest;
 mod params;
 mod recv;
 mod send;
 
-pub(crate) use accelerator::AcceleratorArgs;
+pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::DemoArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// List every parameter and capability of QEMU
     Params(ParamsArgs),
+    /// Say what this host has for each method, and what to do about what cannot be used
+    Doctor(DoctorArgs),
 }
 
 impl Command {
@@ -58,6 +62,7 @@ impl Command {
             Self::Send(args) => args.migration.json,
             Self::Recv(args) => args.migration.json,
             Self::Params(args) => args.json,
+            Self::Doctor(args) => args.json,
             Self::Demo(args) => args.guest.json,
             Self::Bench(args) => args.guest.json,
         }

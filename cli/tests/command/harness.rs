@@ -184,6 +184,10 @@ impl Folder {
         self.0.path().join(name)
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        self.0.path()
+    }
+
     /// The path as an argument.
     pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()

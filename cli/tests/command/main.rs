@@ -1,8 +1,10 @@
 //! The `multifd` command as its users meet it: processes, files, addresses, exit statuses.
 
 mod arguments;
+mod doctor;
 mod harness;
 mod interrupted;
 mod measured;
 mod migrate;
 mod refused;
+mod tree;

@@ -1,0 +1,22 @@
+//! `multifd doctor`.
+
+use std::path::PathBuf;
+
+use super::LibraryArgs;
+
+/// Say what this host has for each method, and what to do about what cannot be used
+///
+/// Methods with what would do their work, devices, libraries, and the system. Each finding is ok, missing
+/// or unusable, and `do:` is the one thing to do next. It needs no rights: what this user may not read is
+/// a finding too. The exit status is 0 whatever is found.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    /// A folder with the /sys, /proc, /dev, /etc and libraries of another host [default: this host's]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) libraries: LibraryArgs,
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}

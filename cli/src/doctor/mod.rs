@@ -1,0 +1,46 @@
+//! `multifd doctor`: what this host has for each method, and what keeps it from being used.
+//!
+//! All is read from `/sys`, `/proc`, `/dev` and the folders of libraries, below a root that need not be
+//! this host's. Modules that read answer plain facts; a finding is made of them without reading more.
+
+mod finding;
+mod host;
+mod iaa;
+mod iommu;
+mod library;
+mod memory;
+mod methods;
+mod models;
+mod pci;
+mod processor;
+mod qat;
+mod qatlib;
+mod report;
+mod survey;
+mod uadk;
+mod user;
+
+use host::Host;
+use survey::Survey;
+
+use multifd_core::MethodOptions;
+
+use crate::args::DoctorArgs;
+use crate::exit_code::ExitCode;
+use crate::output;
+
+/// Prints the findings. That something is missing is a finding and no failure.
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    let (host, options) = match &args.root {
+        Some(root) => (Host::at(root), args.libraries.options_elsewhere()),
+        None => (Host::here(), args.libraries.options(MethodOptions::new())),
+    };
+    let survey = Survey::of(&host, &options);
+    let report = report::Report::new(&survey, methods::findings(&host, &survey, &options)?);
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::line(format_args!("{report}"))?;
+    }
+    Ok(ExitCode::Ok)
+}

@@ -1,0 +1,56 @@
+//! The report, for humans and for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::finding::Finding;
+use super::survey::Survey;
+
+/// All findings, by section.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    methods: Vec<Finding>,
+    devices: Vec<Finding>,
+    libraries: Vec<Finding>,
+    system: Vec<Finding>,
+}
+
+impl Report {
+    pub(crate) fn new(survey: &Survey, methods: Vec<Finding>) -> Self {
+        Self {
+            methods,
+            devices: survey.devices(),
+            libraries: survey.libraries(),
+            system: survey.system(),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sections = [
+            ("Methods", &self.methods),
+            ("Devices", &self.devices),
+            ("Libraries", &self.libraries),
+            ("System", &self.system),
+        ];
+        for (number, (title, findings)) in sections.into_iter().enumerate() {
+            let blank = if number > 0 { "\n\n" } else { "" };
+            write!(f, "{blank}{title}")?;
+            for Finding {
+                name,
+                status,
+                what,
+                advice,
+            } in findings
+            {
+                write!(f, "\n  {:<8}  {name}: {what}", status.name())?;
+                if let Some(advice) = advice {
+                    write!(f, "\n            do: {advice}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
