@@ -1,0 +1,58 @@
+//! libqatzip, Intel's library for compression with QuickAssist Technology (QAT), found at run time.
+//!
+//! Nothing is linked: a host without the library builds and runs all the same. [`Library::load`] finds
+//! `libqatzip.so.3`, a [`Session`] compresses and decompresses on the thread that made it, and a
+//! [`Buffer`] is memory that the device reads and writes without a copy where there is such memory.
+//!
+//! ```no_run
+//! use qatzip_sys::{Config, Direction, Library};
+//!
+//! let library = Library::load()?;
+//! // Only by the device: without one there is no session.
+//! let mut session = library.session(Config::new(Direction::Compress, 1))?;
+//! let mut content = library.buffer(512 * 1024);
+//! let mut members = library.buffer(1024 * 1024);
+//! content.fill(b'x');
+//! let len = session.compress(&content, &mut members)?;
+//! println!("{len} bytes of gzip members");
+//! # Ok::<(), qatzip_sys::Error>(())
+//! ```
+//!
+//! # Which libraries
+//!
+//! libqatzip 1.1 to 2.0, which have the soname `libqatzip.so.3`. The declarations are typed from
+//! `qatzip.h`, and are the same in the versions of that interface that were compared: 2.3, 2.5
+//! (libqatzip 1.3.1) and 2.6 (2.0.0).
+//!
+//! The library cannot be asked for its release: `qzGetSoftwareComponentVersionList` is declared, but
+//! not done on Linux. What is checked instead when it is loaded: all functions that are needed are
+//! there, and `qzGetDefaultsDeflate` writes a structure of the length that is declared here, with a
+//! legal value in each field. [`Library::file`] is the file that was really loaded, and the number in
+//! its name tells releases apart: `libqatzip.so.3.2.0` is 1.3.1, `libqatzip.so.3.3.0` is 2.0.0.
+//!
+//! # What the library does by itself
+//!
+//! It is loaded once and stays loaded: with a device it starts a thread that never ends. It tells
+//! nobody what a device is doing: `qzGetStatus` is not done on Linux either. A session without the
+//! library's software, as [`Config::new`] makes it, is the way to know: what it answers was done by
+//! the device. The exception are drivers with an interface of compression older than 3.0 at level 9,
+//! which that interface does not have.
+//!
+//! The library's software looks for a device with every call, as long as there is none: it opens
+//! files, and libqat may write a line to stderr each time.
+
+mod bindings;
+mod buffer;
+mod code;
+mod config;
+mod error;
+mod library;
+mod loaded_file;
+mod session;
+
+pub use buffer::Buffer;
+pub use code::Code;
+pub use config::{Config, Direction};
+pub use error::Error;
+pub use library::Library;
+pub use session::Session;

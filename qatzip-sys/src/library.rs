@@ -1,0 +1,186 @@
+//! The library: found, loaded, looked at.
+
+#![allow(
+    unsafe_code,
+    reason = "loads a library and names the types of its functions"
+)]
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+
+use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+
+use crate::bindings::{DeflateParams, Functions, LOG_NONE, ParamsRoom};
+use crate::{Buffer, Code, Config, Error, Session, loaded_file};
+
+/// libqatzip, loaded. A clone is the same library.
+#[derive(Clone)]
+pub struct Library {
+    loaded: Arc<Loaded>,
+}
+
+struct Loaded {
+    functions: Functions,
+    defaults: DeflateParams,
+    file: String,
+    /// Never unloaded: the library has a thread that goes on, and work to do when the process ends.
+    _handle: ManuallyDrop<Handle>,
+}
+
+impl Library {
+    /// What is loaded if nobody names a file: the soname that releases 1.1 to 2.0 have.
+    pub const NAME: &str = "libqatzip.so.3";
+
+    /// Loads [`Self::NAME`] from where the system's loader looks for libraries.
+    ///
+    /// # Errors
+    /// It is not there, needs another library that is not there, or is not what this crate knows.
+    pub fn load() -> Result<Self, Error> {
+        Self::load_from(Self::NAME)
+    }
+
+    /// Loads the library in the file `path`; a name without a slash is looked for as in
+    /// [`Self::load`]. Whoever names the file answers for it: its code runs in this process.
+    ///
+    /// The library is told to log nothing: what it answers is in this crate's errors.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_from(path: impl AsRef<OsStr>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        // SAFETY: the initialisers of what is loaded run. libqatzip and the libraries that it needs
+        // set up their own state there; that the file is libqatzip is the caller's to answer for.
+        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let handle = ManuallyDrop::new(handle.map_err(|error| Error::Load(error.to_string()))?);
+        let (functions, file) = functions(&handle, &path.to_string_lossy())?;
+        if let Some(set_log_level) = functions.set_log_level {
+            // SAFETY: it takes any level, from any thread.
+            unsafe { set_log_level(LOG_NONE) };
+        }
+        let defaults = defaults(&functions, &file)?;
+        Ok(Self {
+            loaded: Arc::new(Loaded {
+                functions,
+                defaults,
+                file,
+                _handle: handle,
+            }),
+        })
+    }
+
+    /// The name of the file that was loaded, for instance `libqatzip.so.3.2.0`.
+    pub fn file(&self) -> &str {
+        &self.loaded.file
+    }
+
+    /// Makes a session for this thread.
+    ///
+    /// The first one of a process looks for devices and takes them: it opens files and starts a
+    /// thread.
+    ///
+    /// # Errors
+    /// There is no device and the configuration wants one, or the library failed.
+    pub fn session(&self, config: Config) -> Result<Session, Error> {
+        Session::new(self.clone(), config)
+    }
+
+    /// Makes a buffer of `len` bytes, all zero: in memory that the device reaches if there is any left,
+    /// else in common memory, which the library copies from and to.
+    pub fn buffer(&self, len: usize) -> Buffer {
+        Buffer::pinned(self, len).unwrap_or_else(|| Buffer::common(len))
+    }
+
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.loaded.functions
+    }
+
+    pub(crate) fn defaults(&self) -> DeflateParams {
+        self.loaded.defaults
+    }
+}
+
+impl fmt::Debug for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Library").field(&self.loaded.file).finish()
+    }
+}
+
+/// Looks the functions up, and in which file they are.
+fn functions(handle: &Handle, path: &str) -> Result<(Functions, String), Error> {
+    /// A function by its name; its type is the field's that it is given to.
+    macro_rules! function {
+        ($name:literal) => {
+            // SAFETY: the type is that of the declaration in qatzip.h, which is the same in all
+            // releases from 1.1 to 2.0; the library is never unloaded.
+            match unsafe { handle.get(concat!($name, "\0").as_bytes()) } {
+                Ok(function) => *function,
+                Err(_) => {
+                    return Err(Error::Function {
+                        file: path.to_owned(),
+                        function: $name,
+                    })
+                }
+            }
+        };
+    }
+    let functions = Functions {
+        init: function!("qzInit"),
+        get_defaults_deflate: function!("qzGetDefaultsDeflate"),
+        setup_session_deflate: function!("qzSetupSessionDeflate"),
+        compress: function!("qzCompress"),
+        decompress: function!("qzDecompress"),
+        teardown_session: function!("qzTeardownSession"),
+        close: function!("qzClose"),
+        malloc: function!("qzMalloc"),
+        free: function!("qzFree"),
+        // SAFETY: as for the others.
+        set_log_level: unsafe { handle.get(b"qzSetLogLevel\0") }
+            .ok()
+            .map(|function| *function),
+    };
+    let file = loaded_file::at(functions.init as *const () as usize);
+    Ok((functions, file.unwrap_or_else(|| path.to_owned())))
+}
+
+/// Asks the library for its defaults, and so whether it lays structures out as this crate does.
+fn defaults(functions: &Functions, file: &str) -> Result<DeflateParams, Error> {
+    let mut room = ParamsRoom::new();
+    // SAFETY: the function writes its structure of parameters, for which there is room even if it is
+    // four times as long as it is known to be.
+    let code = Code(unsafe { (functions.get_defaults_deflate)(room.as_mut_ptr()) });
+    if code != Code::OK {
+        return Err(Error::Failed {
+            function: "qzGetDefaultsDeflate",
+            code,
+        });
+    }
+    room.params().map_err(|what| Error::Layout {
+        file: file.to_owned(),
+        what,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_not_there_is_named() {
+        let error = Library::load_from("/nonexistent/libqatzip.so.3").unwrap_err();
+        assert!(matches!(error, Error::Load(_)));
+        let text = error.to_string();
+        assert!(text.contains("/nonexistent/libqatzip.so.3"), "{text}");
+    }
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn another_library_is_not_taken_for_it() {
+        let error = Library::load_from("libc.so.6").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "libc.so.6 has no function qzInit, wanted libqatzip 1.1 or newer"
+        );
+    }
+}
