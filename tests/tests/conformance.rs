@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use multifd_core::method::Accelerator;
 use multifd_core::{
     ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods,
     Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
@@ -36,6 +37,13 @@ fn qatzip() -> Result<()> {
 #[test]
 fn every_level_of_qatzip() -> Result<()> {
     every_level(&multifd_qatzip::QatzipFactory, 1..=9)
+}
+
+#[test]
+fn uadk() -> Result<()> {
+    let software = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
+    let method = multifd_uadk::UadkFactory::default().open(&software)?;
+    conformance::check(&Subject::new(method, Integrity::Unchecked))
 }
 
 #[test]

@@ -33,7 +33,11 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1")]
     levels: Vec<u8>,
     /// The methods to measure.
-    #[arg(long, value_delimiter = ',', default_value = "none,zlib,zstd,qatzip")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "none,zlib,zstd,qatzip,uadk"
+    )]
     methods: Vec<String>,
     /// How often each is measured.
     #[arg(long, default_value_t = 5)]
@@ -134,6 +138,7 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
     registry.register(multifd_zlib::ZlibFactory)?;
     registry.register(multifd_zstd::ZstdFactory)?;
     registry.register(multifd_qatzip::QatzipFactory)?;
+    registry.register(multifd_uadk::UadkFactory::default())?;
     let mut subjects = Vec::new();
     for name in &arguments.methods {
         for level in &arguments.levels {

@@ -1,6 +1,7 @@
 //! The payloads of one channel, as each method reads them.
 
 use anyhow::{Context, Result};
+use multifd_core::method::Accelerator;
 use multifd_core::{MethodFactory, MethodOptions, PageSize};
 
 use super::Target;
@@ -8,7 +9,7 @@ use crate::conformance::recorded::{self, Folder};
 use crate::conformance::{Guest, Verdict, fill, pack_all, setup, unpack};
 
 macro_rules! target {
-    ($name:literal, $factory:expr, $folder:literal) => {
+    ($name:literal, $factory:expr, $folder:expr) => {
         Target {
             name: $name,
             run: |bytes| receive(&$factory, bytes).unwrap_or(false),
@@ -18,14 +19,20 @@ macro_rules! target {
 }
 
 /// Pages as they are.
-pub(super) const NONE: Target = target!("none", multifd_none::NoneFactory, "none-qemu-10.0");
+pub(super) const NONE: Target = target!("none", multifd_none::NoneFactory, Some("none-qemu-10.0"));
 /// One deflate stream per channel.
-pub(super) const ZLIB: Target = target!("zlib", multifd_zlib::ZlibFactory, "zlib-qemu-10.0");
+pub(super) const ZLIB: Target = target!("zlib", multifd_zlib::ZlibFactory, Some("zlib-qemu-10.0"));
 /// zstd frames.
-pub(super) const ZSTD: Target = target!("zstd", multifd_zstd::ZstdFactory, "zstd-qemu-10.0");
+pub(super) const ZSTD: Target = target!("zstd", multifd_zstd::ZstdFactory, Some("zstd-qemu-10.0"));
 /// gzip members.
-pub(super) const QATZIP: Target =
-    target!("qatzip", multifd_qatzip::QatzipFactory, "qatzip-qemu-10.2");
+pub(super) const QATZIP: Target = target!(
+    "qatzip",
+    multifd_qatzip::QatzipFactory,
+    Some("qatzip-qemu-10.2")
+);
+
+/// A table of lengths and zlib streams. No recorded migration has any.
+pub(super) const UADK: Target = target!("uadk", multifd_uadk::UadkFactory::default(), None);
 
 const PAGE_SIZE: PageSize = PageSize::X86;
 const MOST_PAGES: usize = PAGE_SIZE.pages_per_packet();
@@ -35,7 +42,7 @@ const MOST_PAGES: usize = PAGE_SIZE.pages_per_packet();
 ///
 /// Whatever a payload says, no page besides the packet's own is written.
 fn receive(factory: &dyn MethodFactory, mut bytes: &[u8]) -> Result<bool> {
-    let method = factory.open(&MethodOptions::new())?;
+    let method = factory.open(&software())?;
     let mut receiver = method.recv_setup(&setup(PAGE_SIZE)?)?;
     // One page before those of the packet, and one after them.
     let guest = Guest::new(PAGE_SIZE, MOST_PAGES + 2)?;
@@ -66,8 +73,8 @@ fn receive(factory: &dyn MethodFactory, mut bytes: &[u8]) -> Result<bool> {
 }
 
 /// Small packets of this project, and the first ones of a real QEMU.
-fn seeds(factory: &dyn MethodFactory, folder: &str) -> Result<Vec<Vec<u8>>> {
-    let method = factory.open(&MethodOptions::new())?;
+fn seeds(factory: &dyn MethodFactory, folder: Option<&str>) -> Result<Vec<Vec<u8>>> {
+    let method = factory.open(&software())?;
     let mut seeds = Vec::new();
     for per_packet in [1, 3, 8] {
         let guest = Guest::with(PAGE_SIZE, &fill(3, PAGE_SIZE.bytes(), 3 * per_packet))?;
@@ -77,6 +84,9 @@ fn seeds(factory: &dyn MethodFactory, folder: &str) -> Result<Vec<Vec<u8>>> {
         }
         seeds.push(seed);
     }
+    let Some(folder) = folder else {
+        return Ok(seeds);
+    };
     let packets = recorded::packets(&Folder::new(folder).channel(0)?)?;
     let mut seed = Vec::new();
     let full = packets.iter().filter(|packet| !packet.normal.is_empty());
@@ -85,6 +95,11 @@ fn seeds(factory: &dyn MethodFactory, folder: &str) -> Result<Vec<Vec<u8>>> {
     }
     seeds.push(seed);
     Ok(seeds)
+}
+
+/// This project's own decoders, wherever the fuzzer runs.
+fn software() -> MethodOptions {
+    MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software)
 }
 
 fn append(seed: &mut Vec<u8>, pages: usize, payload: &[u8]) -> Result<()> {

@@ -1,0 +1,191 @@
+//! The method `uadk`: each page a zlib stream, as Kunpeng's accelerators compress and decompress it
+//! through UADK.
+//!
+//! A payload is a table of lengths, 32 bits each, big endian, one per page of the packet; then the
+//! pages back to back. A page whose length is the page size follows as it is. Any other is one
+//! complete zlib stream (RFC 1950) without a dictionary, shorter than the page, with its checksum.
+//! Neither pages nor packets depend on each other.
+//!
+//! # Who does the work
+//!
+//! The option `accelerator` decides ([`Accelerator`]):
+//!
+//! | value | |
+//! |---|---|
+//! | `auto`, the default | the device, if the library and the device are there and pass a trial; else this crate's software |
+//! | `hardware`, `library` | the device, or an error that says what is missing. The library has no software of its own for zlib |
+//! | `software` | this crate's software; nothing is loaded |
+//!
+//! The library is `libwd_comp.so.2` of UADK 2.4 or later, from where the system has it, or from the
+//! folder or file that the option `uadk-library` names. It is loaded when the method is opened, and tried
+//! on a page of the crate's own: what was compiled for other structures, or cannot reach the process's
+//! memory, is found there. A page that the device fails at later is done in software, and counted.
+//! After a decompression by the device the checksum is compared in software, since the device does not
+//! refuse a stream for it.
+//!
+//! The software sends streams that the device takes: with 4 KiB pages no distance exceeds 4 KiB. It
+//! receives every legal stream. `isal-library` is the option of [`Isal`], which it is built upon.
+//!
+//! There is no level: QEMU's parameters have none for `uadk`, and it uses the device's lowest.
+//!
+//! ```
+//! use multifd_core::method::Accelerator;
+//! use multifd_core::{MethodOptions, Registry};
+//!
+//! let mut registry = Registry::new();
+//! registry.register(multifd_uadk::UadkFactory::default())?;
+//! let options = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
+//! let method = registry.open("uadk", &options)?;
+//! assert!(method.implementation().starts_with("software"));
+//! # Ok::<(), multifd_core::method::RegistryError>(())
+//! ```
+
+mod abi;
+mod device;
+mod diagnosis;
+mod library;
+mod recv;
+mod send;
+mod session;
+mod trial;
+mod zlib;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use multifd_core::method::Accelerator;
+use multifd_core::{
+    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
+    SendMethod,
+};
+use multifd_deflate::{Deflate, Isal};
+
+use device::Device;
+use library::Missing;
+use session::{Driver, Operation, Process, Unusable};
+
+/// Opens the method `uadk`. Its options are `accelerator`, [`UadkFactory::LIBRARY_OPTION`] and
+/// [`Isal::OPTION`].
+///
+/// UADK's library has one state per process. A factory shares it between the methods that it opens,
+/// so a process has one factory: with a second one, only one of both gets the device.
+#[derive(Debug, Default)]
+pub struct UadkFactory {
+    process: Process,
+}
+
+impl UadkFactory {
+    /// The option that names the library's file, or the folder that it is in.
+    pub const LIBRARY_OPTION: &str = "uadk-library";
+
+    /// The device's driver, tried.
+    fn driver(&self, location: Option<&Path>, deflate: &Deflate) -> Result<Driver, Unusable> {
+        let driver = self.process.driver(location)?;
+        trial::run(&driver, deflate)?;
+        Ok(driver)
+    }
+}
+
+impl MethodFactory for UadkFactory {
+    fn id(&self) -> MethodId {
+        MethodId::UADK
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
+        let config = |what: String| MethodError::config(NAME, what);
+        let accelerator = options.accelerator().map_err(config)?;
+        let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
+            .map_err(|error| config(error.to_string()))?;
+        let location = options.text(Self::LIBRARY_OPTION).map(Path::new);
+        let driver = match accelerator {
+            Accelerator::Software => Err(None),
+            _ => self.driver(location, &deflate).map_err(Some),
+        };
+        let must = !matches!(accelerator, Accelerator::Auto | Accelerator::Software);
+        match driver {
+            Err(Some(unusable)) if must => Err(missing(accelerator, &unusable)),
+            driver => Ok(Arc::new(UadkMethod {
+                driver,
+                must,
+                deflate,
+            })),
+        }
+    }
+}
+
+/// A device was asked for and cannot be had: what is missing, and what to do.
+fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
+    let advice = match unusable {
+        Unusable::Missing(Missing::Library { error, .. }) => format!(
+            "{error}. Install UADK, or name the folder of its library with {}",
+            UadkFactory::LIBRARY_OPTION
+        ),
+        Unusable::Missing(Missing::Function { .. }) => "UADK 2.4 or later is wanted".to_owned(),
+        Unusable::InUse => "one part of a process can use it at a time".to_owned(),
+        Unusable::Init { .. } | Unusable::NoSession | Unusable::Trial { .. } => {
+            diagnosis::diagnose()
+        }
+    };
+    MethodError::device(
+        NAME,
+        format!("accelerator is {wanted}, but {unusable}: {advice}"),
+    )
+}
+
+/// The opened method.
+#[derive(Debug)]
+struct UadkMethod {
+    /// The device; or why there is none, but for nobody wanting it.
+    driver: Result<Driver, Option<Unusable>>,
+    /// Whether a channel without the device is an error.
+    must: bool,
+    deflate: Deflate,
+}
+
+impl UadkMethod {
+    fn device(&self, setup: &ChannelSetup, operation: Operation) -> Result<Device, MethodError> {
+        let driver = self.driver.as_ref().ok();
+        let device = Device::new(driver, operation, setup.page_size.bytes());
+        if device.is_missing() && self.must {
+            let what = format!("{}: {}", Unusable::NoSession, diagnosis::diagnose());
+            return Err(MethodError::device(NAME, what));
+        }
+        Ok(device)
+    }
+}
+
+impl MultifdMethods for UadkMethod {
+    fn id(&self) -> MethodId {
+        MethodId::UADK
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn implementation(&self) -> String {
+        let software = self.deflate.implementation();
+        match &self.driver {
+            Ok(_) => format!("hardware (libwd_comp), else {software}"),
+            Err(None) => format!("software, {software}"),
+            Err(Some(unusable)) => format!("software ({unusable}), {software}"),
+        }
+    }
+
+    fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
+        let device = self.device(setup, Operation::Compress)?;
+        Ok(Box::new(send::UadkSend::new(setup, &self.deflate, device)))
+    }
+
+    fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
+        let device = self.device(setup, Operation::Decompress)?;
+        Ok(Box::new(recv::UadkRecv::new(setup, &self.deflate, device)))
+    }
+}
+
+/// The value of `multifd-compression`.
+const NAME: &str = "uadk";

@@ -1,0 +1,3 @@
+//! The method uadk against other implementations of its format.
+
+mod format;
