@@ -143,6 +143,19 @@ impl Sender {
         Ok(())
     }
 
+    /// Hands over what is queued if it is at least `pages` pages: to spread few pages over all
+    /// channels.
+    ///
+    /// # Errors
+    /// The migration failed.
+    pub fn flush_from(&mut self, pages: u64) -> Result<(), Error> {
+        let queued = self.current.as_ref();
+        if queued.is_some_and(|(_, batch)| batch.offsets.len() as u64 >= pages) {
+            return self.flush();
+        }
+        Ok(())
+    }
+
     /// Puts a barrier behind everything queued so far: one SYNC packet on each channel. The main
     /// channel must carry a sync point at the same place. Does not wait for the packets to be sent.
     ///

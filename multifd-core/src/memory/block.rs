@@ -171,7 +171,8 @@ impl GuestMemory {
 }
 
 impl BlockIndex {
-    pub(super) fn position(self) -> usize {
+    /// The block's place in [`GuestMemory::blocks`], for tables beside it.
+    pub fn position(self) -> usize {
         self.0
     }
 }
