@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use migration::{Connections, Source, SourceConfig, channel_count, method_options};
+use migration::source::GuestAfter;
+use migration::{Connections, Source, SourceConfig, SourceFailure, channel_count, method_options};
 use migration_params::Settings;
 use multifd_core::transport::Transport;
 use multifd_core::{GuestMemory, MultifdMethods, Place, Side};
@@ -61,6 +62,7 @@ fn migrate(
     };
     let result = source.run();
     drop(progress);
+    let report = result.map_err(explain)?;
     let about = About {
         side: "source",
         address: args.to.to_string(),
@@ -68,7 +70,18 @@ fn migrate(
         page_size,
         cpu_time: cpu_time().saturating_sub(cpu_start),
     };
-    Ok(MigrationReport::new(&result?, about))
+    Ok(MigrationReport::new(&report, about))
+}
+
+/// Says where the guest is, unless it is here, as after most failures.
+fn explain(failure: SourceFailure) -> anyhow::Error {
+    let error = anyhow::Error::from(failure.error);
+    match failure.guest {
+        GuestAfter::Here => error,
+        GuestAfter::InDoubt => {
+            error.context("the destination may have the guest: look there before it runs anywhere")
+        }
+    }
 }
 
 fn connect(args: &SendArgs, settings: &Settings) -> anyhow::Result<Connections> {

@@ -8,9 +8,12 @@
 //! |---|---|
 //! | [`source`] | the sending end |
 //! | [`destination`] | the receiving end |
+//! | [`dirty`] | which pages the guest has written to |
 //! | [`stream`] | the main channel, byte for byte: reading and writing it, without threads or policy |
 
 pub mod destination;
+pub mod dirty;
+mod handover;
 mod options;
 mod pacer;
 mod report;
@@ -18,6 +21,7 @@ pub mod source;
 pub mod stream;
 
 pub use destination::{Destination, DestinationConfig, DestinationHost, HostError};
+pub use dirty::{DirtyBitmap, DirtyLog};
 pub use options::{channel_count, method_options};
 pub use report::Report;
-pub use source::{Connections, Source, SourceConfig};
+pub use source::{Connections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost};

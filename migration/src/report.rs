@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use multifd_core::MigrationStats;
 
+use crate::source::DownTime;
+
 /// What a completed migration took, as its source or its destination saw it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -15,6 +17,8 @@ pub struct Report {
     /// From the moment when the guest may run no more until it may run at the destination: last
     /// barrier, device state, confirmation. At the destination: from the end of RAM on.
     pub down_time: Duration,
+    /// Where it went; only at the source.
+    pub down_time_items: Option<DownTime>,
     /// Bytes of all RAM blocks.
     pub ram_bytes: u64,
     /// Bytes on the main channel.

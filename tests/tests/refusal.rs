@@ -108,7 +108,7 @@ fn migrate(send: Compression, receive: Compression, has_memory: bool) -> Result<
             let memory = file_memory(&[("ram", &ours)])?;
             let method = host::open(&parameters(send))?;
             let source = Source::new(SourceConfig::default(), memory, &method, connections);
-            Ok(source.and_then(Source::run))
+            Ok(source.and_then(|source| Ok(source.run()?)))
         });
         accept_all(&listener, &destination)?;
         let received = destination.run(&mut host);

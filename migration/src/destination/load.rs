@@ -6,6 +6,7 @@ use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, Fault, Place};
 
 use super::{Destination, DestinationHost, refused};
+use crate::handover;
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage,
 };
@@ -20,6 +21,8 @@ pub(super) struct Load<'a> {
     pub(super) setup_end: Instant,
     pub(super) ram_bytes: u64,
     pub(super) main_zero_pages: u64,
+    /// The source says when the guest may run here.
+    pub(super) hands_over: bool,
 }
 
 impl<'a> Load<'a> {
@@ -32,6 +35,7 @@ impl<'a> Load<'a> {
             setup_end: Instant::now(),
             ram_bytes: 0,
             main_zero_pages: 0,
+            hands_over: false,
         }
     }
 
@@ -39,6 +43,10 @@ impl<'a> Load<'a> {
     pub(super) fn step(&mut self, stream: &mut Incoming) -> Result<bool, Error> {
         match stream.next_event()? {
             Event::Configuration(configuration) => self.check_machine(configuration)?,
+            Event::Command(Command::Ping(handover::OFFER)) => {
+                self.hands_over = true;
+                stream.reply(ReturnMessage::Pong(handover::ACCEPT))?;
+            }
             Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
             Event::RamStart { blocks, .. } => self.attach(&blocks)?,
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,

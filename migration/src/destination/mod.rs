@@ -12,6 +12,7 @@ use multifd_core::{
     ReceiverConfig, Side,
 };
 
+use crate::handover;
 use crate::report::Report;
 use crate::stream::{AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, Tail};
 use load::Load;
@@ -143,6 +144,7 @@ impl Destination {
             setup_end,
             ram_bytes,
             main_zero_pages,
+            hands_over,
             ..
         } = load;
         host.complete(&tail).map_err(refused)?;
@@ -151,11 +153,15 @@ impl Destination {
             // The main connection was interrupted with the others.
             stream.reader_mut().transport_mut().resume();
             stream.reply(ReturnMessage::Shut(0))?;
+            if hands_over {
+                take_over(stream)?;
+            }
         }
         Ok(Report {
             total_time: start.elapsed(),
             setup_time: setup_end.saturating_duration_since(start),
             down_time: switch.elapsed(),
+            down_time_items: None,
             ram_bytes,
             main_bytes: stream.reader_mut().offset(),
             main_zero_pages,
@@ -170,6 +176,20 @@ impl Destination {
         abort.fail(error.clone().at(Place::on(Side::Destination)));
         abort.error().unwrap_or(error)
     }
+}
+
+/// Waits until the source has given the guest up.
+fn take_over(stream: &mut Incoming) -> Result<(), Error> {
+    stream.wait_ping(handover::GO).map_err(|error| {
+        let error = Error::from(error);
+        let what = format!(
+            "all of the guest is here, but the source did not say that it has given it up, \
+             so it must not run here unless it is sure not to run there: {error}"
+        );
+        Error::new(error.fault(), what)
+    })?;
+    stream.reply(ReturnMessage::Pong(handover::GO))?;
+    Ok(())
 }
 
 /// Tells the source that the guest stays there, if it still listens.

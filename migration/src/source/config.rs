@@ -1,15 +1,15 @@
 //! What a source is told.
 
 use std::fmt;
-use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use migration_params::{Parameters, ZeroPageDetection};
+use migration_params::{Parameters, Settings, ZeroPageDetection};
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
 use multifd_core::{Spawn, StdThreads};
 
+use super::{AutoConverge, Tuning};
 use crate::stream::{DeviceSection, SyncMode};
 
 /// How a [`Source`](super::Source) works.
@@ -26,9 +26,25 @@ pub struct SourceConfig {
     pub sync_mode: SyncMode,
     /// `zero-page-detection`. `multifd` wants a destination of QEMU 9.0 or later.
     pub zero_pages: ZeroPageDetection,
-    /// `max-bandwidth`, bytes per second over all channels together; `None` is unlimited.
-    pub max_bandwidth: Option<NonZeroU64>,
-    /// The state of each device, in the order in which the destination loads it.
+    /// Bandwidth and down time; may be changed while the migration runs.
+    pub tuning: Tuning,
+    /// `pause-before-switchover`: with the guest paused, wait for
+    /// [`SourceHandle::proceed`](super::SourceHandle::proceed) before the last memory and the
+    /// devices are sent. Off by default.
+    pub pause_before_switchover: bool,
+    /// Slow the guest's vCPUs down if it writes faster than the channels carry; `None`, the default,
+    /// does not.
+    pub auto_converge: Option<AutoConverge>,
+    /// How long memory may be sent while the guest runs; `None`, the default, has no limit: a guest
+    /// that writes faster than the channels carry is then never paused.
+    pub time_limit: Option<Duration>,
+    /// What to do then.
+    pub over_time: OverTime,
+    /// Use the handover that keeps the guest from running on both sides, if the destination is of
+    /// this crate, too. On by default; it costs one round trip of down time.
+    pub hand_over: bool,
+    /// The state of each device of a guest that is stopped, in the order in which the destination
+    /// loads it: what [`Source::run`](super::Source::run) sends.
     pub devices: Vec<DeviceSection>,
     /// How long the destination may take to confirm once it has everything; 60 s by default.
     pub confirm_time_limit: Duration,
@@ -43,7 +59,12 @@ impl Default for SourceConfig {
             uuid: Uuid::default(),
             sync_mode: SyncMode::PerRound,
             zero_pages: ZeroPageDetection::Multifd,
-            max_bandwidth: None,
+            tuning: Tuning::default(),
+            pause_before_switchover: false,
+            auto_converge: None,
+            time_limit: None,
+            over_time: OverTime::default(),
+            hand_over: true,
             devices: Vec::new(),
             confirm_time_limit: Duration::from_secs(60),
             threads: Arc::new(StdThreads),
@@ -51,14 +72,55 @@ impl Default for SourceConfig {
     }
 }
 
+/// What to do with a migration that takes longer than its time limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OverTime {
+    /// It fails, and the guest runs on.
+    #[default]
+    Cancel,
+    /// Pause the guest and send what is left, however long its down time is then.
+    SwitchOver,
+}
+
 impl SourceConfig {
     /// The defaults, with what the parameters say.
     pub fn with_parameters(parameters: &Parameters) -> Self {
+        let tuning = Tuning {
+            downtime_limit: Duration::from_millis(parameters.downtime_limit.value()),
+            max_bandwidth: parameters.max_bandwidth.non_zero(),
+            avail_switchover_bandwidth: parameters.avail_switchover_bandwidth.non_zero(),
+        };
         Self {
             zero_pages: parameters.zero_page_detection,
-            max_bandwidth: parameters.max_bandwidth.non_zero(),
+            tuning,
             ..Self::default()
         }
+    }
+
+    /// The defaults, with what parameters and capabilities say: `auto-converge` and
+    /// `pause-before-switchover` are capabilities.
+    pub fn with_settings(settings: &Settings) -> Self {
+        let Settings {
+            parameters,
+            capabilities,
+        } = settings;
+        let auto_converge = AutoConverge {
+            trigger_threshold: parameters.throttle_trigger_threshold.value(),
+            initial: parameters.cpu_throttle_initial.value(),
+            increment: parameters.cpu_throttle_increment.value(),
+            tail_slow: parameters.cpu_throttle_tailslow,
+            max: parameters.max_cpu_throttle.value(),
+        };
+        Self {
+            auto_converge: capabilities.auto_converge.then_some(auto_converge),
+            pause_before_switchover: capabilities.pause_before_switchover,
+            ..Self::with_parameters(parameters)
+        }
+    }
+
+    /// Whether a migration that began at `start` has taken too long.
+    pub(super) fn is_over_time(&self, start: Instant) -> bool {
+        self.time_limit.is_some_and(|limit| start.elapsed() > limit)
     }
 }
 
@@ -80,7 +142,7 @@ impl fmt::Debug for SourceConfig {
             .field("uuid", &self.uuid)
             .field("sync_mode", &self.sync_mode)
             .field("zero_pages", &self.zero_pages)
-            .field("max_bandwidth", &self.max_bandwidth)
+            .field("tuning", &self.tuning)
             .finish_non_exhaustive()
     }
 }

@@ -1,34 +1,67 @@
 //! The sending end of a migration.
+//!
+//! Memory is sent in rounds while the guest runs: first all of it, then what the guest has written to
+//! meanwhile. Once the rest can be sent within the down time, the guest is paused, and the last
+//! memory and its devices are sent.
 
 mod config;
+mod convergence;
+mod failure;
+mod handle;
+mod host;
+mod info;
 mod return_path;
+mod rounds;
+mod status;
+mod supervised;
+mod switchover;
+mod throttle;
 
-pub use config::{Connections, SourceConfig};
+pub use config::{Connections, OverTime, SourceConfig};
+pub use convergence::Tuning;
+pub use failure::{GuestAfter, SourceFailure};
+pub use handle::SourceHandle;
+pub use host::SourceHost;
+pub use info::{ChannelInfo, DownTimeItems, MigrationInfo, MoreInfo, RamInfo};
+pub use status::{DownTime, Event, Status};
+pub use throttle::AutoConverge;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use migration_params::ZeroPageDetection;
-use multifd_core::memory::BlockIndex;
 use multifd_core::{
     AbortHandle, Error, Fault, GuestMemory, Monitor, MultifdMethods, Place, Sender, SenderConfig,
     Side,
 };
 
-use crate::pacer::Pacer;
+use crate::HostError;
+use crate::handover;
 use crate::report::Report;
 use crate::stream::{AnnouncedBlock, Command, Configuration, Outgoing, RamSection, Writer};
-use return_path::ReturnPath;
+use convergence::Convergence;
+use host::Stopped;
+use return_path::{Over, ReturnPath};
+use rounds::{DirtyMemory, LastFetch, RoundEnd};
+use supervised::Supervised;
+use switchover::Stage;
+use throttle::Throttle;
 
-/// Sends a guest that is stopped: all of its memory, then its devices.
+/// Sends a guest: its memory while it runs, then its devices.
 #[derive(Debug)]
 pub struct Source {
     config: SourceConfig,
     sender: Sender,
     stream: Outgoing,
     return_path: Option<ReturnPath>,
+    handle: SourceHandle,
     start: Instant,
+    setup_time: Duration,
+    down_since: Option<Instant>,
     main_zero_pages: u64,
+    convergence: Convergence,
+    last_fetch: LastFetch,
+    stage: Stage,
 }
 
 impl Source {
@@ -49,24 +82,37 @@ impl Source {
         sender_config.zero_pages = config.zero_pages == ZeroPageDetection::Multifd;
         sender_config.threads = Arc::clone(&config.threads);
         let page_size = memory.page_size();
+        let sizes = (memory.total_bytes(), page_size.bytes_u64());
         let start = Instant::now();
         let sender = Sender::start(&sender_config, memory, method, connections.channels)?;
         let abort = sender.abort_handle();
         abort.watch(connections.main.interrupter());
         let return_path = connections
             .return_path
-            .map(|transport| ReturnPath::start(transport, abort, &*config.threads))
+            .map(|transport| ReturnPath::start(transport, abort.clone(), &*config.threads))
             .transpose()?;
         let writer = Writer::new(connections.main);
         let stream = Outgoing::new(writer, page_size, config.sync_mode);
+        let handle = SourceHandle::new((abort, sender.monitor()), sizes, start, config.tuning);
         Ok(Self {
             config,
             sender,
             stream,
             return_path,
+            handle,
             start,
+            setup_time: Duration::ZERO,
+            down_since: None,
             main_zero_pages: 0,
+            convergence: Convergence::default(),
+            last_fetch: LastFetch::none(start),
+            stage: Stage::Sending,
         })
+    }
+
+    /// What watches and steers the migration from other threads.
+    pub fn handle(&self) -> SourceHandle {
+        self.handle.clone()
     }
 
     /// What aborts the migration from another thread.
@@ -79,49 +125,92 @@ impl Source {
         self.sender.monitor()
     }
 
-    /// Migrates. Blocks until the destination has confirmed; with an answer of `Ok` and a return
-    /// path, the guest may run there and must not run here any more.
+    /// Migrates a guest that is stopped and stays so, with the devices of the configuration. Blocks
+    /// until the destination has confirmed; with an answer of `Ok` and a return path, the guest may
+    /// run there and must not run here any more.
     ///
     /// # Errors
-    /// Whatever failed first. The guest may run here: the destination has not got all of it.
-    pub fn run(mut self) -> Result<Report, Error> {
-        let result = self.migrate();
-        let result = match result {
-            Ok(report) => self.finish(report),
-            Err(error) => Err(self.explain(error)),
-        };
-        result.map_err(|error| error.at(Place::on(Side::Source)))
+    /// As [`Self::migrate`].
+    pub fn run(mut self) -> Result<Report, SourceFailure> {
+        let mut guest = Stopped::new(std::mem::take(&mut self.config.devices));
+        self.migrate(&mut guest)
     }
 
-    fn migrate(&mut self) -> Result<Report, Error> {
-        self.send_head()?;
-        let setup_time = self.start.elapsed();
-        self.send_memory()?;
+    /// Migrates a guest that runs. Blocks until the destination has confirmed; with an answer of
+    /// `Ok` the guest is paused here and must not be resumed: it is the destination's.
+    ///
+    /// # Errors
+    /// Whatever failed first, and where the guest is now.
+    pub fn migrate(mut self, host: &mut dyn SourceHost) -> Result<Report, SourceFailure> {
+        let mut host = Supervised::new(host);
+        match self.send_guest(&mut host) {
+            Ok(()) => {
+                host.end(false);
+                Ok(self.complete(&mut host))
+            }
+            Err(error) => Err(self.fail(error, &mut host)),
+        }
+    }
 
-        let switch = Instant::now();
-        self.stream.command(Command::SwitchoverStart)?;
-        close(self.stream.ram_end()?)?;
-        self.stream.flush()?;
-        self.sender.sync()?;
-        self.sender.wait_sent()?;
-        if let Some(return_path) = &self.return_path {
-            return_path.expect_confirmation();
+    fn send_guest(&mut self, host: &mut Supervised<'_>) -> Result<(), Error> {
+        self.enter(host, Status::Setup)?;
+        self.send_head()?;
+        host.start_log()?;
+        let mut dirty = DirtyMemory::all(self.sender.memory());
+        self.setup_time = self.start.elapsed();
+        let setup_time = self.setup_time;
+        self.handle.update(|state| {
+            state.setup_time = setup_time;
+            state.passes = 1;
+            state.last_pass.at = setup_time;
+        });
+        self.last_fetch.at = Instant::now();
+        self.enter(host, Status::Active)?;
+        host.host.event(&Event::Pass(1));
+        self.precopy(host, &mut dirty)?;
+        self.switch_over(host, &mut dirty)
+    }
+
+    /// Rounds, until the rest can be sent within the down time.
+    fn precopy(&mut self, host: &mut Supervised<'_>, dirty: &mut DirtyMemory) -> Result<(), Error> {
+        let mut throttle = self.config.auto_converge.map(Throttle::new);
+        loop {
+            let end = self.send_round(host.host, dirty, false)?;
+            let fetched = self.fetch(host.host, dirty)?;
+            host.host.event(&Event::Pass(self.passes()));
+            let (remaining, tuning) = (self.handle.remaining_bytes(), self.handle.tuning());
+            if end == RoundEnd::Complete && self.convergence.is_time(remaining, &tuning) {
+                // What is still queued here is not the down time's to wait for.
+                return self.sender.wait_sent();
+            }
+            if self.config.is_over_time(self.start) {
+                return self.over_time(remaining);
+            }
+            let throttled = throttle
+                .as_mut()
+                .and_then(|throttle| throttle.passed(fetched.dirtied, fetched.sent));
+            if let Some(percent) = throttled {
+                host.throttle(percent);
+                self.handle.update(|state| state.throttle = percent);
+            }
         }
-        self.stream.tail(&self.config.devices)?;
-        self.stream.flush()?;
-        if let Some(return_path) = &self.return_path {
-            return_path.wait_confirmation(self.config.confirm_time_limit)?;
+    }
+
+    fn over_time(&mut self, remaining: u64) -> Result<(), Error> {
+        let limit = self.config.time_limit.unwrap_or_default().as_secs_f32();
+        match self.config.over_time {
+            OverTime::SwitchOver => {
+                log::warn!("switching over after {limit} s with {remaining} bytes left to send");
+                Ok(())
+            }
+            OverTime::Cancel => {
+                let what = format!(
+                    "the guest writes to its memory faster than it can be sent: \
+                     {remaining} bytes are left after the time limit of {limit} s"
+                );
+                Err(Error::new(Fault::Caller, what))
+            }
         }
-        Ok(Report {
-            total_time: self.start.elapsed(),
-            setup_time,
-            down_time: switch.elapsed(),
-            ram_bytes: self.sender.memory().total_bytes(),
-            main_bytes: self.stream.writer_mut().offset(),
-            main_zero_pages: self.main_zero_pages,
-            page_size: self.sender.memory().page_size().bytes_u64(),
-            channels: self.sender.stats(),
-        })
     }
 
     /// The stream's head, the list of blocks, and the first barrier, which has to come before any
@@ -135,6 +224,9 @@ impl Source {
         if self.return_path.is_some() {
             self.stream.command(Command::OpenReturnPath)?;
             self.stream.command(Command::Ping(1))?;
+            if self.config.hand_over {
+                self.stream.command(Command::Ping(handover::OFFER))?;
+            }
         }
         let blocks = self.sender.memory().blocks().iter();
         let blocks = blocks.map(|block| AnnouncedBlock {
@@ -142,54 +234,81 @@ impl Source {
             used_length: block.len(),
         });
         let blocks = blocks.collect();
-        close(self.stream.ram_start(blocks)?)?;
+        let mut section: RamSection<'_> = self.stream.ram_start(blocks)?;
+        section.sync()?;
+        section.finish()?;
         self.stream.flush()?;
         self.sender.sync()
     }
 
-    /// Every page once, and a barrier.
-    fn send_memory(&mut self) -> Result<(), Error> {
-        let memory = self.sender.memory().clone();
-        let pacer = self
-            .config
-            .max_bandwidth
-            .map(|limit| Pacer::new(limit, &self.sender));
-        let mut section = self.stream.ram_part()?;
-        for (position, (index, block)) in memory.indexed().enumerate() {
-            let page_size = memory.page_size().bytes_u64();
-            let pages = block.len() / page_size;
-            let batch = memory.page_size().pages_per_packet() as u64;
-            for first in (0..pages).step_by(memory.page_size().pages_per_packet()) {
-                if let Some(pacer) = &pacer {
-                    pacer.wait(&self.sender)?;
-                }
-                let count = batch.min(pages - first);
-                let run = Run {
-                    position,
-                    index,
-                    offset: first * page_size,
-                    pages: count,
-                };
-                match self.config.zero_pages {
-                    ZeroPageDetection::Legacy => {
-                        self.main_zero_pages +=
-                            run.send_legacy(&memory, &mut section, &mut self.sender)?;
-                    }
-                    _ => self.sender.queue_run(index, run.offset, count)?,
-                }
-            }
-        }
-        close(section)?;
-        self.stream.flush()?;
-        self.sender.sync()?;
-        // What is still queued here is not the switchover's to wait for.
-        self.sender.wait_sent()
+    /// How often the dirty log was fetched.
+    fn passes(&self) -> u64 {
+        let mut passes = 0;
+        self.handle.update(|state| passes = state.passes);
+        passes
     }
 
-    /// Ends the threads, closes the connections, and reports.
-    fn finish(self, mut report: Report) -> Result<Report, Error> {
-        report.channels = self.sender.finish()?;
-        Ok(report)
+    /// Ends the threads, closes the connections, and reports. The guest is the destination's by now,
+    /// whatever happens here.
+    fn complete(self, host: &mut Supervised<'_>) -> Report {
+        let (total_time, monitor) = (self.start.elapsed(), self.sender.monitor());
+        let mut report = Report {
+            total_time,
+            setup_time: self.setup_time,
+            down_time: self
+                .down_since
+                .map(|since| since.elapsed())
+                .unwrap_or_default(),
+            down_time_items: None,
+            ram_bytes: self.sender.memory().total_bytes(),
+            main_bytes: 0,
+            main_zero_pages: self.main_zero_pages,
+            page_size: self.sender.memory().page_size().bytes_u64(),
+            channels: monitor.stats(),
+        };
+        let mut stream = self.stream;
+        report.main_bytes = stream.writer_mut().offset();
+        match self.sender.finish() {
+            Ok(stats) => report.channels = stats,
+            Err(error) => log::debug!("after the destination has taken the guest: {error}"),
+        }
+        self.handle.set_remaining_pages(0);
+        self.handle.update(|state| {
+            state.status = Status::Completed;
+            state.total_time = Some(total_time);
+            report.down_time_items = state.down_time;
+        });
+        host.host.event(&Event::Status(Status::Completed));
+        report
+    }
+
+    /// Ends the migration with an error, and lets the guest run on where that is safe.
+    fn fail(self, error: Error, host: &mut Supervised<'_>) -> SourceFailure {
+        let error = self.explain(error).at(Place::on(Side::Source));
+        let guest = match self.stage {
+            Stage::Sending => GuestAfter::Here,
+            Stage::Unanswered | Stage::GivenUp => GuestAfter::InDoubt,
+        };
+        let (handle, total_time) = (self.handle.clone(), self.start.elapsed());
+        // The connections break before the guest runs on, so that nobody waits for it.
+        self.abort_handle().fail(error.clone());
+        drop(self);
+        host.end(guest == GuestAfter::Here);
+        let mut status = Status::Failed;
+        handle.update(|state| {
+            if error.fault() == Fault::Aborted {
+                status = Status::Cancelled;
+            } else {
+                state.error = Some(error.to_string());
+            }
+            state.status = status;
+            state.total_time = Some(total_time);
+        });
+        if status == Status::Cancelled {
+            host.host.event(&Event::Status(Status::Cancelling));
+        }
+        host.host.event(&Event::Status(status));
+        SourceFailure { error, guest }
     }
 
     /// The error that says most: the destination's own word, if there is one, comes a moment after
@@ -203,43 +322,7 @@ impl Source {
     }
 }
 
-/// Some adjacent pages of one block.
-struct Run {
-    /// The block's place in the list that was announced.
-    position: usize,
-    index: BlockIndex,
-    offset: u64,
-    pages: u64,
-}
-
-impl Run {
-    /// Sends zero pages on the main channel, queues the others, and answers how many were zero.
-    fn send_legacy(
-        &self,
-        memory: &GuestMemory,
-        section: &mut RamSection<'_>,
-        sender: &mut Sender,
-    ) -> Result<u64, Error> {
-        let page_size = memory.page_size();
-        let block = memory.block(self.index);
-        let mut zero = 0;
-        for page in 0..self.pages {
-            let offset = self.offset + page * page_size.bytes_u64();
-            let span = block.and_then(|block| block.span(offset, page_size.bytes()));
-            if span.is_some_and(|span| span.is_zero()) {
-                section.zero_page(self.position, offset)?;
-                zero += 1;
-            } else {
-                sender.queue(self.index, offset)?;
-            }
-        }
-        Ok(zero)
-    }
-}
-
-/// Ends a section with its one barrier.
-fn close(mut section: RamSection<'_>) -> Result<(), Error> {
-    section.sync()?;
-    section.finish()?;
-    Ok(())
+/// The host said no.
+fn refused(error: HostError) -> Error {
+    Error::new(Fault::Caller, error).at(Place::on(Side::Source))
 }

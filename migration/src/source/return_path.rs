@@ -9,6 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::transport::{Interrupt, Transport};
 use multifd_core::{AbortHandle, Error, Fault, Spawn};
 
+use crate::handover;
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 
 /// Listens to the destination on a thread of its own, so that a failure there is known at once.
@@ -16,13 +17,22 @@ use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 /// It outlives a failure of the other connections for a moment: the destination breaks them, too,
 /// when it refuses the guest, and says why here.
 pub(super) struct ReturnPath {
-    verdict: queue::Receiver<Result<(), Error>>,
+    words: queue::Receiver<Result<Word, Error>>,
+    /// The destination takes the guest only when it is told to.
+    hands_over: Arc<AtomicBool>,
     /// Everything has been sent: only from now on can the destination have everything.
     complete: Arc<AtomicBool>,
     abort: AbortHandle,
     /// Has a message once the migration is over.
     over: queue::Receiver<()>,
     interrupter: Arc<dyn Interrupt>,
+}
+
+/// What the destination says once it has everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    /// There is one more to come, when it has been told to run the guest.
+    pub(super) hands_over: bool,
 }
 
 impl ReturnPath {
@@ -34,17 +44,17 @@ impl ReturnPath {
         let interrupter = transport.interrupter();
         let (say_over, over) = queue::bounded(1);
         abort.watch(Arc::new(Over(say_over)));
-        let (send_verdict, verdict) = queue::bounded(1);
+        let (say, words) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
+        let hands_over = Arc::new(AtomicBool::new(false));
         let listener = Listener {
             reader: ReturnReader::new(transport),
             complete: Arc::clone(&complete),
+            hands_over: Arc::clone(&hands_over),
+            confirmed: false,
             abort: abort.clone(),
         };
-        let body = Box::new(move || {
-            // Fails only if nobody waits any more.
-            let _ = send_verdict.send(listener.run());
-        });
+        let body = Box::new(move || listener.run(&say));
         threads
             .spawn("multifd-return".into(), body)
             .map_err(|error| {
@@ -52,7 +62,8 @@ impl ReturnPath {
                 Error::new(Fault::Caller, what)
             })?;
         Ok(Self {
-            verdict,
+            words,
+            hands_over,
             complete,
             abort,
             over,
@@ -65,25 +76,27 @@ impl ReturnPath {
         self.complete.store(true, Ordering::Release);
     }
 
-    /// Waits until the destination has said that everything is safe.
-    pub(super) fn wait_confirmation(&self, limit: Duration) -> Result<(), Error> {
+    /// Whether the destination takes the guest only when it is told to.
+    pub(super) fn hands_over(&self) -> bool {
+        self.hands_over.load(Ordering::Acquire)
+    }
+
+    /// Waits for the destination's next word, first that everything is safe there; `None` if it has
+    /// not come within `limit`.
+    pub(super) fn wait(&self, limit: Duration) -> Result<Option<Word>, Error> {
         select_biased! {
-            recv(self.verdict) -> verdict => verdict.unwrap_or_else(|_| Err(Error::aborted())),
-            recv(self.over) -> _ => Err(self.abort.error().unwrap_or_else(Error::aborted)),
-            default(limit) => {
-                let seconds = limit.as_secs_f32();
-                let what = format!(
-                    "the destination has everything but has not confirmed it within {seconds} s"
-                );
-                Err(Error::new(Fault::Connection, what))
+            recv(self.words) -> word => {
+                word.unwrap_or_else(|_| Err(Error::aborted())).map(Some)
             }
+            recv(self.over) -> _ => Err(self.abort.error().unwrap_or_else(Error::aborted)),
+            default(limit) => Ok(None),
         }
     }
 
     /// What the destination has said went wrong there, if it still does so in a moment.
     pub(super) fn last_word(&self) -> Option<Error> {
-        let verdict = self.verdict.recv_timeout(LAST_WORD).ok()?;
-        verdict.err().filter(|error| error.fault() == Fault::Peer)
+        let word = self.words.recv_timeout(LAST_WORD).ok()?;
+        word.err().filter(|error| error.fault() == Fault::Peer)
     }
 }
 
@@ -91,7 +104,7 @@ impl Drop for ReturnPath {
     fn drop(&mut self) {
         self.interrupter.interrupt();
         // The thread ends now, and with it its end of the queue.
-        while self.verdict.recv().is_ok() {}
+        while self.words.recv().is_ok() {}
     }
 }
 
@@ -102,7 +115,7 @@ impl fmt::Debug for ReturnPath {
 }
 
 /// Says that the migration is over.
-struct Over(queue::Sender<()>);
+pub(super) struct Over(pub(super) queue::Sender<()>);
 
 impl Interrupt for Over {
     fn interrupt(&self) {
@@ -115,49 +128,69 @@ impl Interrupt for Over {
 struct Listener {
     reader: ReturnReader,
     complete: Arc<AtomicBool>,
+    hands_over: Arc<AtomicBool>,
+    confirmed: bool,
     abort: AbortHandle,
 }
 
 impl Listener {
-    /// Listens until the destination's last message. A failure ends the migration.
-    fn run(mut self) -> Result<(), Error> {
-        let verdict = self.listen();
-        if let Err(error) = &verdict
-            && error.fault() == Fault::Peer
-        {
-            self.abort.fail(error.clone());
-        }
-        verdict
-    }
-
-    fn listen(&mut self) -> Result<(), Error> {
+    /// Listens until the destination's last word. A failure ends the migration.
+    fn run(mut self, say: &queue::Sender<Result<Word, Error>>) {
         loop {
-            match self
-                .reader
-                .next_message()
-                .map_err(|error| self.broken(error))?
+            let word = self.listen();
+            if let Err(error) = &word
+                && error.fault() == Fault::Peer
             {
-                Some(ReturnMessage::Shut(0)) if self.complete.load(Ordering::Acquire) => {
-                    return Ok(());
-                }
-                Some(ReturnMessage::Shut(0)) => {
-                    let what = "the destination confirmed before everything was sent";
-                    return Err(Error::new(Fault::Peer, what));
-                }
-                Some(ReturnMessage::Shut(code)) => {
-                    let what = format!(
-                        "the destination could not take the guest (SHUT {code}): \
-                         what was wrong stands in its own log"
-                    );
-                    return Err(Error::new(Fault::Peer, what));
-                }
-                Some(ReturnMessage::Pong(_) | ReturnMessage::SwitchoverAck) => {}
-                None => {
-                    let what = "the destination closed the main connection without confirming";
-                    return Err(Error::new(Fault::Connection, what));
-                }
+                self.abort.fail(error.clone());
+            }
+            let more = word.as_ref().is_ok_and(|word| word.hands_over);
+            // Fails only if nobody waits any more.
+            if say.send(word).is_err() || !more {
+                return;
             }
         }
+    }
+
+    fn listen(&mut self) -> Result<Word, Error> {
+        loop {
+            let message = self.reader.next_message();
+            let Some(message) = message.map_err(|error| self.broken(error))? else {
+                let what = "the destination closed the main connection without confirming";
+                return Err(Error::new(Fault::Connection, what));
+            };
+            match message {
+                ReturnMessage::Shut(code) => return self.shut(code),
+                ReturnMessage::Pong(handover::ACCEPT) => {
+                    self.hands_over.store(true, Ordering::Release);
+                }
+                ReturnMessage::Pong(handover::GO) if self.confirmed => {
+                    return Ok(Word { hands_over: false });
+                }
+                ReturnMessage::Pong(_) | ReturnMessage::SwitchoverAck => {}
+            }
+        }
+    }
+
+    fn shut(&mut self, code: u32) -> Result<Word, Error> {
+        let hands_over = self.hands_over.load(Ordering::Acquire);
+        if code != 0 {
+            let what = format!(
+                "the destination could not take the guest (SHUT {code}): \
+                 what was wrong stands in its own log"
+            );
+            return Err(Error::new(Fault::Peer, what));
+        }
+        if self.confirmed || !self.complete.load(Ordering::Acquire) {
+            let when = if self.confirmed {
+                "twice"
+            } else {
+                "before everything was sent"
+            };
+            let what = format!("the destination confirmed {when}");
+            return Err(Error::new(Fault::Peer, what));
+        }
+        self.confirmed = true;
+        Ok(Word { hands_over })
     }
 
     /// An interrupted connection is an abort, and says nothing by itself.

@@ -115,6 +115,21 @@ impl Incoming {
         Ok(tail)
     }
 
+    /// Waits for a PING of `value`, the only thing that may come after the device state.
+    ///
+    /// # Errors
+    /// The connection's, and anything else that comes.
+    pub(crate) fn wait_ping(&mut self, value: u32) -> Result<(), StreamError> {
+        let at = self.reader.offset();
+        let kind = SectionType(self.reader.u8("the word to run the guest")?);
+        if kind == SectionType::COMMAND && Command::read(&mut self.reader)? == Command::Ping(value)
+        {
+            return Ok(());
+        }
+        let (what, when) = ("something else than PING", "comes after the device state");
+        Err(self.reader.wrong(at, Problem::Order { what, when }))
+    }
+
     /// Sends a message to the source, at any time after [`Command::OpenReturnPath`].
     ///
     /// # Errors

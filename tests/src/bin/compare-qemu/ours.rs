@@ -124,7 +124,7 @@ impl Role {
     fn send(&self) -> Result<migration::Report> {
         let memory = file_memory(&[("ram", &self.memory)])?;
         let mut config = SourceConfig::with_parameters(&self.parameters);
-        config.max_bandwidth = None;
+        config.tuning.max_bandwidth = None;
         let method = host::open(&self.parameters)?;
         let connections = host::connect(&self.socket, self.channels.count(), true)?;
         Ok(Source::new(config, memory, &method, connections)?.run()?)

@@ -1,0 +1,162 @@
+//! Where dirty pages are learnt of.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multifd_core::GuestMemory;
+use multifd_core::memory::BlockIndex;
+
+use super::{Chunk, DirtyBitmap};
+use crate::HostError;
+
+/// What tells which pages the guest has written to: KVM's dirty log, a dirty ring, or bits that the
+/// hypervisor sets itself.
+///
+/// All of it is called on the migration's thread, while vCPUs and devices run.
+pub trait DirtyLog {
+    /// From now on every write to guest memory is noted. All pages count as dirty at this moment;
+    /// they need not be reported.
+    ///
+    /// # Errors
+    /// Writes cannot be noted: the migration fails, and the guest runs on.
+    fn start(&mut self) -> Result<(), HostError>;
+
+    /// Adds the pages of `block` that were written to since they were last reported. Each write is
+    /// reported by some later call if not by this one. Once the guest is paused, a call reports
+    /// all that is left.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError>;
+
+    /// The pages of `chunk` are about to be read and sent: a write to one of them after this call
+    /// is to be reported again. Pages that are not in the chunk must not be forgotten.
+    ///
+    /// This is where write protection comes back, a piece at a time and as late as possible
+    /// (`KVM_CLEAR_DIRTY_LOG`). A log whose [`harvest`](Self::harvest) does it leaves this empty. It
+    /// is not called once the guest is paused.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+        let _ = (block, chunk);
+        Ok(())
+    }
+
+    /// Writes need not be noted any more. Called once for each [`Self::start`] that worked, whether
+    /// the migration did or not.
+    fn stop(&mut self);
+}
+
+/// A dirty log in software: whoever writes to guest memory marks the pages. For what the hypervisor
+/// and its devices write themselves, which KVM does not see.
+///
+/// A clone is the same log. Marks that are set while no migration runs cost one atomic operation per
+/// page, and are forgotten at the next start.
+#[derive(Clone, Debug)]
+pub struct SoftwareLog {
+    page_bytes: u64,
+    blocks: Arc<[Box<[AtomicU64]>]>,
+}
+
+impl SoftwareLog {
+    /// A log for all blocks of `memory`.
+    pub fn new(memory: &GuestMemory) -> Self {
+        let page_bytes = memory.page_size().bytes_u64();
+        let words = |len: u64| usize::try_from((len / page_bytes).div_ceil(64)).unwrap_or(0);
+        let block = |len| (0..words(len)).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            page_bytes,
+            blocks: memory.blocks().iter().map(|ram| block(ram.len())).collect(),
+        }
+    }
+
+    /// Marks the pages of `len` bytes at `offset` of a block, *after* they were written to. From any
+    /// thread. What is outside of the block is left out.
+    pub fn mark_range(&self, block: BlockIndex, offset: u64, len: u64) {
+        let Some(words) = self.words(block) else {
+            return;
+        };
+        if len == 0 {
+            return;
+        }
+        let last = offset.saturating_add(len - 1) / self.page_bytes;
+        let most = (words.len() as u64 * 64).saturating_sub(1);
+        for page in offset / self.page_bytes..=last.min(most) {
+            if let Some(word) = usize::try_from(page / 64).ok().and_then(|at| words.get(at)) {
+                // The write to guest memory comes before the mark: whoever takes the mark and then
+                // reads the page finds it.
+                word.fetch_or(1 << (page % 64), Ordering::Release);
+            }
+        }
+    }
+
+    fn words(&self, block: BlockIndex) -> Option<&[AtomicU64]> {
+        self.blocks.get(block.position()).map(AsRef::as_ref)
+    }
+}
+
+impl DirtyLog for SoftwareLog {
+    fn start(&mut self) -> Result<(), HostError> {
+        for word in self.blocks.iter().flat_map(|block| block.iter()) {
+            // Acquire: what was written before a mark that is forgotten here is read by the first
+            // round.
+            word.swap(0, Ordering::Acquire);
+        }
+        Ok(())
+    }
+
+    fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
+        for (at, word) in self.words(block).unwrap_or_default().iter().enumerate() {
+            if word.load(Ordering::Relaxed) != 0 {
+                let bits = word.swap(0, Ordering::Acquire);
+                dirty.merge(at as u64 * 64, &[bits]);
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {}
+}
+
+/// Two logs as one: a page is dirty if either says so. What KVM sees, and what devices mark.
+#[derive(Clone, Copy, Debug)]
+pub struct BothLogs<A, B>(pub A, pub B);
+
+impl<A: DirtyLog, B: DirtyLog> DirtyLog for BothLogs<A, B> {
+    fn start(&mut self) -> Result<(), HostError> {
+        self.0.start()?;
+        self.1.start().inspect_err(|_| self.0.stop())
+    }
+
+    fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
+        self.0.harvest(block, dirty)?;
+        self.1.harvest(block, dirty)
+    }
+
+    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+        self.0.clear(block, chunk)?;
+        self.1.clear(block, chunk)
+    }
+
+    fn stop(&mut self) {
+        self.0.stop();
+        self.1.stop();
+    }
+}
+
+/// The log of a guest that stands still.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoWrites;
+
+impl DirtyLog for NoWrites {
+    fn start(&mut self) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn harvest(&mut self, _: BlockIndex, _: &mut DirtyBitmap) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn stop(&mut self) {}
+}

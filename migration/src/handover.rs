@@ -1,0 +1,25 @@
+//! Who runs the guest, when both sides are of this crate.
+//!
+//! QEMU's last message is the destination's SHUT 0: it runs the guest from then on. If that message is
+//! lost, the source cannot know. Two sides of this crate make one step more:
+//!
+//! 1. The source opens the return path and sends PING [`OFFER`]. A QEMU answers with a PONG of the same
+//!    value, a destination of this crate with PONG [`ACCEPT`]: only then is there a handover.
+//! 2. The destination has everything, and sends SHUT 0. It does not run the guest yet.
+//! 3. The source gives the guest up for ever, and sends PING [`GO`].
+//! 4. The destination answers PONG [`GO`] and runs the guest.
+//!
+//! If the connections break before step 3, the guest runs on at the source, for the destination never
+//! gets the word. If they break after it, the source never runs the guest again. So it never runs on
+//! both sides. What no protocol can rule out is that the word of step 3 is the one that is lost: then
+//! the source reports that it is in doubt, and the destination that it has everything but the word.
+//!
+//! All of this is PING and PONG between two sides that know it; a QEMU on either side never sees more
+//! than one PING of an unusual value.
+
+/// The source can hand over.
+pub(crate) const OFFER: u32 = u32::from_be_bytes(*b"mfH?");
+/// The destination can, too.
+pub(crate) const ACCEPT: u32 = u32::from_be_bytes(*b"mfH!");
+/// The source has given the guest up.
+pub(crate) const GO: u32 = u32::from_be_bytes(*b"mfGo");

@@ -1,0 +1,160 @@
+//! Whether what is left can be sent within the down time.
+//!
+//! All figures are bytes of guest memory, not of the wire: what the guest makes dirty and what the
+//! channels carry can be compared only so. Zero pages are left out of the rate, for the pages that a
+//! guest makes dirty again and again are seldom zero.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+/// What a source knows of its own speed, from one fetch of the dirty log to the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Convergence {
+    /// Bytes of guest memory per second, as last measured.
+    guest_rate: Option<f64>,
+    /// Bytes of guest memory per byte on the wire.
+    ratio: f64,
+    /// The last fetch of the dirty log: the guest will wait for one more.
+    fetch: Duration,
+}
+
+/// What has happened between two fetches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass {
+    /// How long it took.
+    pub(super) time: Duration,
+    /// Bytes of pages sent with content.
+    pub(super) normal_bytes: u64,
+    /// Bytes on the channels.
+    pub(super) wire_bytes: u64,
+    /// How long the second fetch took.
+    pub(super) fetch: Duration,
+}
+
+/// What the guest's down time may be, and what is known about the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tuning {
+    /// `downtime-limit`: the guest is paused once what is left can be sent in this time. 300 ms by
+    /// default.
+    pub downtime_limit: Duration,
+    /// `max-bandwidth`: bytes per second over all channels together while the guest runs; `None` is
+    /// unlimited. It does not hold while the guest is paused.
+    pub max_bandwidth: Option<NonZeroU64>,
+    /// `avail-switchover-bandwidth`: bytes per second that the link has for the last pages; `None`
+    /// counts on what was measured.
+    pub avail_switchover_bandwidth: Option<NonZeroU64>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            downtime_limit: Duration::from_millis(300),
+            max_bandwidth: None,
+            avail_switchover_bandwidth: None,
+        }
+    }
+}
+
+impl Convergence {
+    /// Takes note of a pass.
+    pub(super) fn passed(&mut self, pass: &Pass) {
+        self.fetch = pass.fetch;
+        let long_enough = pass.normal_bytes >= ENOUGH_BYTES || pass.time >= ENOUGH_TIME;
+        if pass.normal_bytes == 0 || !long_enough && self.guest_rate.is_some() {
+            return;
+        }
+        let seconds = pass.time.as_secs_f64().max(1e-6);
+        self.guest_rate = Some(pass.normal_bytes as f64 / seconds);
+        self.ratio = pass.normal_bytes as f64 / pass.wire_bytes.max(1) as f64;
+    }
+
+    /// How long the guest would stand still if it were paused now with `remaining` dirty bytes;
+    /// `None` if nothing was measured yet.
+    pub(super) fn expected_down_time(&self, remaining: u64, tuning: &Tuning) -> Option<Duration> {
+        let memory = self.time_to_send(remaining, tuning)?;
+        Some(memory.saturating_add(self.fetch))
+    }
+
+    /// How long `remaining` dirty bytes take.
+    pub(super) fn time_to_send(&self, remaining: u64, tuning: &Tuning) -> Option<Duration> {
+        if remaining == 0 {
+            return Some(Duration::ZERO);
+        }
+        let measured = self.guest_rate?;
+        let rate = match tuning.avail_switchover_bandwidth {
+            Some(wire) => wire.get() as f64 * self.ratio,
+            None => measured,
+        };
+        Some(Duration::try_from_secs_f64(remaining as f64 / rate).unwrap_or(Duration::MAX))
+    }
+
+    /// Whether to pause the guest now.
+    pub(super) fn is_time(&self, remaining: u64, tuning: &Tuning) -> bool {
+        let expected = self.expected_down_time(remaining, tuning);
+        expected.is_some_and(|expected| expected <= tuning.downtime_limit)
+    }
+}
+
+/// A pass that sent less, in less time, says little about the rate.
+const ENOUGH_BYTES: u64 = 4 << 20;
+/// See [`ENOUGH_BYTES`].
+const ENOUGH_TIME: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASS: Pass = Pass {
+        time: Duration::from_secs(1),
+        normal_bytes: 1 << 30,
+        wire_bytes: 1 << 28,
+        fetch: Duration::from_millis(50),
+    };
+
+    #[test]
+    fn fixed_costs_count() {
+        let mut convergence = Convergence::default();
+        assert_eq!(
+            convergence.expected_down_time(4096, &Tuning::default()),
+            None
+        );
+        assert!(convergence.is_time(0, &Tuning::default()));
+        convergence.passed(&PASS);
+        let quarter = 1 << 28;
+        assert_eq!(
+            convergence.expected_down_time(quarter, &Tuning::default()),
+            Some(Duration::from_millis(300))
+        );
+        assert!(convergence.is_time(quarter, &Tuning::default()));
+        assert!(!convergence.is_time(quarter + (8 << 20), &Tuning::default()));
+    }
+
+    #[test]
+    fn the_given_bandwidth_counts_at_the_ratio() {
+        let mut convergence = Convergence::default();
+        convergence.passed(&PASS);
+        let tuning = Tuning {
+            avail_switchover_bandwidth: NonZeroU64::new(1 << 29),
+            ..Tuning::default()
+        };
+        // 2^29 bytes on the wire are 2^31 bytes of the guest.
+        assert_eq!(
+            convergence.time_to_send(1 << 30, &tuning),
+            Some(Duration::from_millis(500))
+        );
+    }
+
+    #[test]
+    fn a_short_pass_does_not_spoil_the_rate() {
+        let mut convergence = Convergence::default();
+        convergence.passed(&PASS);
+        convergence.passed(&Pass {
+            time: Duration::from_millis(10),
+            normal_bytes: 4096,
+            ..PASS
+        });
+        let time = convergence.time_to_send(1 << 30, &Tuning::default());
+        assert_eq!(time, Some(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,172 @@
+//! A migration in figures: what QEMU's `query-migrate` says, and what it does not.
+
+use std::time::Duration;
+
+use multifd_core::{ChannelStats, MigrationStats};
+use serde::Serialize;
+
+use super::{DownTime, Status};
+
+/// What `query-migrate` answers, with QEMU's names, units and meaning; [`Self::more`] has what QEMU
+/// lacks. Times are milliseconds, with a fraction.
+///
+/// It serializes to the JSON of `query-migrate`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct MigrationInfo {
+    /// Where the migration stands.
+    pub status: Status,
+    /// Since the start; fixed at the end.
+    pub total_time: f64,
+    /// From the start until the first page may be sent.
+    pub setup_time: f64,
+    /// From the guest's pause until the destination's confirmation; once the guest is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downtime: Option<f64>,
+    /// The down time if the guest were paused now, as the last fetch of the dirty log made it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_downtime: Option<f64>,
+    /// How much of the vCPUs' time is taken away, while it is: `auto-converge`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_throttle_percentage: Option<u8>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_desc: Option<String>,
+    /// About memory.
+    pub ram: RamInfo,
+    /// What QEMU does not say.
+    #[serde(rename = "x-multifd")]
+    pub more: MoreInfo,
+}
+
+/// The object `ram` of `query-migrate`.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct RamInfo {
+    /// Bytes on all connections.
+    pub transferred: u64,
+    /// Bytes on the multifd channels.
+    pub multifd_bytes: u64,
+    /// Bytes of memory that are dirty. A page counts as sent once it is queued.
+    pub remaining: u64,
+    /// Bytes of all blocks.
+    pub total: u64,
+    /// Pages sent with their content, in all rounds.
+    pub normal: u64,
+    /// The same in bytes of memory.
+    pub normal_bytes: u64,
+    /// Zero pages, in all rounds.
+    pub duplicate: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Megabits per second on all connections since the last fetch of the dirty log; at the end,
+    /// over the whole migration without its set-up.
+    pub mbps: f64,
+    /// Pages per second, in the same time.
+    pub pages_per_second: f64,
+    /// How often the dirty log was fetched, the start counted.
+    pub dirty_sync_count: u64,
+    /// Pages that the guest made dirty, per second, between the last two fetches.
+    pub dirty_pages_rate: f64,
+}
+
+/// What QEMU's `query-migrate` does not say.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct MoreInfo {
+    /// Bytes of guest memory per byte on the wire, over the whole migration.
+    pub ratio: f64,
+    /// Until all that is dirty now is sent, at the present rate and if the guest wrote no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_remaining_time: Option<f64>,
+    /// Where the down time went; once the guest was paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downtime_items: Option<DownTimeItems>,
+    /// Each channel.
+    pub channels: Vec<ChannelInfo>,
+}
+
+/// [`DownTime`] in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct DownTimeItems {
+    /// See [`DownTime::pause`].
+    pub pause: f64,
+    /// See [`DownTime::wait`].
+    pub wait: f64,
+    /// See [`DownTime::fetch`].
+    pub fetch: f64,
+    /// See [`DownTime::memory`].
+    pub memory: f64,
+    /// See [`DownTime::devices`].
+    pub devices: f64,
+    /// See [`DownTime::destination`].
+    pub destination: f64,
+}
+
+/// One channel.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// Packets, SYNC packets included.
+    pub packets: u64,
+    /// Pages with their content.
+    pub normal: u64,
+    /// Zero pages.
+    pub duplicate: u64,
+    /// Bytes of memory that these pages are.
+    pub guest_bytes: u64,
+    /// Bytes on the connection.
+    pub wire_bytes: u64,
+    /// Processor time of the channel's thread.
+    pub cpu_time: f64,
+    /// Time it waited for pages.
+    pub waited_for_work: f64,
+    /// Time it waited for the connection.
+    pub waited_for_connection: f64,
+}
+
+impl MoreInfo {
+    /// Takes what the channels have counted.
+    pub(super) fn set_channels(&mut self, stats: &MigrationStats) {
+        self.channels = stats.channels.iter().map(ChannelInfo::from).collect();
+    }
+}
+
+impl From<&ChannelStats> for ChannelInfo {
+    fn from(stats: &ChannelStats) -> Self {
+        Self {
+            packets: stats.packets,
+            normal: stats.normal_pages,
+            duplicate: stats.zero_pages,
+            guest_bytes: stats.guest_bytes,
+            wire_bytes: stats.wire_bytes,
+            cpu_time: millis(stats.cpu_time),
+            waited_for_work: millis(stats.waited_for_work),
+            waited_for_connection: millis(stats.waited_for_connection),
+        }
+    }
+}
+
+impl From<DownTime> for DownTimeItems {
+    fn from(time: DownTime) -> Self {
+        Self {
+            pause: millis(time.pause),
+            wait: millis(time.wait),
+            fetch: millis(time.fetch),
+            memory: millis(time.memory),
+            devices: millis(time.devices),
+            destination: millis(time.destination),
+        }
+    }
+}
+
+/// Milliseconds, to the microsecond.
+pub(super) fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
