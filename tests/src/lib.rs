@@ -5,6 +5,7 @@
 pub mod conformance;
 pub mod fuzzing;
 pub mod host;
+pub mod live;
 pub mod network;
 pub mod one_byte;
 pub mod peer;

@@ -1,0 +1,11 @@
+//! A guest that runs, made of threads: its vCPUs write to memory and mark what they wrote.
+//!
+//! Every page begins with the number of the last write to it, and holds a pattern that follows from
+//! page and number. So a copy of the memory can be checked page by page: torn pages have two
+//! patterns, and stale ones a number that is lower than the guest's own count.
+
+mod guest;
+mod pair;
+
+pub use guest::{Guest, Rate};
+pub use pair::{Controls, Outcome, Pair};

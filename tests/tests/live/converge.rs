@@ -1,0 +1,207 @@
+//! Rounds, switchover, and guests that write too fast.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use migration::SourceConfig;
+use migration::source::{AutoConverge, Event, GuestAfter, OverTime, Status};
+use multifd_core::Fault;
+use multifd_tests::live::{Guest, Outcome, Pair, Rate};
+
+use super::method;
+
+/// Pages of the guests: 16 MiB.
+const PAGES: u64 = 4096;
+/// Bytes per second of a slow link.
+const LINK: u64 = 64 << 20;
+
+#[test]
+fn a_guest_that_writes_goes_on_there() -> Result<()> {
+    for name in host_methods()? {
+        for channels in [1, 2, 8] {
+            for rate in [Rate::Never, Rate::Pages(1_600), Rate::Pages(8_000)] {
+                let mut guest = Guest::start(PAGES, rate)?;
+                let outcome = pair(name, channels, slow())?.migrate(&mut guest, |_| ())?;
+                arrived(&guest, &outcome)
+                    .with_context(|| format!("{name}, {channels} channels, {rate:?}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn states_and_passes_are_told_in_order() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Pages(8_000))?;
+    let outcome = pair("none", 2, slow())?.migrate(&mut guest, |_| ())?;
+    arrived(&guest, &outcome)?;
+    ensure!(guest.states() == ["setup", "active", "device", "completed"]);
+    let passes = guest.events.iter().filter_map(|event| match event {
+        Event::Pass(pass) => Some(*pass),
+        _ => None,
+    });
+    let passes: Vec<u64> = passes.collect();
+    ensure!(
+        passes.len() > 2 && passes.iter().copied().eq(1..=passes.len() as u64),
+        "{passes:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn it_waits_before_the_switchover() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Full)?;
+    let config = config(|config| {
+        config.pause_before_switchover = true;
+        config.tuning.downtime_limit = Duration::from_secs(60);
+    });
+    let outcome = pair("none", 2, config)?.migrate(&mut guest, |controls| {
+        while controls.source.status() != Status::PreSwitchover {
+            assert!(!controls.source.status().is_final());
+            std::thread::yield_now();
+        }
+        controls.source.proceed();
+    })?;
+    arrived(&guest, &outcome)?;
+    ensure!(guest.states() == ["setup", "active", "pre-switchover", "device", "completed"]);
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_is_too_fast_stays() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Full)?;
+    let mut config = slow();
+    config.tuning.downtime_limit = Duration::from_millis(1);
+    config.time_limit = Some(Duration::from_secs(1));
+    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+    let failure = outcome.source.err().context("it cannot have converged")?;
+    ensure!(failure.guest == GuestAfter::Here);
+    ensure!(failure.error.fault() == Fault::Caller, "{failure}");
+    ensure!(
+        failure.to_string().contains("faster than it can be sent"),
+        "{failure}"
+    );
+    ensure!(outcome.destination.is_err());
+    ensure!(guest.is_running() && guest.paused == 0);
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_is_too_fast_goes_after_the_time_limit() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Full)?;
+    let mut config = slow();
+    config.tuning.downtime_limit = Duration::from_millis(1);
+    config.time_limit = Some(Duration::from_secs(1));
+    config.over_time = OverTime::SwitchOver;
+    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+    arrived(&guest, &outcome)
+}
+
+#[test]
+fn a_guest_that_is_too_fast_is_slowed_down() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Full)?;
+    let mut config = slow();
+    config.tuning.downtime_limit = Duration::from_millis(40);
+    config.time_limit = Some(Duration::from_secs(60));
+    let mut auto_converge = AutoConverge::default();
+    auto_converge.increment = 40;
+    config.auto_converge = Some(auto_converge);
+    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+    arrived(&guest, &outcome)?;
+    ensure!(
+        guest.throttled.first() == Some(&20),
+        "{:?}",
+        guest.throttled
+    );
+    ensure!(guest.throttled.last() == Some(&0), "{:?}", guest.throttled);
+    Ok(())
+}
+
+#[test]
+fn the_bandwidth_can_be_changed_meanwhile() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Pages(100))?;
+    let mut config = slow();
+    // 12 MiB would take 200 minutes.
+    config.tuning.max_bandwidth = NonZeroU64::new(1 << 10);
+    let outcome = pair("none", 2, config)?.migrate(&mut guest, |controls| {
+        while controls.source.info().ram.multifd_bytes < 64 << 10 {
+            std::thread::yield_now();
+        }
+        let mut tuning = controls.source.tuning();
+        tuning.max_bandwidth = None;
+        controls.source.set_tuning(tuning);
+    })?;
+    arrived(&guest, &outcome)
+}
+
+#[test]
+fn figures_are_those_of_query_migrate() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Pages(8_000))?;
+    let mut handle = None;
+    let outcome = pair("zstd", 2, slow())?.migrate(&mut guest, |controls| {
+        handle = Some(controls.source);
+    })?;
+    arrived(&guest, &outcome)?;
+    let info = handle.context("it was given one")?.info();
+    let json = serde_json::to_value(&info)?;
+    let report = outcome.source?;
+    ensure!(json["status"] == "completed");
+    ensure!(json["ram"]["total"] == PAGES * 4096);
+    ensure!(json["ram"]["remaining"] == 0);
+    ensure!(json["ram"]["page-size"] == 4096);
+    ensure!(json["ram"]["transferred"] == report.transferred(), "{json}");
+    ensure!(
+        json["ram"]["multifd-bytes"] == report.channels.total().wire_bytes,
+        "{json}"
+    );
+    ensure!(json["ram"]["duplicate"] == report.zero_pages());
+    ensure!(json["ram"]["dirty-sync-count"].as_u64() > Some(2), "{json}");
+    let items = &json["x-multifd"]["downtime-items"];
+    let sum: f64 = ["pause", "wait", "fetch", "memory", "devices", "destination"]
+        .iter()
+        .filter_map(|item| items[item].as_f64())
+        .sum();
+    let total = json["downtime"].as_f64().context("there was a down time")?;
+    ensure!((sum - total).abs() < 0.01, "{sum} of {total}");
+    ensure!(json["x-multifd"]["channels"].as_array().map(Vec::len) == Some(2));
+    Ok(())
+}
+
+/// The guest is at the destination, whole, and paused here.
+fn arrived(guest: &Guest, outcome: &Outcome) -> Result<()> {
+    let report = outcome.source.as_ref().map_err(Clone::clone)?;
+    outcome.destination.as_ref().map_err(Clone::clone)?;
+    ensure!(!guest.is_running() && guest.paused == 1 && guest.resumed == 0);
+    ensure!(report.down_time_items.is_some());
+    let devices = outcome.devices.as_ref().context("no devices")?;
+    let writes = guest.writes().to_be_bytes();
+    ensure!(devices.bytes.windows(8).any(|bytes| bytes == writes));
+    guest.check_copy(&outcome.copy)
+}
+
+fn host_methods() -> Result<Vec<&'static str>> {
+    Ok(multifd_tests::host::registry()?.names().collect())
+}
+
+fn pair(name: &str, channels: u8, config: SourceConfig) -> Result<Pair> {
+    Ok(Pair {
+        config,
+        method: method(name)?,
+        channels,
+    })
+}
+
+fn config(change: impl FnOnce(&mut SourceConfig)) -> SourceConfig {
+    let mut config = SourceConfig::default();
+    change(&mut config);
+    config
+}
+
+/// A link of [`LINK`] bytes per second.
+fn slow() -> SourceConfig {
+    config(|config| {
+        config.tuning.max_bandwidth = NonZeroU64::new(LINK);
+        config.tuning.downtime_limit = Duration::from_millis(100);
+    })
+}

@@ -1,0 +1,161 @@
+//! Whatever fails, and whenever: the guest is in exactly one place.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use migration::SourceConfig;
+use migration::source::{GuestAfter, Status};
+use multifd_core::Fault;
+use multifd_tests::conformance::PageSource;
+use multifd_tests::live::{Controls, Guest, Outcome, Pair, Rate};
+
+use super::method;
+
+const PAGES: u64 = 2048;
+/// How many moments of each kind are tried.
+const MOMENTS: u64 = 25;
+
+#[test]
+fn cancelled_at_any_moment() -> Result<()> {
+    at_any_moment(1, |controls| {
+        controls.source.cancel();
+    })
+}
+
+#[test]
+fn main_connection_cut_at_any_moment() -> Result<()> {
+    at_any_moment(2, |controls| controls.cut(0))
+}
+
+#[test]
+fn channel_cut_at_any_moment() -> Result<()> {
+    at_any_moment(3, |controls| controls.cut(2))
+}
+
+#[test]
+fn destination_gone_at_any_moment() -> Result<()> {
+    at_any_moment(4, |controls| controls.cut_all())
+}
+
+#[test]
+fn destination_aborted_at_any_moment() -> Result<()> {
+    at_any_moment(5, |controls| controls.destination.abort())
+}
+
+#[test]
+fn a_host_that_refuses_keeps_its_guest() -> Result<()> {
+    for flaw in 0..2 {
+        let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
+        guest.refuses_pause = flaw == 0;
+        guest.refuses_devices = flaw == 1;
+        let outcome = pair()?.migrate(&mut guest, |_| ())?;
+        let failure = outcome
+            .source
+            .as_ref()
+            .err()
+            .context("it cannot have worked")?;
+        ensure!(failure.error.fault() == Fault::Caller, "{failure}");
+        ensure!(guest.states().last() == Some(&"failed"));
+        in_one_place(&guest, &outcome)?;
+        guest.refuses_pause = false;
+        guest.refuses_devices = false;
+        second_attempt(&mut guest)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn cancelled_while_it_waits() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
+    let mut pair = pair()?;
+    pair.config.pause_before_switchover = true;
+    let outcome = pair.migrate(&mut guest, |controls| {
+        while controls.source.status() != Status::PreSwitchover {
+            std::thread::yield_now();
+        }
+        assert!(controls.source.cancel());
+    })?;
+    let failure = outcome.source.as_ref().err().context("it was cancelled")?;
+    ensure!(failure.error.fault() == Fault::Aborted, "{failure}");
+    let states = guest.states();
+    ensure!(
+        states.ends_with(&["pre-switchover", "cancelling", "cancelled"]),
+        "{states:?}"
+    );
+    ensure!(guest.resumed == 1);
+    in_one_place(&guest, &outcome)
+}
+
+/// Does `harm` at moments that are spread over the time that a migration takes, each in a migration
+/// of its own, and migrates the guest that stayed a second time.
+fn at_any_moment(seed: u64, harm: impl Fn(&Controls) + Sync) -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
+    let whole = pair()?.migrate(&mut guest, |_| ())?.source?.total_time;
+    let mut random = PageSource::new(seed);
+    let mut stayed = 0;
+    for moment in 0..MOMENTS {
+        let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
+        // A third of them around the switchover, where the guest changes its place.
+        let share = random.below(1000) as f64 / 1000.0;
+        let share = if moment % 3 == 0 {
+            0.9 + share / 5.0
+        } else {
+            share
+        };
+        let outcome = pair()?.migrate(&mut guest, |controls| {
+            let end = controls.source.clone();
+            let due = whole.mul_f64(share);
+            while end.info().total_time < due.as_secs_f64() * 1e3 && !end.status().is_final() {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            harm(&controls);
+        })?;
+        in_one_place(&guest, &outcome).with_context(|| format!("moment {moment}, at {share}"))?;
+        if outcome.source.is_err() && guest.is_running() {
+            stayed += 1;
+            second_attempt(&mut guest).with_context(|| format!("after moment {moment}"))?;
+        }
+    }
+    ensure!(stayed > 0, "no migration failed, so nothing was tested");
+    Ok(())
+}
+
+/// The guest runs in exactly one place, or the source says that it does not know.
+fn in_one_place(guest: &Guest, outcome: &Outcome) -> Result<()> {
+    let there = outcome.destination.is_ok();
+    match &outcome.source {
+        Ok(_) => {
+            ensure!(there, "it runs nowhere: {:?}", outcome.destination);
+            ensure!(!guest.is_running(), "it runs on both sides");
+            guest.check_copy(&outcome.copy)
+        }
+        Err(failure) if failure.guest == GuestAfter::InDoubt => {
+            ensure!(!guest.is_running(), "it must wait for a decision");
+            guest.check_copy(&outcome.copy)
+        }
+        Err(failure) => {
+            ensure!(!there, "it runs on both sides, {failure}");
+            ensure!(guest.is_running(), "it runs nowhere, {failure}");
+            ensure!(guest.paused == guest.resumed);
+            Ok(())
+        }
+    }
+}
+
+fn second_attempt(guest: &mut Guest) -> Result<()> {
+    let outcome = pair()?.migrate(guest, |_| ())?;
+    outcome.source.as_ref().map_err(Clone::clone)?;
+    let there = outcome.destination.is_ok();
+    ensure!(there && !guest.is_running());
+    guest.check_copy(&outcome.copy)
+}
+
+fn pair() -> Result<Pair> {
+    let mut config = SourceConfig::default();
+    config.confirm_time_limit = Duration::from_secs(20);
+    Ok(Pair {
+        config,
+        method: method("none")?,
+        channels: 2,
+    })
+}

@@ -1,0 +1,19 @@
+//! A guest that runs migrates, or goes on here: never both, never neither.
+
+mod converge;
+mod failure;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use migration_params::Parameters;
+use multifd_core::MultifdMethods;
+use multifd_tests::host;
+
+/// A method with its default level.
+fn method(name: &str) -> Result<Arc<dyn MultifdMethods>> {
+    host::open(&Parameters {
+        multifd_compression: name.parse()?,
+        ..Parameters::default()
+    })
+}
