@@ -1,3 +1,7 @@
-//! The method uadk against other implementations of its format.
+//! The method uadk against other implementations of its format, and against a library in the place of
+//! UADK's.
 
+mod device;
+mod fake;
 mod format;
+mod opening;

@@ -1,0 +1,408 @@
+/*
+ * In the place of UADK's libwd_comp.so.2: the functions that multifd-uadk calls, over a device that is
+ * made up. It exists to see that the library is opened, used and closed as it has to be, and that
+ * whatever a device does wrong is noticed. It says nothing about real devices.
+ *
+ * Declarations are typed from the facts of UADK's public headers wd_comp.h, wd_alg_common.h and
+ * wd_sched.h, version 2.11; none of UADK's code is here.
+ *
+ * The device compresses with fixed Huffman codes and matches of distance 1. It decompresses stored
+ * blocks and those with fixed codes; blocks with codes of their own it refuses. It passes over a zlib
+ * header and does not look at the checksum. Each event is a line in the file LOG.
+ *
+ * Chosen when it is compiled:
+ *   INIT_RESULT     what opening it answers
+ *   MOST_SESSIONS   how many there can be at a time
+ *   GOOD_REQUESTS   how many requests are done before what follows
+ *   SYNC_RESULT     what a request answers from then on
+ *   SYNC_STATUS     what the device says of it from then on
+ *   CORRUPT         the first byte of a result is changed from then on
+ *   LIE             a result is said to be longer than its room from then on
+ */
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef INIT_RESULT
+#define INIT_RESULT 0
+#endif
+#ifndef MOST_SESSIONS
+#define MOST_SESSIONS 64
+#endif
+#ifndef GOOD_REQUESTS
+#define GOOD_REQUESTS 1000000000
+#endif
+#ifndef SYNC_RESULT
+#define SYNC_RESULT 0
+#endif
+#ifndef SYNC_STATUS
+#define SYNC_STATUS 0
+#endif
+#ifndef CORRUPT
+#define CORRUPT 0
+#endif
+#ifndef LIE
+#define LIE 0
+#endif
+
+typedef uintptr_t handle_t;
+
+struct wd_mm_ops {
+    void *alloc, *free, *iova_map, *iova_unmap, *get_bufsize, *usr;
+    bool sva_mode;
+};
+
+struct sched_params {
+    int numa_id;
+    uint8_t type;
+    uint8_t mode;
+    uint32_t begin;
+    uint32_t end;
+    uint32_t dev_id;
+    int ctx_prop;
+};
+
+struct wd_comp_sess_setup {
+    int alg_type;
+    int comp_lv;
+    int win_sz;
+    int op_type;
+    struct sched_params *sched_param;
+    struct wd_mm_ops mm_ops;
+    int mm_type;
+};
+
+struct wd_comp_req {
+    void *src;
+    uint32_t src_len;
+    void *dst;
+    uint32_t dst_len;
+    void *cb;
+    void *cb_param;
+    int op_type;
+    int data_fmt;
+    uint32_t last;
+    uint32_t status;
+    void *priv;
+};
+
+enum { WD_ZLIB = 1, WD_EEXIST = 17, WD_OUT_EPARA = 66, WD_IN_EPARA = 67 };
+
+int wd_is_sva(unsigned long context);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static bool is_open;
+static long requests;
+/* The operation of each session that there is; -1 for none. */
+static int sessions[MOST_SESSIONS];
+static int live;
+
+static void say(const char *format, ...)
+{
+    FILE *log = fopen(LOG, "a");
+    va_list arguments;
+
+    if (!log)
+        abort();
+    va_start(arguments, format);
+    vfprintf(log, format, arguments);
+    va_end(arguments);
+    fputc('\n', log);
+    fclose(log);
+}
+
+/* The caller broke a rule of the interface: its test ends here. */
+static void broken(const char *rule)
+{
+    say("BROKEN: %s", rule);
+    abort();
+}
+
+int wd_comp_init2_(char *alg, uint32_t sched_type, int task_type, void *ctx_params)
+{
+    int result = INIT_RESULT;
+
+    pthread_mutex_lock(&lock);
+    if (!wd_is_sva(0))
+        broken("libwd.so.2 is another one");
+    if (is_open)
+        result = -WD_EEXIST;
+    say("init %s scheduler %u task %d%s: %d", alg, sched_type, task_type,
+        ctx_params ? " with parameters" : "", result);
+    if (!result) {
+        is_open = true;
+        for (int i = 0; i < MOST_SESSIONS; i++)
+            sessions[i] = -1;
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+void wd_comp_uninit2(void)
+{
+    pthread_mutex_lock(&lock);
+    if (!is_open)
+        broken("closed, but not open");
+    if (live)
+        broken("closed with sessions");
+    is_open = false;
+    say("uninit");
+    pthread_mutex_unlock(&lock);
+}
+
+handle_t wd_comp_alloc_sess(struct wd_comp_sess_setup *setup)
+{
+    struct wd_mm_ops none = {0};
+    handle_t session = 0;
+
+    pthread_mutex_lock(&lock);
+    if (!is_open)
+        broken("a session while it is closed");
+    if (setup->alg_type != WD_ZLIB || setup->sched_param->type != setup->op_type)
+        broken("another kind of session");
+    if (memcmp(&setup->mm_ops, &none, sizeof(none)) || setup->mm_type
+        || setup->sched_param->dev_id || setup->sched_param->ctx_prop)
+        broken("later fields are not zero");
+    /* From 2.10 on the library fills these in. */
+    memset(&setup->mm_ops, 0xff, sizeof(none));
+    for (int i = 0; i < MOST_SESSIONS && !session; i++) {
+        if (sessions[i] < 0) {
+            sessions[i] = setup->op_type;
+            session = i + 1;
+            live++;
+        }
+    }
+    say("alloc %s level %d window %d numa %d mode %d: %d", setup->op_type ? "decompress" : "compress",
+        setup->comp_lv, setup->win_sz, setup->sched_param->numa_id, setup->sched_param->mode,
+        (int)session);
+    pthread_mutex_unlock(&lock);
+    return session;
+}
+
+void wd_comp_free_sess(handle_t session)
+{
+    pthread_mutex_lock(&lock);
+    if (!is_open || !session || session > MOST_SESSIONS || sessions[session - 1] < 0)
+        broken("freed what is no session");
+    sessions[session - 1] = -1;
+    live--;
+    say("free %d", (int)session);
+    pthread_mutex_unlock(&lock);
+}
+
+static uint32_t adler32(const uint8_t *bytes, uint32_t length)
+{
+    uint32_t a = 1, b = 0;
+
+    for (uint32_t i = 0; i < length; i++) {
+        a = (a + bytes[i]) % 65521;
+        b = (b + a) % 65521;
+    }
+    return b << 16 | a;
+}
+
+struct bits {
+    uint8_t *bytes;
+    uint32_t length, at;
+    uint32_t held, count;
+    bool overrun;
+};
+
+static void put(struct bits *out, uint32_t value, uint32_t count)
+{
+    out->held |= value << out->count;
+    for (out->count += count; out->count >= 8; out->count -= 8) {
+        if (out->at == out->length)
+            out->overrun = true;
+        else
+            out->bytes[out->at++] = out->held;
+        out->held >>= 8;
+    }
+}
+
+/* Huffman codes go in with their first bit first. */
+static void put_code(struct bits *out, uint32_t code, uint32_t count)
+{
+    while (count--)
+        put(out, code >> count & 1, 1);
+}
+
+static void put_symbol(struct bits *out, uint32_t symbol)
+{
+    if (symbol < 144)
+        put_code(out, 0x30 + symbol, 8);
+    else if (symbol < 256)
+        put_code(out, 0x190 + symbol - 144, 9);
+    else if (symbol < 280)
+        put_code(out, symbol - 256, 7);
+    else
+        put_code(out, 0xc0 + symbol - 280, 8);
+}
+
+/* Answers the length; 0 if there is no room. */
+static uint32_t compress(const uint8_t *from, uint32_t length, uint8_t *to, uint32_t room)
+{
+    struct bits out = {.bytes = to, .length = room};
+    uint32_t sum = adler32(from, length);
+
+    put(&out, 0x78, 8);
+    put(&out, 0x9c, 8);
+    put(&out, 3, 3);
+    for (uint32_t i = 0; i < length;) {
+        uint32_t run = 0;
+
+        while (i && i + run < length && run < 258 && from[i + run] == from[i - 1])
+            run++;
+        if (run == 258) {
+            put_symbol(&out, 285);
+        } else if (run >= 3) {
+            run = run > 10 ? 10 : run;
+            put_symbol(&out, 254 + run);
+        } else {
+            put_symbol(&out, from[i++]);
+            continue;
+        }
+        put_code(&out, 0, 5);
+        i += run;
+    }
+    put_symbol(&out, 256);
+    put(&out, 0, (8 - out.count % 8) % 8);
+    for (int shift = 24; shift >= 0; shift -= 8)
+        put(&out, sum >> shift & 0xff, 8);
+    return out.overrun ? 0 : out.at;
+}
+
+static uint32_t take(struct bits *in, uint32_t count)
+{
+    uint32_t value = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (!in->count) {
+            if (in->at == in->length) {
+                in->overrun = true;
+                return 0;
+            }
+            in->held = in->bytes[in->at++];
+            in->count = 8;
+        }
+        value |= (in->held & 1) << i;
+        in->held >>= 1;
+        in->count--;
+    }
+    return value;
+}
+
+static uint32_t take_code(struct bits *in, uint32_t code, uint32_t count)
+{
+    while (count--)
+        code = code << 1 | take(in, 1);
+    return code;
+}
+
+static uint32_t take_symbol(struct bits *in)
+{
+    uint32_t code = take_code(in, 0, 7);
+
+    if (code < 24)
+        return 256 + code;
+    code = take_code(in, code, 1);
+    if (code < 0xc0)
+        return code - 0x30;
+    if (code < 0xc8)
+        return 280 + code - 0xc0;
+    return 144 + take_code(in, code, 1) - 0x190;
+}
+
+/* Answers the length; -WD_IN_EPARA for what the device does not take, -WD_OUT_EPARA without room. */
+static int64_t decompress(const uint8_t *from, uint32_t length, uint8_t *to, uint32_t room)
+{
+    static const uint16_t base[] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
+                                    31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
+    struct bits in = {.bytes = (uint8_t *)from, .length = length, .at = 2};
+    uint32_t done = 0, last, kind;
+
+    do {
+        last = take(&in, 1);
+        kind = take(&in, 2);
+        if (kind == 0) {
+            in.count = 0;
+            uint32_t size = take(&in, 16);
+            if ((size ^ take(&in, 16)) != 0xffff || in.length - in.at < size)
+                return -WD_IN_EPARA;
+            if (room - done < size)
+                return -WD_OUT_EPARA;
+            memcpy(to + done, from + in.at, size);
+            in.at += size;
+            done += size;
+        } else if (kind == 1) {
+            for (;;) {
+                uint32_t symbol = take_symbol(&in);
+                if (in.overrun || symbol > 285)
+                    return -WD_IN_EPARA;
+                if (symbol == 256)
+                    break;
+                uint32_t size = 1, distance = 0;
+                if (symbol > 256) {
+                    uint32_t extra = symbol < 265 || symbol == 285 ? 0 : (symbol - 261) / 4;
+                    size = base[symbol - 257] + take(&in, extra);
+                    distance = take_code(&in, 0, 5);
+                    if (distance > 29)
+                        return -WD_IN_EPARA;
+                    extra = distance < 4 ? 0 : distance / 2 - 1;
+                    distance = distance < 4 ? distance + 1
+                                            : ((2 + distance % 2) << extra) + 1 + take(&in, extra);
+                    if (distance > done)
+                        return -WD_IN_EPARA;
+                }
+                if (room - done < size)
+                    return -WD_OUT_EPARA;
+                for (; size; size--, done++)
+                    to[done] = distance ? to[done - distance] : symbol;
+            }
+        } else {
+            return -WD_IN_EPARA;
+        }
+        if (in.overrun)
+            return -WD_IN_EPARA;
+    } while (!last);
+    return done;
+}
+
+int wd_do_comp_sync(handle_t session, struct wd_comp_req *request)
+{
+    bool good;
+
+    pthread_mutex_lock(&lock);
+    if (!is_open || !session || session > MOST_SESSIONS
+        || sessions[session - 1] != request->op_type)
+        broken("a request of no session");
+    if (!request->src || !request->src_len || !request->dst || !request->dst_len || request->cb
+        || request->data_fmt)
+        broken("another kind of request");
+    good = requests++ < GOOD_REQUESTS;
+    pthread_mutex_unlock(&lock);
+
+    if (!good && SYNC_RESULT)
+        return SYNC_RESULT;
+    if (!good && SYNC_STATUS) {
+        request->status = SYNC_STATUS;
+        return 0;
+    }
+    if (request->op_type) {
+        int64_t made = decompress(request->src, request->src_len, request->dst, request->dst_len);
+        request->status = made < 0 ? -made : 0;
+        request->dst_len = made < 0 ? 0 : made;
+    } else {
+        request->dst_len = compress(request->src, request->src_len, request->dst, request->dst_len);
+        request->status = request->dst_len ? 0 : WD_OUT_EPARA;
+    }
+    if (!good && CORRUPT)
+        *(uint8_t *)request->dst ^= 1;
+    if (!good && LIE)
+        request->dst_len = UINT32_MAX;
+    return 0;
+}

@@ -1,0 +1,233 @@
+//! What the device does, and what becomes of pages that it fails at.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use multifd_core::method::{Accelerator, Fallback, Path, PathCounts};
+use multifd_core::{MultifdMethods, PageSize};
+use multifd_tests::conformance::{
+    self, Guest, Integrity, Kind, PageSource, Subject, Verdict, fill, pack, setup, unpack,
+};
+
+use crate::fake::Fake;
+
+const PAGE: usize = 4096;
+
+#[test]
+fn the_device_does_both_sides() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let method = fake.open(Accelerator::Auto)?;
+    // Runs, which it compresses; and what becomes larger, which goes as it is.
+    let mut content = fill(3, PAGE, 30);
+    let mut source = PageSource::new(4);
+    for page in content.chunks_mut(PAGE).step_by(3) {
+        source.fill(Kind::Random, page);
+    }
+    let moved = Moved::through(&method, &method, &content)?;
+    ensure!(moved.bytes < content.len(), "{} bytes", moved.bytes);
+    for counts in [moved.sent, moved.received] {
+        ensure!(counts.packets(Path::Hardware) == 3, "{counts:?}");
+        ensure!(counts.packets(Path::Software) == 0 && counts.all_fallbacks() == 0);
+    }
+    drop(method);
+    fake.log()?.ensure_closed()
+}
+
+#[test]
+fn what_every_method_does_is_done_with_a_device() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let method = fake.open(Accelerator::Hardware)?;
+    conformance::check(&Subject::new(method, Integrity::Unchecked))?;
+    fake.log()?.ensure_closed()
+}
+
+#[test]
+fn software_and_the_device_understand_each_other() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let (device, software) = (
+        fake.open(Accelerator::Hardware)?,
+        fake.open(Accelerator::Software)?,
+    );
+    let content = fill(5, PAGE, 30);
+    let to_software = Moved::through(&device, &software, &content)?;
+    ensure!(to_software.received.packets(Path::Software) == 3);
+    ensure!(to_software.received.all_fallbacks() == 0);
+
+    // This device does not take blocks with codes of their own: they fall back, and are right.
+    let to_device = Moved::through(&software, &device, &content)?;
+    ensure!(
+        to_device.received.fallbacks(Fallback::Failed) == 3,
+        "{:?}",
+        to_device.received
+    );
+    ensure!(to_device.received.packets(Path::Software) == 3);
+    Ok(())
+}
+
+/// A packet in which nothing is compressed is nothing for a device.
+#[test]
+fn pages_as_they_are_need_no_device() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let (device, software) = (
+        fake.open(Accelerator::Hardware)?,
+        fake.open(Accelerator::Software)?,
+    );
+    let mut content = vec![0; 30 * PAGE];
+    PageSource::new(9).fill(Kind::Random, &mut content);
+    let moved = Moved::through(&software, &device, &content)?;
+    ensure!(
+        moved.received.packets(Path::Software) == 3,
+        "{:?}",
+        moved.received
+    );
+    ensure!(moved.received.all_fallbacks() == 0);
+    Ok(())
+}
+
+#[test]
+fn a_device_that_fails_is_replaced_and_counted() -> Result<()> {
+    for (define, reason) in [
+        ("SYNC_RESULT=-16", Fallback::Busy),
+        ("SYNC_STATUS=66", Fallback::NoRoom),
+        ("SYNC_STATUS=67", Fallback::Failed),
+        ("LIE=1", Fallback::Failed),
+    ] {
+        let (fake, [sent, received]) = fail_in_the_first_packet(define)?;
+        for counts in [sent, received] {
+            ensure!(counts.fallbacks(reason) == 3, "{define}: {counts:?}");
+        }
+        fake.log()?.ensure_closed().context(define)?;
+    }
+    Ok(())
+}
+
+/// It may still write then: what it was given is kept, and so is the library's state. Nothing more is
+/// asked of it.
+#[test]
+fn a_device_that_does_not_finish_is_left_alone() -> Result<()> {
+    for (define, reason) in [
+        ("SYNC_RESULT=-22", Fallback::Failed),
+        ("SYNC_RESULT=-62", Fallback::NoDevice),
+        ("SYNC_RESULT=-110", Fallback::NoDevice),
+    ] {
+        let (fake, [sent, received]) = fail_in_the_first_packet(define)?;
+        for counts in [sent, received] {
+            ensure!(counts.fallbacks(reason) >= 1, "{define}: {counts:?}");
+            ensure!(
+                counts.fallbacks(Fallback::NoDevice) >= 2,
+                "{define}: {counts:?}"
+            );
+        }
+        let log = fake.log()?;
+        ensure!(log.count("uninit") == 0, "{define}: {log:?}");
+        ensure!(
+            log.count("alloc") == 4 && log.count("free") == 2,
+            "{define}: {log:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Three packets through a device that fails for good at the sixth page. They arrive.
+fn fail_in_the_first_packet(define: &str) -> Result<(Fake, [PathCounts; 2])> {
+    // The trial takes two.
+    let fake = Fake::new(&["GOOD_REQUESTS=7", define])?;
+    let method = fake.open(Accelerator::Hardware)?;
+    let moved = Moved::through(&method, &method, &fill(3, PAGE, 30)).context(define.to_owned())?;
+    for counts in [moved.sent, moved.received] {
+        ensure!(counts.packets(Path::Software) == 3, "{define}: {counts:?}");
+        ensure!(counts.all_fallbacks() == 3, "{define}: {counts:?}");
+    }
+    Ok((fake, [moved.sent, moved.received]))
+}
+
+/// The device's checksum is compared by its user.
+#[test]
+fn pages_that_the_device_damages_are_done_again() -> Result<()> {
+    let fake = Fake::new(&["GOOD_REQUESTS=2", "CORRUPT=1"])?;
+    let (device, software) = (
+        fake.open(Accelerator::Auto)?,
+        fake.open(Accelerator::Software)?,
+    );
+    // Runs of one byte get fixed codes from every compressor.
+    let content: Vec<u8> = (0..30u8).flat_map(|number| vec![number; PAGE]).collect();
+    let moved = Moved::through(&software, &device, &content)?;
+    ensure!(
+        moved.received.fallbacks(Fallback::Failed) == 3,
+        "{:?}",
+        moved.received
+    );
+    Ok(())
+}
+
+/// A checksum that is wrong is the peer's fault, though the device does not mind it.
+#[test]
+fn wrong_checksums_are_refused_with_a_device() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let method = fake.open(Accelerator::Hardware)?;
+    let guest = Guest::with(PageSize::X86, &[7; PAGE])?;
+    let setup = setup(PageSize::X86)?;
+    let mut payload = pack(&mut *method.send_setup(&setup)?, &guest, &[0])?;
+    *payload.last_mut().context("a checksum")? ^= 1;
+    let verdict = unpack(&mut *method.recv_setup(&setup)?, &payload, &guest, &[0])?;
+    ensure!(
+        matches!(&verdict, Verdict::Refused(error) if error.contains("checksum")),
+        "{verdict:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_channel_without_a_session_is_counted_or_refused() -> Result<()> {
+    let fake = Fake::new(&["MOST_SESSIONS=2"])?;
+    let setup = setup(PageSize::X86)?;
+    let auto = fake.open(Accelerator::Auto)?;
+    let taken = (auto.send_setup(&setup)?, auto.recv_setup(&setup)?);
+    let moved = Moved::through(&auto, &auto, &fill(3, PAGE, 30))?;
+    for counts in [moved.sent, moved.received] {
+        ensure!(counts.fallbacks(Fallback::NoDevice) == 3, "{counts:?}");
+        ensure!(counts.packets(Path::Software) == 3, "{counts:?}");
+    }
+    drop((taken, auto));
+
+    let hardware = fake.open(Accelerator::Hardware)?;
+    let _taken = (hardware.send_setup(&setup)?, hardware.recv_setup(&setup)?);
+    let error = hardware
+        .send_setup(&setup)
+        .err()
+        .context("a third session")?;
+    ensure!(error.to_string().contains("gives no session"), "{error}");
+    Ok(())
+}
+
+/// Memory that went through two channels, in packets of ten pages.
+struct Moved {
+    bytes: usize,
+    sent: PathCounts,
+    received: PathCounts,
+}
+
+impl Moved {
+    fn through(
+        from: &Arc<dyn MultifdMethods>,
+        to: &Arc<dyn MultifdMethods>,
+        content: &[u8],
+    ) -> Result<Self> {
+        let setup = setup(PageSize::X86)?;
+        let guest = Guest::with(PageSize::X86, content)?;
+        let target = Guest::untouched(PageSize::X86, content.len() / PAGE)?;
+        let (mut sender, mut receiver) = (from.send_setup(&setup)?, to.recv_setup(&setup)?);
+        let mut bytes = 0;
+        for offsets in guest.offsets().chunks(10) {
+            let payload = pack(&mut *sender, &guest, offsets)?;
+            unpack(&mut *receiver, &payload, &target, offsets)?.filled()?;
+            bytes += payload.len();
+        }
+        target.ensure_received(&guest, &guest.offsets())?;
+        Ok(Self {
+            bytes,
+            sent: sender.paths().context("no counts")?,
+            received: receiver.paths().context("no counts")?,
+        })
+    }
+}
