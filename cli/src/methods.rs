@@ -13,6 +13,7 @@ pub(crate) fn registry() -> Result<Registry, RegistryError> {
     registry.register(multifd_zlib::ZlibFactory)?;
     registry.register(multifd_zstd::ZstdFactory)?;
     registry.register(multifd_qatzip::QatzipFactory)?;
+    registry.register(multifd_qpl::QplFactory)?;
     registry.register(multifd_uadk::UadkFactory::default())?;
     Ok(registry)
 }

@@ -40,6 +40,13 @@ fn every_level_of_qatzip() -> Result<()> {
 }
 
 #[test]
+fn qpl() -> Result<()> {
+    let software = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
+    let method = multifd_qpl::QplFactory.open(&software)?;
+    conformance::check(&Subject::new(method, Integrity::Unchecked))
+}
+
+#[test]
 fn uadk() -> Result<()> {
     let software = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
     let method = multifd_uadk::UadkFactory::default().open(&software)?;

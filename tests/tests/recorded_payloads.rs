@@ -39,6 +39,11 @@ fn qatzip() -> Result<()> {
     receive("qatzip-qemu-10.2", &multifd_qatzip::QatzipFactory, 172)
 }
 
+#[test]
+fn qpl() -> Result<()> {
+    receive("qpl-qemu-10.2", &multifd_qpl::QplFactory, 172)
+}
+
 /// Receives both channels of a recorded migration, of which the packets list `zero` zero pages.
 fn receive(folder: &str, factory: &dyn MethodFactory, zero: usize) -> Result<()> {
     let method = factory.open(&MethodOptions::new())?;

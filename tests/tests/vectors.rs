@@ -43,6 +43,11 @@ fn qatzip() -> Result<()> {
     rebuild("qatzip-qemu-10.2", Compression::Qatzip)
 }
 
+#[test]
+fn qpl() -> Result<()> {
+    rebuild("qpl-qemu-10.2", Compression::Qpl)
+}
+
 /// Plays a recorded migration to a destination, several times with the connections in another
 /// order, into memory that is zero and into memory that is not.
 fn rebuild(vector: &str, method: Compression) -> Result<()> {

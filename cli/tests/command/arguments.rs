@@ -29,7 +29,6 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
             "did you mean 'multifd-channels'?",
         ),
         (["--set", "multifd-zlib-level=10"], "between 0 and 9"),
-        (["--set", "multifd-compression=qpl"], "not built in"),
         (["--set", "multifd=off"], "not supported by this command"),
         (
             ["--set", "zero-copy-send=on"],

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Every method that the command has.
-pub(crate) const METHODS: [&str; 5] = ["none", "zlib", "zstd", "qatzip", "uadk"];
+pub(crate) const METHODS: [&str; 6] = ["none", "zlib", "zstd", "qatzip", "qpl", "uadk"];
 
 pub(crate) const PAGE: usize = 4096;
 

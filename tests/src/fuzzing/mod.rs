@@ -24,7 +24,7 @@ pub struct Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         headers::INIT_PACKET,
         headers::RAM_HEADER,
         headers::DEVICE_STATE_HEADER,
@@ -35,6 +35,7 @@ impl Target {
         payload::ZLIB,
         payload::ZSTD,
         payload::QATZIP,
+        payload::QPL,
         payload::UADK,
     ];
 

@@ -30,7 +30,8 @@ pub(super) const QATZIP: Target = target!(
     multifd_qatzip::QatzipFactory,
     Some("qatzip-qemu-10.2")
 );
-
+/// A table of lengths and deflate streams.
+pub(super) const QPL: Target = target!("qpl", multifd_qpl::QplFactory, Some("qpl-qemu-10.2"));
 /// A table of lengths and zlib streams. No recorded migration has any.
 pub(super) const UADK: Target = target!("uadk", multifd_uadk::UadkFactory::default(), None);
 

@@ -24,6 +24,7 @@ pub fn registry() -> Result<Registry> {
     registry.register(multifd_zlib::ZlibFactory)?;
     registry.register(multifd_zstd::ZstdFactory)?;
     registry.register(multifd_qatzip::QatzipFactory)?;
+    registry.register(multifd_qpl::QplFactory)?;
     registry.register(multifd_uadk::UadkFactory::default())?;
     Ok(registry)
 }
