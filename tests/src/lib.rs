@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod fuzzing;
+pub mod guest;
 pub mod host;
 pub mod live;
 pub mod network;

@@ -11,14 +11,16 @@ use anyhow::{Result, bail};
 
 use super::{Builder, Qemu};
 
-/// A QEMU binary that is new enough to be a peer.
+/// A QEMU binary that can be a peer.
 ///
-/// [`require`] and [`Qemu::available`] find it: the one that the environment variable `MULTIFD_QEMU`
-/// names, else `qemu-system-x86_64` on `PATH`. `MULTIFD_QEMU=none` switches the peers off.
+/// [`require`] and [`Qemu::available`] find a current one: the one that the environment variable
+/// `MULTIFD_QEMU` names, else `qemu-system-x86_64` on `PATH`. `MULTIFD_QEMU=none` switches the peers
+/// off. [`require_old`] finds one of the years before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     path: PathBuf,
     version: (u32, u32),
+    data: Vec<PathBuf>,
 }
 
 impl Binary {
@@ -32,6 +34,11 @@ impl Binary {
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
         self.version
+    }
+
+    /// Where its firmware is, if it is not where it was installed to.
+    pub(super) fn data(&self) -> &[PathBuf] {
+        &self.data
     }
 
     /// Starts the description of a process of this QEMU.
@@ -48,8 +55,8 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn available() -> Result<Binary, Unavailable> {
-        let path = match env::var_os("MULTIFD_QEMU").filter(|value| !value.is_empty()) {
-            Some(value) if value == "none" => return Err(Unavailable::SwitchedOff),
+        let path = match named("MULTIFD_QEMU") {
+            Some(value) if value == "none" => return Err(Unavailable::SwitchedOff("MULTIFD_QEMU")),
             Some(value) => PathBuf::from(value),
             None => on_path(NAME).ok_or(Unavailable::NotFound)?,
         };
@@ -57,15 +64,48 @@ impl Qemu {
         if version < OLDEST {
             return Err(Unavailable::TooOld { path, version });
         }
-        Ok(Binary { path, version })
+        Ok(Binary {
+            path,
+            version,
+            data: Vec::new(),
+        })
+    }
+
+    /// A QEMU of this machine from before 9.0, or why there is none: the one that `MULTIFD_QEMU_OLD`
+    /// names, else the one that `scripts/install-qemu-7.2.sh` has unpacked.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unavailable`].
+    pub fn old() -> Result<Binary, Unavailable> {
+        let path = match named("MULTIFD_QEMU_OLD") {
+            Some(value) if value == "none" => {
+                return Err(Unavailable::SwitchedOff("MULTIFD_QEMU_OLD"));
+            }
+            Some(value) => PathBuf::from(value),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(UNPACKED),
+        };
+        if !path.exists() {
+            return Err(Unavailable::OldNotFound { path });
+        }
+        let version = version_of(&path)?;
+        if version >= OLDEST {
+            return Err(Unavailable::NotOld { path, version });
+        }
+        let data = data_beside(&path);
+        Ok(Binary {
+            path,
+            version,
+            data,
+        })
     }
 }
 
 /// Why a machine has no QEMU to test against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unavailable {
-    /// `MULTIFD_QEMU` is `none`.
-    SwitchedOff,
+    /// The variable of this name is `none`.
+    SwitchedOff(&'static str),
     /// No `qemu-system-x86_64` on `PATH`, and `MULTIFD_QEMU` names none.
     NotFound,
     /// The binary cannot be run or does not say its version.
@@ -82,12 +122,24 @@ pub enum Unavailable {
         /// Its major and minor version.
         version: (u32, u32),
     },
+    /// There is no QEMU from before 9.0.
+    OldNotFound {
+        /// The file that was tried.
+        path: PathBuf,
+    },
+    /// What should be a QEMU from before 9.0 is none.
+    NotOld {
+        /// The file that was tried.
+        path: PathBuf,
+        /// Its major and minor version.
+        version: (u32, u32),
+    },
 }
 
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SwitchedOff => write!(f, "MULTIFD_QEMU=none switches the peers off"),
+            Self::SwitchedOff(name) => write!(f, "{name}=none switches these peers off"),
             Self::NotFound => write!(
                 f,
                 "no {NAME} on PATH: run scripts/install-qemu.sh or name one in MULTIFD_QEMU"
@@ -96,6 +148,20 @@ impl fmt::Display for Unavailable {
             Self::TooOld { path, version } => write!(
                 f,
                 "{} is version {}.{}, wanted {}.{} or newer: run scripts/install-qemu.sh",
+                path.display(),
+                version.0,
+                version.1,
+                OLDEST.0,
+                OLDEST.1
+            ),
+            Self::OldNotFound { path } => write!(
+                f,
+                "no old QEMU at {}: run scripts/install-qemu-7.2.sh or name one in MULTIFD_QEMU_OLD",
+                path.display()
+            ),
+            Self::NotOld { path, version } => write!(
+                f,
+                "{} is version {}.{}, wanted one older than {}.{}: run scripts/install-qemu-7.2.sh",
                 path.display(),
                 version.0,
                 version.1,
@@ -115,17 +181,45 @@ impl std::error::Error for Unavailable {}
 ///
 /// # Errors
 ///
-/// A missing peer is an error where peers are required: with `MULTIFD_REQUIRE_PEERS=1`, and with
-/// `CI=true` unless `MULTIFD_QEMU=none` asks for a run without them.
+/// A missing peer is an error where [peers are required](are_required), unless `MULTIFD_QEMU=none` asks
+/// for a run without them.
 pub fn require() -> Result<Option<Binary>> {
-    let missing = match Qemu::available() {
+    found(Qemu::available())
+}
+
+/// A QEMU from before 9.0 to test against, or `None`; as [`require`].
+///
+/// # Errors
+///
+/// A missing one is an error where [peers are required](are_required), unless `MULTIFD_QEMU_OLD=none`
+/// asks for a run without it.
+pub fn require_old() -> Result<Option<Binary>> {
+    match Qemu::old() {
+        Err(missing @ Unavailable::SwitchedOff(_)) => skip(&missing),
+        result => found(result),
+    }
+}
+
+/// Whether a test that lacks something of this machine is to fail: with `MULTIFD_REQUIRE_PEERS=1` and
+/// with `CI=true`.
+#[must_use]
+pub fn are_required() -> bool {
+    is_set("CI") || is_set("MULTIFD_REQUIRE_PEERS")
+}
+
+fn found(binary: Result<Binary, Unavailable>) -> Result<Option<Binary>> {
+    let missing = match binary {
         Ok(binary) => return Ok(Some(binary)),
         Err(missing) => missing,
     };
-    let in_ci = is_set("CI") && missing != Unavailable::SwitchedOff;
-    if in_ci || is_set("MULTIFD_REQUIRE_PEERS") {
+    let asked_for = matches!(missing, Unavailable::SwitchedOff(_));
+    if is_set("MULTIFD_REQUIRE_PEERS") || (is_set("CI") && !asked_for) {
         bail!("a peer is required: {missing}");
     }
+    skip(&missing)
+}
+
+fn skip(missing: &Unavailable) -> Result<Option<Binary>> {
     // In one piece, so that lines of tests that run at once do not mix.
     let line = format!("skipped: {missing}\n");
     io::stderr().write_all(line.as_bytes())?;
@@ -134,6 +228,20 @@ pub fn require() -> Result<Option<Binary>> {
 
 fn is_set(name: &str) -> bool {
     env::var(name).is_ok_and(|value| value == "1" || value == "true")
+}
+
+fn named(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+/// Where the firmware of a QEMU is that was unpacked into a folder: beside its `bin`.
+fn data_beside(binary: &Path) -> Vec<PathBuf> {
+    let share = binary.parent().and_then(Path::parent);
+    let share = share.map(|prefix| prefix.join("share"));
+    let folders = share
+        .into_iter()
+        .flat_map(|share| ["seabios", "qemu"].map(|name| share.join(name)));
+    folders.filter(|folder| folder.is_dir()).collect()
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -168,6 +276,9 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 }
 
 const NAME: &str = "qemu-system-x86_64";
+
+/// Where `scripts/install-qemu-7.2.sh` puts the old QEMU, from this package's folder.
+const UNPACKED: &str = "../.peers/qemu-7.2/usr/bin/qemu-system-x86_64";
 
 /// Zero pages travel in multifd packets, and SYNC in packets of its own, from 9.0 on.
 const OLDEST: (u32, u32) = (9, 0);

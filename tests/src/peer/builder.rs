@@ -1,14 +1,13 @@
 //! The command line of a QEMU.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Binary, Qemu};
+use super::{Binary, Qemu, accelerator};
+use crate::guest::Counter;
 
 /// The name that a machine's memory has in the migration stream, if the machine is `none`.
 ///
@@ -28,6 +27,7 @@ pub struct Builder {
     uuid: Option<String>,
     incoming: bool,
     running: bool,
+    disk: Option<PathBuf>,
     args: Vec<OsString>,
 }
 
@@ -50,6 +50,7 @@ impl Builder {
             uuid: None,
             incoming: false,
             running: false,
+            disk: None,
             args: Vec::new(),
         }
     }
@@ -78,6 +79,15 @@ impl Builder {
             file: Some(path.into()),
             bytes,
         };
+        self
+    }
+
+    /// Boots this guest, in a machine of the memory that it is for, and writes what it prints on the
+    /// first serial port to a file. The machine may be any but `none`.
+    #[must_use]
+    pub fn boot(mut self, guest: &Counter) -> Self {
+        self.memory.bytes = guest.memory();
+        self.disk = Some(guest.image());
         self
     }
 
@@ -133,8 +143,18 @@ impl Builder {
     fn command(&self, qmp_socket: &Path) -> Command {
         let mut command = Command::new(self.binary.path());
         command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
-        command.arg("-accel").arg(accelerator());
+        for folder in self.binary.data() {
+            command.arg("-L").arg(folder);
+        }
+        let accelerator = match self.disk {
+            Some(_) => accelerator::for_code(),
+            None => accelerator::for_memory(),
+        };
+        command.arg("-accel").arg(accelerator);
         self.add_memory(&mut command);
+        if let Some(disk) = &self.disk {
+            self.add_guest(&mut command, disk, &qmp_socket.with_file_name(SERIAL));
+        }
         if let Some(uuid) = &self.uuid {
             command.args(["-uuid", uuid]);
         }
@@ -150,6 +170,23 @@ impl Builder {
         command.args(["-mon", "chardev=qmp,mode=control"]);
         command.args(&self.args);
         command
+    }
+
+    fn add_guest(&self, command: &mut Command, disk: &Path, serial: &Path) {
+        let (interface, device) = match self.machine.split(',').next() {
+            Some("microvm") => ("none,id=boot", Some("virtio-blk-device,drive=boot")),
+            _ => ("floppy", None),
+        };
+        let mut drive = OsString::from(format!("if={interface},format=raw,readonly=on,file="));
+        drive.push(escape_commas(disk));
+        command.arg("-drive").arg(drive);
+        if let Some(device) = device {
+            command.args(["-device", device]);
+        }
+        let mut file = OsString::from("file,id=serial,path=");
+        file.push(escape_commas(serial));
+        command.arg("-chardev").arg(file);
+        command.args(["-serial", "chardev:serial"]);
     }
 
     fn add_memory(&self, command: &mut Command) {
@@ -170,17 +207,11 @@ impl Builder {
     }
 }
 
-/// `MULTIFD_ACCEL` if it is set, else KVM where this user may use it, else TCG.
-fn accelerator() -> OsString {
-    if let Some(name) = env::var_os("MULTIFD_ACCEL").filter(|name| !name.is_empty()) {
-        return name;
-    }
-    let kvm = OpenOptions::new().read(true).write(true).open("/dev/kvm");
-    OsString::from(if kvm.is_ok() { "kvm" } else { "tcg" })
-}
-
 /// QEMU splits options at commas and reads two as one that belongs to the value.
 fn escape_commas(path: &Path) -> OsString {
     // Lossless for every path that can be made on the machines the tests run on: those are UTF-8.
     OsString::from(path.to_string_lossy().replace(',', ",,"))
 }
+
+/// The file in a process's folder that gets what the guest prints.
+pub(super) const SERIAL: &str = "serial";

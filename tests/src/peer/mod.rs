@@ -30,16 +30,21 @@
 //! * A destination whose migration fails ends itself, unless `migrate-incoming` was told
 //!   `"exit-on-error": false` (QEMU 9.1 and newer). The error then shows up as a lost QMP connection
 //!   with QEMU's stderr.
+//! * Any other machine can [boot](Builder::boot) a [guest that counts](crate::guest); it writes over
+//!   its memory while it migrates.
 //! * A QEMU writes received pages to its memory file when they arrive, so the file can be compared as
 //!   soon as the destination reports `completed`.
 
+mod accelerator;
 mod binary;
 mod builder;
+mod guest;
 mod migration;
 mod process;
 mod qmp;
 
-pub use binary::{Binary, Unavailable, require};
+pub use binary::{Binary, Unavailable, are_required, require, require_old};
 pub use builder::{Builder, RAM_BLOCK};
+pub use guest::Passes;
 pub use process::{CpuTime, Qemu};
 pub use qmp::QmpError;
