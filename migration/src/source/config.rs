@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use migration_params::{Parameters, Settings, ZeroPageDetection};
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
-use multifd_core::{Spawn, StdThreads};
+use multifd_core::{DeviceState, Spawn, StdThreads};
 
 use super::{AutoConverge, Tuning};
 use crate::stream::{DeviceSection, SyncMode};
@@ -46,6 +46,9 @@ pub struct SourceConfig {
     /// The state of each device of a guest that is stopped, in the order in which the destination
     /// loads it: what [`Source::run`](super::Source::run) sends.
     pub devices: Vec<DeviceSection>,
+    /// Device state that goes over the channels, each piece on whichever is free: what QEMU's devices
+    /// that are passed through send since 10.0, with the method `none`.
+    pub device_packets: Vec<DeviceState>,
     /// How long the destination may take to confirm once it has everything; 60 s by default.
     pub confirm_time_limit: Duration,
     /// Starts the threads.
@@ -66,6 +69,7 @@ impl Default for SourceConfig {
             over_time: OverTime::default(),
             hand_over: true,
             devices: Vec::new(),
+            device_packets: Vec::new(),
             confirm_time_limit: Duration::from_secs(60),
             threads: Arc::new(StdThreads),
         }

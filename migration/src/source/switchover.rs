@@ -43,7 +43,7 @@ impl Source {
         host.host.event(&Event::Pass(self.passes()));
         down_time.fetch = clock.lap();
 
-        self.stream.command(Command::SwitchoverStart)?;
+        self.send_device_packets()?;
         self.send_round(host.host, dirty, true)?;
         self.sender.wait_sent()?;
         down_time.memory = clock.lap();
@@ -63,6 +63,20 @@ impl Source {
         self.handle.set_main(main_bytes, self.main_zero_pages);
         self.handle
             .update(|state| state.down_time = Some(down_time));
+        Ok(())
+    }
+
+    /// The device state that goes over the channels, behind the command that allows it. A destination
+    /// before QEMU 10.0 knows no such command, so it is sent only where it is needed.
+    fn send_device_packets(&mut self) -> Result<(), Error> {
+        if self.config.device_packets.is_empty() {
+            return Ok(());
+        }
+        self.stream.command(Command::SwitchoverStart)?;
+        self.stream.flush()?;
+        for packet in std::mem::take(&mut self.config.device_packets) {
+            self.sender.device_state(packet)?;
+        }
         Ok(())
     }
 
