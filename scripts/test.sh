@@ -8,8 +8,9 @@
 # What a machine lacks is skipped and listed at the end. With CI=true it is a failure instead, and
 # cargo-deny is installed if it is missing.
 #
-#   MULTIFD_QEMU    the QEMU to test against; none for no peer tests
-#   MULTIFD_ACCEL   its accelerator, kvm or tcg; kvm where it is usable unless set
+#   MULTIFD_QEMU       the QEMU to test against; none for no peer tests
+#   MULTIFD_QEMU_OLD   one from before 9.0; none for no tests with it
+#   MULTIFD_ACCEL      their accelerator, kvm or tcg; kvm where it is usable unless set
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -111,11 +112,24 @@ choose_peer() {
     if MULTIFD_QEMU=$(scripts/install-qemu.sh); then
         export MULTIFD_QEMU MULTIFD_REQUIRE_PEERS=1
         say "peer tests: with $MULTIFD_QEMU"
+        choose_old_peer
     elif [ -n "$asked" ]; then
         fail "peer tests: MULTIFD_QEMU=$asked cannot be used"
     else
         skip "peer tests" "no QEMU, see above"
         export MULTIFD_QEMU=none
+    fi
+}
+
+choose_old_peer() {
+    [ "${MULTIFD_QEMU_OLD:-}" != none ] || return 0
+    say "peer tests: scripts/install-qemu-7.2.sh"
+    if MULTIFD_QEMU_OLD=$(scripts/install-qemu-7.2.sh); then
+        export MULTIFD_QEMU_OLD
+        say "peer tests: with $MULTIFD_QEMU_OLD"
+    else
+        skip "tests with an old peer" "no QEMU older than 9.0, see above"
+        export MULTIFD_QEMU_OLD=none
     fi
 }
 

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Unpacks the QEMU 7.2 of Debian 12 beside the one that is installed, for tests with an old peer.
+#
+#   scripts/install-qemu-7.2.sh          find it, unpack it if need be
+#   scripts/install-qemu-7.2.sh --find   only find it
+#
+# Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+#
+# A binary named by MULTIFD_QEMU_OLD is used as it is. Otherwise Debian's packages are fetched with apt and
+# unpacked into .peers/qemu-7.2; nothing is installed, and no root is needed. The tests find it there by
+# themselves. Its firmware is used with it, so that it also runs where another QEMU's is installed.
+set -euo pipefail
+export LC_ALL=C
+cd "$(dirname "$0")/.."
+
+readonly FOLDER=$PWD/.peers/qemu-7.2
+readonly BINARY=$FOLDER/usr/bin/qemu-system-x86_64
+readonly VERSION=7.2
+# common has the module that runs guests without KVM; its build has to be that of x86.
+readonly PACKAGES=(qemu-system-x86 qemu-system-common qemu-system-data)
+
+say() { printf 'qemu 7.2: %s\n' "$*" >&2; }
+
+refuse() {
+    say "$*"
+    say "How to get one: on Debian 12, with its main archive among apt's sources, run this script again,"
+    say "or name any QEMU older than 9.0 with x86_64 system emulation in MULTIFD_QEMU_OLD."
+    exit 1
+}
+
+runs() { "$1" --version >/dev/null 2>&1; }
+
+find_qemu() {
+    if [ -n "${MULTIFD_QEMU_OLD:-}" ]; then
+        # What was asked for by name is not replaced by something else.
+        runs "$MULTIFD_QEMU_OLD" || refuse "MULTIFD_QEMU_OLD=$MULTIFD_QEMU_OLD does not run"
+        echo "$MULTIFD_QEMU_OLD"
+        return
+    fi
+    runs "$BINARY" && echo "$BINARY"
+}
+
+# The newest version of package $1 that apt knows and that is a 7.2.
+version_of() {
+    apt-cache madison "$1" 2>/dev/null | awk -F'|' -v want=":$VERSION+" \
+        '{ gsub(/ /, "", $2) } index($2, want) { print $2 }' | sort -Vu | tail -n 1
+}
+
+# The version of package $1 whose source is that of $2: the same, but for a rebuild of the binaries.
+version_like() {
+    local source=${2%+b*}
+    apt-cache madison "$1" 2>/dev/null | awk -F'|' -v exact="$2" -v source="$source" \
+        '{ gsub(/ /, "", $2) } $2 == exact || $2 == source { print $2 }' | sort -Vu | tail -n 1
+}
+
+apt_update() {
+    if [ "$(id -u)" = 0 ]; then
+        apt-get update -q >&2
+    elif sudo -n true 2>/dev/null; then
+        sudo -n apt-get update -q >&2
+    fi || say "apt-get update reported errors"
+}
+
+unpack() {
+    local new=$FOLDER.new version package
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || refuse "no apt-get or no dpkg-deb here"
+    version=$(version_of qemu-system-x86)
+    if [ -z "$version" ]; then
+        apt_update
+        version=$(version_of qemu-system-x86)
+    fi
+    [ -n "$version" ] || refuse "apt knows no qemu-system-x86 $VERSION"
+    rm -rf "$new"
+    mkdir -p "$new"
+    say "unpacking $version into $FOLDER"
+    (
+        cd "$new"
+        for package in "${PACKAGES[@]}"; do
+            apt-get download -q "$package=$(version_like "$package" "$version")" >&2
+        done
+        # Any version of the firmware will do.
+        apt-get download -q seabios >&2
+        for package in *.deb; do dpkg-deb -x "$package" .; done
+        rm -f -- *.deb
+    ) || refuse "the packages cannot be fetched"
+    runs "$new/usr/bin/qemu-system-x86_64" || refuse "$(ldd "$new/usr/bin/qemu-system-x86_64" 2>&1 | grep 'not found' |
+        tr -s '\n\t' '; ') missing: libraries of a qemu-system-x86 package are needed"
+    rm -rf "$FOLDER"
+    mv "$new" "$FOLDER"
+}
+
+case "${1:-}" in
+    "") find_qemu && exit ;;
+    --find) find_qemu || exit 1; exit ;;
+    *) say "unknown option $1"; exit 1 ;;
+esac
+unpack
+find_qemu || refuse "the unpacked QEMU is not usable"
