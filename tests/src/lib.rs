@@ -2,10 +2,12 @@
 //!
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
 
+pub mod command;
 pub mod conformance;
 pub mod fuzzing;
 pub mod guest;
 pub mod host;
+pub mod interop;
 pub mod live;
 pub mod network;
 pub mod one_byte;

@@ -1,0 +1,69 @@
+//! What this machine has for the cases.
+
+use anyhow::Result;
+
+use super::Age;
+use crate::command::Multifd;
+use crate::guest;
+use crate::peer::{self, Binary};
+
+/// The QEMUs and the command.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    current: Binary,
+    old: Option<Binary>,
+    multifd: Multifd,
+}
+
+/// What this machine has, or `None` where it lacks a QEMU or an assembler and tests may do without; then
+/// that has been said on stderr.
+///
+/// # Errors
+/// Peers are required and one is missing, or the command does not compile.
+pub fn require() -> Result<Option<Lab>> {
+    let Some(current) = peer::require()? else {
+        return Ok(None);
+    };
+    if guest::require(LEAST_MEMORY)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Lab {
+        current,
+        old: peer::require_old()?,
+        multifd: Multifd::build()?,
+    }))
+}
+
+impl Lab {
+    /// The QEMU of an age. Without an old one it is the current one: a case that [needs](super::Peers::need_old)
+    /// it is not run.
+    #[must_use]
+    pub fn qemu(&self, age: Age) -> &Binary {
+        match age {
+            Age::Current => &self.current,
+            Age::Old => self.old.as_ref().unwrap_or(&self.current),
+        }
+    }
+
+    /// Whether there is an old QEMU.
+    #[must_use]
+    pub fn has_old(&self) -> bool {
+        self.old.is_some()
+    }
+
+    /// The command.
+    #[must_use]
+    pub fn multifd(&self) -> &Multifd {
+        &self.multifd
+    }
+
+    /// The version of a QEMU: `10.0`.
+    #[must_use]
+    pub fn version(&self, age: Age) -> String {
+        let (major, minor) = self.qemu(age).version();
+        format!("{major}.{minor}")
+    }
+}
+
+/// Any guest will do to see whether there is an assembler.
+const LEAST_MEMORY: u64 = 4 << 20;

@@ -1,0 +1,22 @@
+//! Migrations with real QEMUs through the command `multifd`, as a list of cases.
+//!
+//! Each [`Case`] is one line of the table in `docs/interop.md`: who the QEMUs are, what the command does
+//! between them, with which settings, and what was then verified. `tests/interop.rs` runs all of them as
+//! tests; `cargo run -p multifd-tests --bin interop` runs them and prints the table.
+//!
+//! A new group of cases is a module with a function `cases`, listed in [`cases`].
+
+mod case;
+mod lab;
+mod memory;
+mod row;
+
+pub use case::{Case, Outcome, run_group};
+pub use lab::{Lab, require};
+pub use row::{Age, Peers, Row, table};
+
+/// All cases, in the order of the table.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    [memory::cases()].into_iter().flatten().collect()
+}

@@ -1,0 +1,106 @@
+//! A line of the table.
+
+use std::fmt::Write as _;
+
+use super::Lab;
+
+/// What a case is about: all columns but what was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The QEMUs.
+    pub peers: Peers,
+    /// What the command does: `recv`, `recv --save, send --load`.
+    pub role: &'static str,
+    /// The machine type.
+    pub machine: String,
+    /// The compression method; of both sides if they differ: `none, zstd`.
+    pub method: String,
+    /// What else is set: how barriers and zero pages are sent, the return path, a guest that runs.
+    pub mode: String,
+    /// How many channels; of both sides if they differ.
+    pub channels: String,
+}
+
+/// Which QEMUs take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// A QEMU sends to the command.
+    From(Age),
+    /// The command sends to a QEMU.
+    To(Age),
+    /// From one QEMU to another, with the command between them.
+    Between(Age, Age),
+}
+
+/// Which of the QEMUs of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// The current one.
+    Current,
+    /// The one from before 9.0.
+    Old,
+}
+
+impl Row {
+    /// A short name for messages, with everything in it that tells one case from another.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self {
+            peers,
+            role,
+            machine,
+            method,
+            mode,
+            channels,
+        } = self;
+        format!("{role} {peers:?}, {machine}, {method}, {mode}, {channels} channels")
+    }
+
+    /// The columns, with the versions of this machine's QEMUs.
+    fn columns(&self, lab: &Lab) -> [String; 6] {
+        [
+            self.peers.text(lab),
+            format!("`{}`", self.role.replace(", ", "`, `")),
+            self.machine.clone(),
+            self.method.clone(),
+            self.mode.clone(),
+            self.channels.clone(),
+        ]
+    }
+}
+
+impl Peers {
+    /// Whether one of them is the old one.
+    #[must_use]
+    pub fn need_old(self) -> bool {
+        match self {
+            Self::From(age) | Self::To(age) => age == Age::Old,
+            Self::Between(from, to) => from == Age::Old || to == Age::Old,
+        }
+    }
+
+    fn text(self, lab: &Lab) -> String {
+        match self {
+            Self::From(age) => format!("from {}", lab.version(age)),
+            Self::To(age) => format!("to {}", lab.version(age)),
+            Self::Between(from, to) => format!("{} to {}", lab.version(from), lab.version(to)),
+        }
+    }
+}
+
+/// The table in Markdown: each row with what was verified.
+#[must_use]
+pub fn table(lab: &Lab, rows: &[(Row, Vec<&'static str>)]) -> String {
+    let mut text = String::from(HEAD);
+    for (row, verified) in rows {
+        let columns = row.columns(lab).join(" | ");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "| {columns} | {} |", verified.join("; "));
+    }
+    text
+}
+
+const HEAD: &str = "\
+| QEMU | `multifd` | machine | method | mode | channels | verified |
+|---|---|---|---|---|---|---|
+";
