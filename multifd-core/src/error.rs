@@ -39,6 +39,10 @@ pub enum Side {
     Source,
     /// The end that receives.
     Destination,
+    /// The end of a relay that receives, from a source.
+    RelayIn,
+    /// The end of a relay that sends, to a destination.
+    RelayOut,
 }
 
 /// Where an error happened, as far as it is known.
@@ -197,6 +201,8 @@ impl fmt::Display for Side {
         f.write_str(match self {
             Self::Source => "source",
             Self::Destination => "destination",
+            Self::RelayIn => "relay, source side",
+            Self::RelayOut => "relay, destination side",
         })
     }
 }

@@ -17,7 +17,7 @@
 //! | [`transport`] | connected byte streams that can be interrupted |
 //! | [`method`] | the contract of a method, and the registry |
 //! | `channel` | one channel's work: packets in, packets out |
-//! | [`engine`] | [`Sender`] and [`Receiver`]: all channels of one migration |
+//! | [`engine`] | [`Sender`] and [`Receiver`]: all channels of one migration; [`Forwarder`]: a relay |
 //!
 //! Nothing here is global: two migrations can run in one process.
 
@@ -32,7 +32,10 @@ pub mod transport;
 pub mod wire;
 
 pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor};
-pub use engine::{AbortHandle, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn, StdThreads};
+pub use engine::{
+    AbortHandle, Forwarder, ForwarderConfig, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn,
+    StdThreads,
+};
 pub use error::{Error, Fault, Place, Side};
 pub use geometry::{ChannelCount, ChannelId, PageSize};
 pub use memory::{GuestMemory, RamBlock};

@@ -15,12 +15,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use multifd_core::engine::Forwarding;
 use multifd_core::memory::{BlockIndex, Mapping};
 use multifd_core::transport::Transport;
-use multifd_core::wire::BlockName;
+use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{
-    ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
-    ReceiverConfig, Sender, SenderConfig,
+    ChannelCount, Error, Forwarder, ForwarderConfig, GuestMemory, MethodFactory, MethodOptions,
+    MultifdMethods, PageSize, RamBlock, Receiver, ReceiverConfig, Sender, SenderConfig,
 };
 use multifd_tests::network::{self, Link, Watchdog};
 
@@ -31,7 +32,12 @@ const ROUNDS: usize = 40;
 #[test]
 fn more_packets_take_no_more_allocations() {
     let _watchdog = Watchdog::start();
-    let mut migration = Migration::start();
+    few_and_many(Migration::start());
+    let forwarder = Migration::forwarder();
+    few_and_many(Migration::start_through(&forwarder));
+}
+
+fn few_and_many(mut migration: Migration<'_>) {
     // Everybody has waited for everybody else once.
     migration.rounds(PAGES);
     let few = migration.rounds(128);
@@ -45,25 +51,42 @@ fn more_packets_take_no_more_allocations() {
     migration.finish();
 }
 
-struct Migration {
+struct Migration<'f> {
     sender: Sender,
+    forwarding: Option<Forwarding<'f>>,
     receiver: Receiver,
     block: BlockIndex,
 }
 
-impl Migration {
+impl<'f> Migration<'f> {
     fn start() -> Self {
-        let factory = multifd_none::NoneFactory;
-        let method = factory.open(&MethodOptions::new()).unwrap();
-        let mut config = ReceiverConfig::default();
+        let receiver = receiver();
+        let connections = connections(|end| receiver.accept(end));
+        Self::over(connections, None, receiver)
+    }
+
+    fn forwarder() -> Forwarder {
+        let mut config = ForwarderConfig::default();
         config.channels = ChannelCount::new(CHANNELS).unwrap();
-        let receiver = Receiver::new(config, Arc::clone(&method));
-        let mut connections: Vec<Box<dyn Transport>> = Vec::new();
-        for _ in 0..CHANNELS {
-            let (here, there, _) = network::pair(Link::default(), Link::default());
-            connections.push(Box::new(here));
-            receiver.accept(Box::new(there)).unwrap();
-        }
+        Forwarder::new(config, none())
+    }
+
+    /// The same, with a relay between the two.
+    fn start_through(forwarder: &'f Forwarder) -> Self {
+        let receiver = receiver();
+        let onward = connections(|end| receiver.accept(end));
+        let uuid = Uuid::default();
+        let forwarding = forwarder.start(uuid, &none(), onward).unwrap();
+        let connections = connections(|end| forwarder.accept(end));
+        Self::over(connections, Some(forwarding), receiver)
+    }
+
+    fn over(
+        connections: Vec<Box<dyn Transport>>,
+        mut forwarding: Option<Forwarding<'f>>,
+        receiver: Receiver,
+    ) -> Self {
+        let method = none();
         let (source, target) = (memory(), memory());
         let (block, ram) = source.indexed().next().unwrap();
         // Every third page is zero, so that there are many runs, and all of the code runs.
@@ -73,10 +96,17 @@ impl Migration {
         let config = SenderConfig::default();
         let mut sender = Sender::start(&config, source.clone(), &method, connections).unwrap();
         sender.sync().unwrap();
+        if let Some(forwarding) = &mut forwarding {
+            let blocks = source.blocks().iter();
+            let blocks = blocks.map(|block| (block.name().clone(), block.len()));
+            forwarding.attach(blocks.collect()).unwrap();
+            forwarding.sync().unwrap();
+        }
         receiver.attach(target).unwrap();
         receiver.sync().unwrap();
         Self {
             sender,
+            forwarding,
             receiver,
             block,
         }
@@ -90,6 +120,9 @@ impl Migration {
                 self.sender.queue(self.block, page * 4096).unwrap();
             }
             self.sender.sync().unwrap();
+            if let Some(forwarding) = &mut self.forwarding {
+                forwarding.sync().unwrap();
+            }
             self.receiver.sync().unwrap();
         }
         self.sender.wait_sent().unwrap();
@@ -102,6 +135,30 @@ impl Migration {
         let received = self.receiver.finish().unwrap().total();
         assert_eq!(received.packets, sent.packets);
     }
+}
+
+fn none() -> Arc<dyn MultifdMethods> {
+    let factory = multifd_none::NoneFactory;
+    factory.open(&MethodOptions::new()).unwrap()
+}
+
+fn receiver() -> Receiver {
+    let mut config = ReceiverConfig::default();
+    config.channels = ChannelCount::new(CHANNELS).unwrap();
+    Receiver::new(config, none())
+}
+
+/// Connections whose other ends are accepted.
+fn connections(
+    accept: impl Fn(Box<dyn Transport>) -> Result<(), Error>,
+) -> Vec<Box<dyn Transport>> {
+    let mut connections: Vec<Box<dyn Transport>> = Vec::new();
+    for _ in 0..CHANNELS {
+        let (here, there, _) = network::pair(Link::default(), Link::default());
+        connections.push(Box::new(here));
+        accept(Box::new(there)).unwrap();
+    }
+    connections
 }
 
 fn memory() -> GuestMemory {

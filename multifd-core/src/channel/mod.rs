@@ -1,11 +1,16 @@
 //! One channel: what its thread does with packets.
 //!
 //! Here are no threads and no locks, only the work of one thread: `send` turns batches of pages
-//! into packets, `recv` turns packets into pages. [`crate::engine`] runs them.
+//! into packets, `recv` turns packets into pages. In a relay packets become parcels (`pass_on`) and
+//! parcels become packets (`forward`). [`crate::engine`] runs them.
 
 mod batch;
 mod cpu_time;
+mod fill;
+mod forward;
 mod init;
+mod parcel;
+mod pass_on;
 mod reader;
 mod recv;
 mod send;
@@ -17,11 +22,13 @@ pub use stats::{ChannelStats, MigrationStats, Monitor};
 pub use target::{DeviceState, DeviceStateSink};
 
 pub(crate) use batch::Batch;
+pub(crate) use forward::ParcelChannel;
 pub(crate) use init::{Prelude, recv_prelude};
+pub(crate) use parcel::{Depot, Parcel, Transit, windows};
 pub(crate) use recv::{Event, RecvChannel};
 pub(crate) use send::SendChannel;
 pub(crate) use stats::Counters;
-pub(crate) use target::Target;
+pub(crate) use target::{Found, Landing, Target};
 
 use std::io;
 
@@ -61,4 +68,8 @@ fn method_error(error: MethodError) -> Error {
 
 fn wire_error(error: WireError) -> Error {
     Error::new(Fault::Peer, error)
+}
+
+fn caller(what: &'static str) -> Error {
+    Error::new(Fault::Caller, what)
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::reader::PacketReader;
 use super::{
-    Counters, DeviceState, DeviceStateSink, Target, connection_error, method_error, wire_error,
+    Counters, DeviceState, DeviceStateSink, Found, Landing, connection_error, method_error,
+    wire_error,
 };
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
-use crate::memory::{BlockIndex, RamBlock, Span};
 use crate::method::RecvMethod;
 use crate::pages::{PageRuns, Payload, PayloadSource};
 use crate::transport::Transport;
@@ -19,16 +19,20 @@ use crate::wire::{
 
 /// The receiving end of one channel, as its thread sees it.
 pub(crate) struct RecvChannel<'t> {
-    reader: PacketReader<'t>,
-    page_size: PageSize,
+    pub(super) reader: PacketReader<'t>,
+    pub(super) page_size: PageSize,
     method_id: MethodId,
-    method: Box<dyn RecvMethod>,
-    counters: Arc<Counters>,
-    offsets: Vec<u64>,
+    pub(super) method: Box<dyn RecvMethod>,
+    pub(super) counters: Arc<Counters>,
+    /// Those of the packet: normal pages, then zero pages.
+    pub(super) offsets: Vec<u64>,
     sorted: Vec<u64>,
+    /// In a relay, those of the pages' places.
+    pub(super) local: Vec<u64>,
     /// Whether the system can map pages before they are written to.
-    populate: bool,
+    pub(super) populate: bool,
     packets: u64,
+    pub(super) syncs: u64,
 }
 
 /// What a channel has read.
@@ -43,11 +47,11 @@ pub(crate) enum Event {
 }
 
 /// The parts of a header that outlive the buffer in which it was read.
-struct Packet {
+pub(super) struct Packet {
     flags: PacketFlags,
-    normal: usize,
-    payload_len: usize,
-    block: BlockIndex,
+    pub(super) normal: usize,
+    pub(super) header_len: usize,
+    pub(super) payload_len: usize,
 }
 
 impl<'t> RecvChannel<'t> {
@@ -67,22 +71,24 @@ impl<'t> RecvChannel<'t> {
             counters,
             offsets: Vec::with_capacity(pages),
             sorted: Vec::with_capacity(pages),
+            local: Vec::with_capacity(pages),
             populate: true,
             packets: 0,
+            syncs: 0,
         }
     }
 
-    /// Reads the next packet, whatever it is. `target` is `None` until the main channel has
+    /// Reads the next packet, whatever it is. `landing` is `None` until the main channel has
     /// announced the blocks; a page before that is an error.
     pub(crate) fn recv<'m>(
         &mut self,
-        target: Option<&'m Target>,
+        landing: Option<&'m Landing>,
         runs: &mut PageRuns<'m>,
         sink: Option<&DeviceStateSink>,
     ) -> Result<Event, Error> {
         let place = Place::default().packet(self.packets);
         let event = self
-            .recv_packet(target, runs, sink)
+            .recv_packet(landing, runs, sink)
             .map_err(|error| error.at(place))?;
         self.packets += 1;
         self.counters.clocks(self.reader.waited());
@@ -91,7 +97,7 @@ impl<'t> RecvChannel<'t> {
 
     fn recv_packet<'m>(
         &mut self,
-        target: Option<&'m Target>,
+        landing: Option<&'m Landing>,
         runs: &mut PageRuns<'m>,
         sink: Option<&DeviceStateSink>,
     ) -> Result<Event, Error> {
@@ -108,17 +114,17 @@ impl<'t> RecvChannel<'t> {
             self.recv_device_state(sink)?;
             return Ok(Event::Packet);
         }
-        self.recv_ram(target, runs)?;
-        Ok(if flags.is_sync() {
-            Event::Sync
-        } else {
-            Event::Packet
-        })
+        self.recv_ram(landing, runs)?;
+        if !flags.is_sync() {
+            return Ok(Event::Packet);
+        }
+        self.syncs += 1;
+        Ok(Event::Sync)
     }
 
     fn recv_ram<'m>(
         &mut self,
-        target: Option<&'m Target>,
+        landing: Option<&'m Landing>,
         runs: &mut PageRuns<'m>,
     ) -> Result<(), Error> {
         let header_len = ram_header_len(self.page_size);
@@ -133,13 +139,13 @@ impl<'t> RecvChannel<'t> {
             self.counters.packet(0, 0, header_len);
             return Ok(());
         }
-        let target = target.ok_or_else(|| {
+        let landing = landing.ok_or_else(|| {
             Error::new(
                 Fault::Peer,
                 "pages before the first SYNC: guest memory is not announced yet",
             )
         })?;
-        let (block, ram) = target.memory.find(header.block).ok_or_else(|| {
+        let place = landing.find(header.block).ok_or_else(|| {
             let got = String::from_utf8_lossy(header.block).into_owned();
             wire_error(WireError::UnknownBlock { got })
         })?;
@@ -148,61 +154,31 @@ impl<'t> RecvChannel<'t> {
         let packet = Packet {
             flags: header.flags,
             normal: header.normal_pages(),
+            header_len,
             payload_len: header.payload_len,
-            block,
         };
         self.reader.consume(header_len);
-        self.recv_pages(target, ram, &packet, runs)
-            .map_err(|error| error.at(Place::default().block(ram.name().as_str())))?;
+        self.check(&packet, place.len())
+            .and_then(|()| match place {
+                Found::Guest(target, index, ram) => self.fill(target, (index, ram), &packet, runs),
+                Found::Relay(transit, name, _) => self.pass_on(transit, name, &packet, runs),
+            })
+            .map_err(|error| error.at(Place::default().block(place.name().as_str())))?;
         let zero = self.offsets.len() - packet.normal;
         self.counters
             .packet(packet.normal, zero, header_len + packet.payload_len);
         Ok(())
     }
 
-    fn recv_pages<'m>(
-        &mut self,
-        target: &'m Target,
-        ram: &'m RamBlock,
-        packet: &Packet,
-        runs: &mut PageRuns<'m>,
-    ) -> Result<(), Error> {
-        if packet.flags.method() != self.method_id {
-            let got = packet.flags.method();
-            return Err(wire_error(WireError::Method {
-                got,
-                want: self.method_id,
-            }));
+    /// The method is this side's, every page of the packet is a whole page of a block of `block_len`
+    /// bytes, and no page is listed twice.
+    fn check(&mut self, packet: &Packet, block_len: u64) -> Result<(), Error> {
+        let got = packet.flags.method();
+        if got != self.method_id {
+            let want = self.method_id;
+            return Err(wire_error(WireError::Method { got, want }));
         }
-        self.check_offsets(ram)?;
-        let (normal, zero) = self
-            .offsets
-            .split_at_checked(packet.normal)
-            .unwrap_or_default();
-        if !normal.is_empty() {
-            runs.set(ram, normal)
-                .map_err(|offset| outside(ram, offset))?;
-            if self.populate && is_new(target, packet.block, normal) {
-                self.populate = runs.pages_mut().runs().iter().all(Span::populate);
-            }
-            recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
-            self.counters.path(self.method.paths());
-            for offset in normal {
-                target.received.mark(packet.block, *offset);
-            }
-        }
-        for offset in zero {
-            let received = target.received.mark(packet.block, *offset);
-            if received || !target.zeroed {
-                let page = ram.span(*offset, self.page_size.bytes());
-                page.ok_or_else(|| outside(ram, *offset))?.clear();
-            }
-        }
-        Ok(())
-    }
-
-    /// Every page of the packet is a whole page of the block, and no page is listed twice.
-    fn check_offsets(&mut self, ram: &RamBlock) -> Result<(), Error> {
+        let page = self.page_size.bytes_u64();
         for offset in &self.offsets {
             if !self.page_size.is_aligned(*offset) {
                 let error = WireError::Unaligned {
@@ -211,8 +187,8 @@ impl<'t> RecvChannel<'t> {
                 };
                 return Err(wire_error(error).at(Place::default().offset(*offset)));
             }
-            if *offset > ram.len() - self.page_size.bytes_u64() {
-                return Err(outside(ram, *offset));
+            if offset.checked_add(page).is_none_or(|end| end > block_len) {
+                return Err(outside(block_len, *offset));
             }
         }
         if self.offsets.is_sorted_by(|one, next| one < next) {
@@ -260,15 +236,8 @@ impl<'t> RecvChannel<'t> {
     }
 }
 
-/// Whether the first of the pages has not been written to yet; the others are like it, mostly.
-fn is_new(target: &Target, block: BlockIndex, offsets: &[u64]) -> bool {
-    offsets
-        .first()
-        .is_some_and(|offset| !target.received.contains(block, *offset))
-}
-
 /// Lets the method read a payload that has a size it can have, all of it.
-fn recv_payload(
+pub(super) fn recv_payload(
     method: &mut dyn RecvMethod,
     reader: &mut PacketReader<'_>,
     packet: &Packet,
@@ -298,10 +267,10 @@ fn recv_payload(
     Ok(())
 }
 
-fn outside(ram: &RamBlock, offset: u64) -> Error {
+pub(super) fn outside(block_len: u64, offset: u64) -> Error {
     wire_error(WireError::OutOfBlock {
         got: offset,
-        block_len: ram.len(),
+        block_len,
     })
     .at(Place::default().offset(offset))
 }

@@ -10,18 +10,20 @@ use crate::memory::{GuestMemory, IoVecList, RamBlock};
 use crate::method::SendMethod;
 use crate::pages::{PageRuns, Segments};
 use crate::transport::{Transport, send_all};
-use crate::wire::{DeviceStateHeader, InitPacket, MethodId, PacketFlags, RamHeaderBuffer};
+use crate::wire::{
+    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, RamHeaderBuffer,
+};
 
 /// The sending end of one channel, as its thread sees it.
 pub(crate) struct SendChannel<'m> {
-    memory: &'m GuestMemory,
+    pub(super) memory: &'m GuestMemory,
     method_id: MethodId,
     method: Box<dyn SendMethod>,
     transport: &'m mut dyn Transport,
     /// One count over all channels of the migration.
     packet_num: &'m AtomicU64,
     counters: Arc<Counters>,
-    zero_pages: Option<ZeroPages>,
+    pub(super) zero_pages: Option<ZeroPages>,
     runs: PageRuns<'m>,
     vecs: IoVecList,
     header: RamHeaderBuffer,
@@ -104,8 +106,22 @@ impl<'m> SendChannel<'m> {
             Some(zero_pages) => zero_pages.partition(block, &mut batch.offsets),
             None => batch.offsets.len(),
         };
-        let (normal_offsets, _) = batch.offsets.split_at_checked(normal).unwrap_or_default();
-        self.runs.set(block, normal_offsets).map_err(|offset| {
+        let (pages, _) = batch.offsets.split_at_checked(normal).unwrap_or_default();
+        self.send_named(block, pages, block.name(), &batch.offsets)
+    }
+
+    /// Sends one packet with the content of `pages`, which are offsets in `memory`. On the wire its
+    /// pages are those at `offsets` of the block `name`: first as many as there are in `pages`, then
+    /// zero pages.
+    pub(super) fn send_named(
+        &mut self,
+        memory: &'m RamBlock,
+        pages: &[u64],
+        name: &BlockName,
+        offsets: &[u64],
+    ) -> Result<(), Error> {
+        let normal = pages.len();
+        self.runs.set(memory, pages).map_err(|offset| {
             let what = "page outside of its block";
             Error::new(Fault::Caller, what).at(Place::default().offset(offset))
         })?;
@@ -127,8 +143,8 @@ impl<'m> SendChannel<'m> {
         self.header.set_pages(
             PacketFlags::pages(self.method_id),
             self.packet_num.fetch_add(1, Ordering::Relaxed),
-            block.name(),
-            &batch.offsets,
+            name,
+            offsets,
             normal,
             payload_len,
         );
@@ -138,7 +154,7 @@ impl<'m> SendChannel<'m> {
         if normal > 0 {
             self.counters.path(self.method.paths());
         }
-        self.sent(normal, batch.offsets.len() - normal, wire_bytes);
+        self.sent(normal, offsets.len() - normal, wire_bytes);
         Ok(())
     }
 
@@ -148,7 +164,7 @@ impl<'m> SendChannel<'m> {
         self.counters.clocks(self.transport.waited());
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         Place::default().packet(self.packets)
     }
 }

@@ -146,6 +146,11 @@ impl Counters {
         }
     }
 
+    /// Bytes counted so far.
+    pub(crate) fn wire_bytes(&self) -> u64 {
+        self.wire_bytes.load(Ordering::Relaxed)
+    }
+
     /// Counts bytes outside of packets: the initial one.
     pub(super) fn bytes(&self, wire_bytes: usize) {
         add(&self.wire_bytes, wire_bytes as u64);

@@ -3,7 +3,26 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::memory::{GuestMemory, ReceivedBitmap};
+use super::Transit;
+use crate::memory::{BlockIndex, GuestMemory, RamBlock, ReceivedBitmap};
+use crate::wire::BlockName;
+
+/// Where the pages go.
+pub(crate) enum Landing {
+    /// Into guest memory.
+    Guest(Target),
+    /// Through a relay.
+    Relay(Transit),
+}
+
+/// A block that was found by its name, and where its pages go.
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'m> {
+    /// Into this block.
+    Guest(&'m Target, BlockIndex, &'m RamBlock),
+    /// Through a relay; the block has this name and length.
+    Relay(&'m Transit, &'m BlockName, u64),
+}
 
 /// The guest memory of a destination, and which of its pages have arrived.
 #[derive(Debug)]
@@ -41,6 +60,48 @@ impl DeviceState {
 pub type DeviceStateSink = Arc<dyn Fn(DeviceState) -> Result<(), SinkError> + Send + Sync>;
 
 type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Landing {
+    /// Finds a block by the name in a packet.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Found<'_>> {
+        match self {
+            Self::Guest(target) => {
+                let (index, block) = target.memory.find(name)?;
+                Some(Found::Guest(target, index, block))
+            }
+            Self::Relay(transit) => {
+                let (name, len) = transit.blocks.find(name)?;
+                Some(Found::Relay(transit, name, len))
+            }
+        }
+    }
+
+    /// The guest memory, unless this is a relay.
+    pub(crate) fn guest(&self) -> Option<&Target> {
+        match self {
+            Self::Guest(target) => Some(target),
+            Self::Relay(_) => None,
+        }
+    }
+}
+
+impl Found<'_> {
+    /// The block's name.
+    pub(crate) fn name(&self) -> &BlockName {
+        match self {
+            Self::Guest(_, _, block) => block.name(),
+            Self::Relay(_, name, _) => name,
+        }
+    }
+
+    /// The block's length in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Guest(_, _, block) => block.len(),
+            Self::Relay(_, _, len) => *len,
+        }
+    }
+}
 
 impl Target {
     pub(crate) fn new(memory: GuestMemory, zeroed: bool) -> Self {

@@ -6,13 +6,15 @@ use crossbeam_channel::{self as queue, select_biased};
 use parking_lot::Mutex;
 
 use super::control::Control;
-use crate::error::{Error, Fault, Place, Side};
+use crate::error::{Error, Fault, Place};
 use crate::geometry::{ChannelCount, ChannelId};
 
 /// A barrier of all channels and the main channel. A channel that arrives is parked until all have
 /// arrived and the main channel has, too.
 #[derive(Debug)]
 pub(super) struct Barrier {
+    /// Where it is, for errors.
+    place: Place,
     arrive: queue::Sender<Arrival>,
     arrived: queue::Receiver<Arrival>,
     release: Vec<queue::Sender<()>>,
@@ -38,7 +40,7 @@ enum Arrival {
 }
 
 impl Barrier {
-    pub(super) fn new(channels: ChannelCount) -> Self {
+    pub(super) fn new(place: Place, channels: ChannelCount) -> Self {
         let (arrive, arrived) = queue::bounded(channels.count());
         let (release, places) = channels
             .ids()
@@ -48,6 +50,7 @@ impl Barrier {
             })
             .unzip();
         Self {
+            place,
             arrive,
             arrived,
             release,
@@ -74,22 +77,35 @@ impl Barrier {
             .count()
     }
 
-    /// Waits until all channels have arrived, then lets them go on.
+    /// Waits until all channels have arrived, then lets them go on. `alive` answers whether any channel
+    /// has made progress since it was asked last.
     ///
     /// # Errors
-    /// The migration failed, or some channels have not arrived within `limit` of each other.
-    pub(super) fn meet(&self, control: &Control, limit: Duration) -> Result<(), Error> {
+    /// The migration failed, or no channel has arrived or made progress within `limit`.
+    pub(super) fn meet(
+        &self,
+        control: &Control,
+        limit: Duration,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
         let mut waiting = vec![true; self.release.len()];
-        for _ in 0..self.release.len() {
+        let mut arrivals = 0;
+        while arrivals < self.release.len() {
             let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
                 recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
-                default(limit) => return Err(self.missing(&waiting, limit)),
+                default(limit) => {
+                    if alive() {
+                        continue;
+                    }
+                    return Err(self.missing(&waiting, limit));
+                }
             };
             let channel = match arrival {
                 Arrival::Sync(channel) => channel,
-                Arrival::Closed(channel) => return Err(closed(channel)),
+                Arrival::Closed(channel) => return Err(self.closed(channel)),
             };
+            arrivals += 1;
             if let Some(waiting) = waiting.get_mut(channel.index()) {
                 *waiting = false;
             }
@@ -97,6 +113,26 @@ impl Barrier {
         for release in &self.release {
             // A channel waits for one release before it arrives again, so there is room.
             let _ = release.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Waits until all channels are closed, but for no longer than `limit` from one to the next.
+    ///
+    /// # Errors
+    /// The migration failed, or a channel came to one more SYNC.
+    pub(super) fn meet_end(&self, control: &Control, limit: Duration) -> Result<(), Error> {
+        for _ in 0..self.release.len() {
+            let arrival = select_biased! {
+                recv(control.woken()) -> _ => return Err(control.reason()),
+                recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
+                default(limit) => return Ok(()),
+            };
+            if let Arrival::Sync(channel) = arrival {
+                let what = "SYNC without a mark on the main channel";
+                let place = self.place.clone().channel(channel);
+                return Err(Error::new(Fault::Peer, what).at(place));
+            }
         }
         Ok(())
     }
@@ -122,7 +158,12 @@ impl Barrier {
             names.join(", "),
             limit.as_secs_f32()
         );
-        Error::new(Fault::Connection, what).at(Place::on(Side::Destination))
+        Error::new(Fault::Connection, what).at(self.place.clone())
+    }
+
+    fn closed(&self, channel: ChannelId) -> Error {
+        let what = "the source closed the connection before its next SYNC";
+        Error::new(Fault::Connection, what).at(self.place.clone().channel(channel))
     }
 }
 
@@ -144,9 +185,4 @@ impl BarrierPlace {
         // A channel has one arrival outstanding at a time, so there is room.
         let _ = self.arrive.try_send(Arrival::Closed(self.channel));
     }
-}
-
-fn closed(channel: ChannelId) -> Error {
-    let what = "the source closed the connection before its next SYNC";
-    Error::new(Fault::Connection, what).at(Place::on(Side::Destination).channel(channel))
 }

@@ -8,7 +8,7 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::control::Control;
 use super::sender::SenderConfig;
-use super::sender_thread::{Job, Report, SenderThread};
+use super::sender_thread::{ChannelStart, Job, Report, SenderThread};
 use super::spawn::ThreadGroup;
 use crate::channel::{Batch, Counters};
 use crate::error::{Error, Fault, Place, Side};
@@ -76,14 +76,16 @@ impl Lanes {
                 counters: Arc::clone(&counters),
             });
             let thread = SenderThread {
-                channel,
-                config: config.clone(),
+                start: ChannelStart {
+                    channel,
+                    config: config.clone(),
+                    method: Arc::clone(method),
+                    counters,
+                    packet_num: Arc::clone(&packet_num),
+                },
                 memory: memory.clone(),
-                method: Arc::clone(method),
                 jobs: queue,
                 reports: report.clone(),
-                counters,
-                packet_num: Arc::clone(&packet_num),
                 control: Arc::clone(control),
             };
             let guard = threads.guard().ok_or_else(|| control.reason())?;

@@ -13,17 +13,36 @@
 //!     Sender::sync  ──SYNC───▶ channel thread ═══▶ channel thread ──▶ parked until
 //!                   ◀─empty batch─┘                                   Receiver::sync
 //! ```
+//!
+//! A [`Forwarder`] is both at once, without guest memory between them: a relay.
+//!
+//! ```text
+//! source ═══▶ channel thread ──packet──▶ channel thread ═══▶ destination
+//!                    └◀────empty packet──────┘
+//! ```
 
 mod barrier;
 mod control;
+mod delay;
+mod exchange;
+mod forwarder;
+mod forwarding;
+mod gate;
+mod known_uuid;
 mod lanes;
+mod outlet_thread;
+mod pace;
 mod receiver;
 mod receiver_thread;
+mod rounds;
 mod sender;
 mod sender_thread;
 mod spawn;
 
 pub use control::AbortHandle;
+pub use delay::Delay;
+pub use forwarder::{Forwarder, ForwarderConfig};
+pub use forwarding::{Backlog, ForwardStats, Forwarding};
 pub use receiver::{Receiver, ReceiverConfig};
 pub use sender::{Sender, SenderConfig};
 pub use spawn::{Spawn, StdThreads};

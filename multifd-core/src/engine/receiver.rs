@@ -1,5 +1,6 @@
 //! The receiving end of a migration.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use parking_lot::Mutex;
 
 use super::barrier::Barrier;
 use super::control::{AbortHandle, Control};
+use super::known_uuid::KnownUuid;
 use super::receiver_thread::ReceiverThread;
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
-use crate::channel::{Counters, DeviceStateSink, MigrationStats, Monitor, Target};
+use crate::channel::{Counters, DeviceStateSink, Landing, MigrationStats, Monitor, Target};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::memory::{BlockIndex, GuestMemory};
@@ -35,10 +37,9 @@ pub struct ReceiverConfig {
     pub memory_is_zeroed: bool,
     /// How long a new connection may take to say what it is. 30 s by default.
     pub init_time_limit: Duration,
-    /// How long channels may be apart at a barrier: from the main channel's sync point, or from
-    /// one channel's SYNC to the next one's. A source that is set to another number of channels is
-    /// found so. 60 s by default; on a link that takes longer for what a channel has buffered, it
-    /// must be longer.
+    /// How long no channel may make progress while a barrier waits for one: nothing arrives on any,
+    /// and none comes to its SYNC. A source that is set to another number of channels is found so.
+    /// 60 s by default.
     pub sync_time_limit: Duration,
     /// Takes device state that comes over the channels; without one it is refused.
     pub device_state: Option<DeviceStateSink>,
@@ -76,27 +77,42 @@ pub struct Receiver {
 
 /// What the threads of a receiver share.
 pub(super) struct Shared {
+    pub(super) side: Side,
     pub(super) config: ReceiverConfig,
+    pub(super) uuid: KnownUuid,
     pub(super) method: Arc<dyn MultifdMethods>,
     pub(super) control: Arc<Control>,
     pub(super) barrier: Barrier,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
-    pub(super) target: OnceLock<Target>,
+    pub(super) landing: OnceLock<Landing>,
 }
 
 impl Receiver {
     /// A receiver without connections or memory yet.
     pub fn new(config: ReceiverConfig, method: Arc<dyn MultifdMethods>) -> Self {
+        let uuid = Some(config.uuid);
+        Self::on(Side::Destination, config, uuid, method)
+    }
+
+    /// A receiver that calls itself `side`. Without a `uuid` it takes that of the first channel.
+    pub(super) fn on(
+        side: Side,
+        config: ReceiverConfig,
+        uuid: Option<Uuid>,
+        method: Arc<dyn MultifdMethods>,
+    ) -> Self {
         log::info!("receiving {}: {}", method.name(), method.implementation());
         let (main_sender, main) = queue::bounded(1);
         let shared = Shared {
+            side,
+            uuid: KnownUuid::new(uuid),
             method,
             control: Control::new(),
-            barrier: Barrier::new(config.channels),
+            barrier: Barrier::new(Place::on(side), config.channels),
             counters: config.channels.ids().map(|_| Arc::default()).collect(),
             main: Mutex::new(Some(main_sender)),
-            target: OnceLock::new(),
+            landing: OnceLock::new(),
             config,
         };
         Self {
@@ -125,7 +141,7 @@ impl Receiver {
                 "one connection more than the main one and {channels} channels: \
                  set multifd-channels to the same number on both sides"
             );
-            let error = Error::new(Fault::Peer, what).at(Place::on(Side::Destination));
+            let error = Error::new(Fault::Peer, what).at(Place::on(shared.side));
             shared.control.fail(error.clone());
             return Err(error);
         }
@@ -133,22 +149,27 @@ impl Receiver {
         let thread = ReceiverThread {
             shared: Arc::clone(shared),
         };
+        let body = Box::new(move || thread.run(connection));
+        self.spawn("multifd-recv".into(), body)
+            .inspect_err(|error| {
+                self.accepted.fetch_sub(1, Ordering::Relaxed);
+                shared.control.fail(error.clone());
+            })
+    }
+
+    /// Starts a thread that is waited for at the end.
+    pub(super) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+        let shared = &self.shared;
         let guard = self.threads.guard();
         let guard = guard.ok_or_else(|| shared.control.reason())?;
         let body = Box::new(move || {
             let _guard = guard;
-            thread.run(connection);
+            body();
         });
-        shared
-            .config
-            .threads
-            .spawn("multifd-recv".into(), body)
-            .map_err(|error| {
-                self.accepted.fetch_sub(1, Ordering::Relaxed);
-                let error = caller(format!("cannot start a channel's thread: {error}"));
-                shared.control.fail(error.clone());
-                error
-            })
+        shared.config.threads.spawn(name, body).map_err(|error| {
+            let what = format!("cannot start a channel's thread: {error}");
+            Error::new(Fault::Caller, what).at(Place::on(shared.side))
+        })
     }
 
     /// Whether the main connection and all channels have been accepted.
@@ -169,7 +190,20 @@ impl Receiver {
             }
             default(limit) => {
                 let what = format!("no main channel within {} s", limit.as_secs_f32());
-                Err(Error::new(Fault::Connection, what).at(Place::on(Side::Destination)))
+                Err(Error::new(Fault::Connection, what).at(Place::on(self.shared.side)))
+            }
+        }
+    }
+
+    /// Waits until the VM's UUID is known.
+    pub(super) fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
+        let shared = &self.shared;
+        select_biased! {
+            recv(shared.control.woken()) -> _ => Err(shared.control.reason()),
+            recv(shared.uuid.known()) -> _ => Ok(shared.uuid.value()),
+            default(limit) => {
+                let what = format!("no multifd channel within {} s", limit.as_secs_f32());
+                Err(Error::new(Fault::Connection, what).at(Place::on(shared.side)))
             }
         }
     }
@@ -188,20 +222,47 @@ impl Receiver {
             )));
         }
         let target = Target::new(memory, self.shared.config.memory_is_zeroed);
-        let attached = self.shared.target.set(target);
-        attached.map_err(|_| caller("guest memory was attached already"))
+        self.land(Landing::Guest(target))
+    }
+
+    /// Says where pages go.
+    pub(super) fn land(&self, landing: Landing) -> Result<(), Error> {
+        self.shared.control.check()?;
+        let landed = self.shared.landing.set(landing);
+        landed.map_err(|_| caller("guest memory was attached already"))
     }
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
     /// then lets them go on.
     ///
     /// # Errors
-    /// A channel has not come within the configured limit, or the migration failed.
+    /// No channel has made progress within the configured limit, or the migration failed.
     pub fn sync(&self) -> Result<(), Error> {
+        self.meet(&|| false)
+    }
+
+    /// As [`Self::sync`]. While `excused` the channels need make no progress.
+    pub(super) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
+        let shared = &self.shared;
+        let monitor = self.monitor();
+        let seen = Cell::new(monitor.wire_bytes());
+        let alive = || {
+            let now = monitor.wire_bytes();
+            seen.replace(now) != now || excused()
+        };
+        let limit = shared.config.sync_time_limit;
+        shared
+            .barrier
+            .meet(&shared.control, limit, &alive)
+            .inspect_err(|error| shared.control.fail(error.clone()))
+    }
+
+    /// Waits until the source has closed all channels, but for no longer than `limit`.
+    pub(super) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
         let shared = &self.shared;
         shared
             .barrier
-            .meet(&shared.control, shared.config.sync_time_limit)
+            .meet_end(&shared.control, limit)
             .inspect_err(|error| shared.control.fail(error.clone()))
     }
 
@@ -211,10 +272,9 @@ impl Receiver {
     /// No memory is attached, it has no such page, or the migration failed.
     pub fn zero_page(&self, block: BlockIndex, offset: u64) -> Result<(), Error> {
         self.shared.control.check()?;
-        let target = self
-            .shared
-            .target
-            .get()
+        let landing = self.shared.landing.get();
+        let target = landing
+            .and_then(Landing::guest)
             .ok_or_else(|| caller("no guest memory attached"))?;
         let page_size = target.memory.page_size();
         let page = target
@@ -257,15 +317,19 @@ impl Receiver {
 
     /// How many pages have arrived at least once.
     pub fn received_pages(&self) -> u64 {
-        self.shared
-            .target
-            .get()
+        let landing = self.shared.landing.get();
+        landing
+            .and_then(Landing::guest)
             .map_or(0, |target| target.received.count())
     }
 
     /// What aborts this migration from another thread.
     pub fn abort_handle(&self) -> AbortHandle {
         self.shared.control.handle()
+    }
+
+    pub(super) fn control(&self) -> &Arc<Control> {
+        &self.shared.control
     }
 }
 

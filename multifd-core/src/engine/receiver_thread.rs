@@ -6,8 +6,10 @@ use std::time::Instant;
 use super::barrier::BarrierPlace;
 use super::receiver::Shared;
 use super::spawn::PanicGuard;
-use crate::channel::{Counters, Event, Prelude, RecvChannel, recv_prelude};
-use crate::error::{Error, Fault, Place, Side};
+use crate::channel::{
+    Counters, DeviceStateSink, Event, Landing, Prelude, RecvChannel, recv_prelude,
+};
+use crate::error::{Error, Fault, Place};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
 use crate::pages::PageRuns;
@@ -24,7 +26,7 @@ impl ReceiverThread {
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
-        let place = Place::on(Side::Destination);
+        let place = Place::on(shared.side);
         let limit = shared.config.init_time_limit;
         let result = match recv_prelude(&mut *connection, limit) {
             Ok(Prelude::Main) => self.hand_over(connection),
@@ -49,7 +51,8 @@ impl ReceiverThread {
     fn receive(&self, connection: &mut dyn Transport, init: InitPacket) -> Result<(), Error> {
         let config = &self.shared.config;
         let peer = |error| Error::new(Fault::Peer, error);
-        let channel = init.check(config.uuid, config.channels).map_err(peer)?;
+        let uuid = self.shared.uuid.or(init.uuid);
+        let channel = init.check(uuid, config.channels).map_err(peer)?;
         let place = Place::default().channel(channel);
         let duplicate = || peer(WireError::DuplicateChannel { got: init.channel });
         let result = self
@@ -93,9 +96,8 @@ impl ReceiverThread {
                 )
             })?;
         loop {
-            let target = shared.target.get();
-            let sink = shared.config.device_state.as_ref();
-            match channel_state.recv(target, &mut runs, sink) {
+            let landing = shared.landing.get();
+            match channel_state.recv(landing, &mut runs, self.sink(landing)) {
                 Ok(Event::Packet) => {}
                 Ok(Event::Sync) => {
                     let start = Instant::now();
@@ -110,6 +112,14 @@ impl ReceiverThread {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Where device state goes.
+    fn sink<'a>(&'a self, landing: Option<&'a Landing>) -> Option<&'a DeviceStateSink> {
+        match landing {
+            Some(Landing::Relay(transit)) => Some(&transit.sink),
+            _ => self.shared.config.device_state.as_ref(),
         }
     }
 

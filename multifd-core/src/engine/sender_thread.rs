@@ -36,21 +36,26 @@ pub(super) enum Report {
 
 /// All that a channel's thread takes with it, but the connection.
 pub(super) struct SenderThread {
-    pub(super) channel: ChannelId,
-    pub(super) config: SenderConfig,
+    pub(super) start: ChannelStart,
     pub(super) memory: GuestMemory,
-    pub(super) method: Arc<dyn MultifdMethods>,
     pub(super) jobs: queue::Receiver<Job>,
     pub(super) reports: queue::Sender<Report>,
+    pub(super) control: Arc<Control>,
+}
+
+/// What a sending channel is made from.
+pub(super) struct ChannelStart {
+    pub(super) channel: ChannelId,
+    pub(super) config: SenderConfig,
+    pub(super) method: Arc<dyn MultifdMethods>,
     pub(super) counters: Arc<Counters>,
     pub(super) packet_num: Arc<AtomicU64>,
-    pub(super) control: Arc<Control>,
 }
 
 impl SenderThread {
     /// Runs until the migration is over; the first error of any channel ends all.
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
-        let place = Place::on(Side::Source).channel(self.channel);
+        let place = Place::on(Side::Source).channel(self.start.channel);
         let control = &*self.control;
         let _panic = PanicGuard(control);
         if let Err(error) = self.send(&mut *connection) {
@@ -59,35 +64,8 @@ impl SenderThread {
     }
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
-        let setup = ChannelSetup::new(self.channel, self.memory.page_size());
-        let method = self
-            .method
-            .send_setup(&setup)
-            .map_err(|error| Error::new(error.fault(), error))?;
-        let mut channel = SendChannel::new(
-            &self.memory,
-            (self.method.id(), method),
-            connection,
-            &self.packet_num,
-            Arc::clone(&self.counters),
-        );
-        if self.config.zero_pages {
-            channel.detect_zero_pages();
-        }
-        self.config
-            .threads
-            .channel_ready(self.channel)
-            .map_err(|error| {
-                Error::new(
-                    Fault::Caller,
-                    format!("the host refused the channel's thread: {error}"),
-                )
-            })?;
-        let init = InitPacket {
-            uuid: self.config.uuid,
-            channel: self.channel.number(),
-        };
-        channel.send_init(init)?;
+        let channel_id = self.start.channel;
+        let mut channel = self.start.open(&self.memory, connection)?;
         self.report(Report::Synced);
 
         while let Some(job) = self.next_job() {
@@ -95,12 +73,12 @@ impl SenderThread {
                 Job::Pages(mut batch) => {
                     channel.send_pages(&mut batch)?;
                     batch.clear();
-                    Report::Sent(self.channel, batch)
+                    Report::Sent(channel_id, batch)
                 }
                 Job::DeviceState(job) => {
                     let (state, batch) = *job;
                     channel.send_device_state(&state)?;
-                    Report::Sent(self.channel, batch)
+                    Report::Sent(channel_id, batch)
                 }
                 Job::Sync => {
                     channel.send_sync()?;
@@ -122,7 +100,7 @@ impl SenderThread {
             recv(self.control.woken()) -> _ => None,
             recv(self.jobs) -> job => job.ok(),
         };
-        self.counters.waited_for_work(start.elapsed());
+        self.start.counters.waited_for_work(start.elapsed());
         job
     }
 
@@ -130,5 +108,44 @@ impl SenderThread {
     fn report(&self, report: Report) {
         // If the host's thread is gone, so is the migration, and `next_job` says so.
         let _ = self.reports.send(report);
+    }
+}
+
+impl ChannelStart {
+    /// Sets up the channel on its own thread, up to its initial packet.
+    pub(super) fn open<'m>(
+        &'m self,
+        memory: &'m GuestMemory,
+        connection: &'m mut dyn Transport,
+    ) -> Result<SendChannel<'m>, Error> {
+        let setup = ChannelSetup::new(self.channel, memory.page_size());
+        let method = self
+            .method
+            .send_setup(&setup)
+            .map_err(|error| Error::new(error.fault(), error))?;
+        let mut channel = SendChannel::new(
+            memory,
+            (self.method.id(), method),
+            connection,
+            &self.packet_num,
+            Arc::clone(&self.counters),
+        );
+        if self.config.zero_pages {
+            channel.detect_zero_pages();
+        }
+        self.config
+            .threads
+            .channel_ready(self.channel)
+            .map_err(|error| {
+                Error::new(
+                    Fault::Caller,
+                    format!("the host refused the channel's thread: {error}"),
+                )
+            })?;
+        channel.send_init(InitPacket {
+            uuid: self.config.uuid,
+            channel: self.channel.number(),
+        })?;
+        Ok(channel)
     }
 }

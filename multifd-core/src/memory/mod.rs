@@ -16,6 +16,7 @@ mod iovec;
 mod mapping;
 mod received;
 mod span;
+mod table;
 mod zero;
 
 pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
@@ -23,3 +24,5 @@ pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
 pub use received::ReceivedBitmap;
 pub use span::Span;
+
+pub(crate) use table::BlockTable;

@@ -31,6 +31,15 @@ pub trait Transport: Send {
     /// What interrupts this connection from another thread.
     fn interrupter(&self) -> Arc<dyn Interrupt>;
 
+    /// A second handle of the same connection, with an interrupter of its own: one thread sends while
+    /// another receives. The connection ends when both are dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] from a transport that has none; the system's.
+    fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes the connection usable again after an interrupt, for a last message to the peer. A
     /// transport that cannot may leave it as it is.
     fn resume(&mut self) {}

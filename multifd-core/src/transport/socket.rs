@@ -161,6 +161,10 @@ impl Transport for SocketTransport {
         Arc::clone(&self.wake) as Arc<dyn Interrupt>
     }
 
+    fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(self.try_clone()?))
+    }
+
     fn resume(&mut self) {
         self.wake.reset();
     }

@@ -11,10 +11,10 @@ use multifd_core::transport::{Interrupt, Transport};
 
 use super::pipe::{Patience, Pipe};
 
-/// One end of a connection; dropping it closes both directions.
+/// One end of a connection; dropping it and its [duplicates](Transport::duplicate) closes both
+/// directions.
 pub struct Endpoint {
-    out: Arc<Pipe>,
-    inward: Arc<Pipe>,
+    open: Arc<Open>,
     interrupter: Arc<Interrupter>,
     scratch: Vec<u8>,
     time_limit: Option<Duration>,
@@ -28,13 +28,16 @@ struct Interrupter {
 
 impl Endpoint {
     pub(super) fn new(out: Arc<Pipe>, inward: Arc<Pipe>) -> Self {
+        Self::handle(Arc::new(Open { out, inward }))
+    }
+
+    fn handle(open: Arc<Open>) -> Self {
         let interrupter = Interrupter {
             interrupted: false.into(),
-            pipes: [Arc::clone(&out), Arc::clone(&inward)],
+            pipes: [Arc::clone(&open.out), Arc::clone(&open.inward)],
         };
         Self {
-            out,
-            inward,
+            open,
             interrupter: Arc::new(interrupter),
             scratch: vec![0; SCRATCH],
             time_limit: None,
@@ -60,17 +63,21 @@ impl Endpoint {
 
 impl Transport for Endpoint {
     fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
-        let pipe = Arc::clone(&self.out);
+        let pipe = Arc::clone(&self.open.out);
         self.call(|scratch, patience| pipe.send(bytes, scratch, patience))
     }
 
     fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize> {
-        let pipe = Arc::clone(&self.inward);
+        let pipe = Arc::clone(&self.open.inward);
         self.call(|scratch, patience| pipe.recv(room, scratch, patience))
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
         Arc::clone(&self.interrupter) as Arc<dyn Interrupt>
+    }
+
+    fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
+        Ok(Box::new(Self::handle(Arc::clone(&self.open))))
     }
 
     fn resume(&mut self) {
@@ -100,7 +107,13 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl Drop for Endpoint {
+/// Held by every handle of an end.
+struct Open {
+    out: Arc<Pipe>,
+    inward: Arc<Pipe>,
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.out.change(super::pipe::State::sender_leaves);
         self.inward.change(super::pipe::State::receiver_leaves);

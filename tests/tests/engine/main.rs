@@ -18,6 +18,8 @@ mod hostile;
 mod method_faults;
 mod old_senders;
 mod random;
+mod relay;
+mod relay_rig;
 mod rig;
 mod round_trip;
 mod scripted;

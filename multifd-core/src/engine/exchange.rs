@@ -1,0 +1,143 @@
+//! Where the channels of a relay meet: packets go from those that receive to those that send.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::{self as queue, select_biased};
+
+use super::control::Control;
+use super::delay::DelayCounters;
+use super::gate::Gate;
+use super::pace::Pace;
+use crate::channel::{Depot, DeviceState, Parcel, windows};
+use crate::error::{Error, Fault};
+use crate::geometry::PageSize;
+use crate::memory::GuestMemory;
+
+/// A fixed number of parcels, which go round: empty ones to the channels that receive, full ones to
+/// those that send. So the memory of a relay is bounded, and a slow destination slows its source.
+pub(super) struct Exchange {
+    pub(super) control: Arc<Control>,
+    /// The places of all parcels.
+    pub(super) windows: GuestMemory,
+    count: usize,
+    give_empty: queue::Sender<Parcel>,
+    empty: queue::Receiver<Parcel>,
+    give_full: queue::Sender<Parcel>,
+    pub(super) full: queue::Receiver<Parcel>,
+    /// Parcels that were handed over and have not been sent.
+    waiting: AtomicUsize,
+    /// How many barriers all receiving channels have passed.
+    pub(super) round: AtomicU64,
+    recv_pace: Option<Pace>,
+    send_pace: Option<Pace>,
+    switchover: Gate,
+    /// From the last byte of a packet received until its last byte is sent.
+    pub(super) packets: DelayCounters,
+}
+
+/// Bandwidths in bytes per second: of what is received, and of what is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bandwidths {
+    pub(super) recv: Option<NonZeroU64>,
+    pub(super) send: Option<NonZeroU64>,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        control: Arc<Control>,
+        page_size: PageSize,
+        count: usize,
+        bandwidths: Bandwidths,
+    ) -> Result<Self, Error> {
+        let windows =
+            windows(page_size, count).map_err(|error| Error::new(Fault::Caller, error))?;
+        let (give_empty, empty) = queue::bounded(count);
+        let (give_full, full) = queue::bounded(count);
+        for at in 0..count {
+            // There is room for all.
+            let _ = give_empty.send(Parcel::new(page_size, at));
+        }
+        Ok(Self {
+            control,
+            windows,
+            count,
+            give_empty,
+            empty,
+            give_full,
+            full,
+            waiting: AtomicUsize::new(0),
+            round: AtomicU64::new(0),
+            recv_pace: bandwidths.recv.map(Pace::new),
+            send_pace: bandwidths.send.map(Pace::new),
+            switchover: Gate::new(),
+            packets: DelayCounters::default(),
+        })
+    }
+
+    /// Takes back a parcel that has been sent as so many bytes.
+    pub(super) fn sent(&self, mut parcel: Parcel, wire_bytes: usize) {
+        self.packets.add(parcel.received.elapsed());
+        parcel.clear();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        // There is room for all; if nobody takes it, the migration is over.
+        let _ = self.give_empty.send(parcel);
+        if let Some(pace) = &self.send_pace {
+            pace.spend(wire_bytes, &self.control);
+        }
+    }
+
+    /// How many packets wait for the destination to take them, or are being taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether the receiving channels wait for the sending ones.
+    pub(super) fn is_full(&self) -> bool {
+        self.empty.is_empty()
+    }
+
+    /// Device state may go on from now on.
+    pub(super) fn open_switchover(&self) {
+        self.switchover.open();
+    }
+
+    /// Passes on device state. It waits for the switchover: the destination is not ready for it
+    /// before the main channel says so.
+    pub(super) fn pass_device_state(&self, state: DeviceState) -> Result<(), Error> {
+        select_biased! {
+            recv(self.control.woken()) -> _ => return Err(self.control.reason()),
+            recv(self.switchover.opened()) -> _ => {}
+        }
+        let mut parcel = self.empty().ok_or_else(|| self.control.reason())?;
+        parcel.set_device_state(state);
+        self.pass_on(parcel);
+        Ok(())
+    }
+
+    /// Waits until every parcel is empty, once nothing more is received.
+    pub(super) fn wait_empty(&self) -> Result<(), Error> {
+        let parcels: Option<Vec<_>> = (0..self.count).map(|_| self.empty()).collect();
+        parcels.map(drop).ok_or_else(|| self.control.reason())
+    }
+}
+
+impl Depot for Exchange {
+    fn empty(&self) -> Option<Parcel> {
+        select_biased! {
+            recv(self.control.woken()) -> _ => None,
+            recv(self.empty) -> parcel => parcel.ok(),
+        }
+    }
+
+    fn pass_on(&self, parcel: Parcel) {
+        let wire_bytes = parcel.wire_bytes;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // There is room for all; if nobody takes it, the migration is over.
+        let _ = self.give_full.send(parcel);
+        if let Some(pace) = &self.recv_pace {
+            pace.spend(wire_bytes, &self.control);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A relay that has connections to a destination.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel as queue;
+
+use super::delay::Delay;
+use super::exchange::Exchange;
+use super::forwarder::{Forwarder, caller};
+use super::outlet_thread::OutletThread;
+use super::rounds::{Report, Rounds};
+use super::sender::SenderConfig;
+use super::sender_thread::ChannelStart;
+use crate::channel::{Counters, Landing, MigrationStats, Monitor, Transit};
+use crate::error::{Error, Place};
+use crate::geometry::ChannelCount;
+use crate::memory::BlockTable;
+use crate::method::MultifdMethods;
+use crate::transport::Transport;
+use crate::wire::BlockName;
+
+/// The running migration of a [`Forwarder`], as the thread of the main channel sees it.
+#[derive(Debug)]
+pub struct Forwarding<'f> {
+    forwarder: &'f Forwarder,
+    exchange: Arc<Exchange>,
+    counters: Vec<Arc<Counters>>,
+    wakers: Vec<queue::Sender<()>>,
+    rounds: Rounds,
+}
+
+/// What a relay has passed on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ForwardStats {
+    /// What the channels have received.
+    pub incoming: MigrationStats,
+    /// What the channels have sent.
+    pub outgoing: MigrationStats,
+    /// From the last byte of a packet received until its last byte is sent.
+    pub packets: Delay,
+    /// From the moment when all channels have received their SYNC, and the main channel its mark, until
+    /// SYNC is sent on the last channel.
+    pub syncs: Delay,
+}
+
+impl<'f> Forwarding<'f> {
+    /// Starts a thread for each connection to the destination; see [`Forwarder::start`].
+    pub(super) fn start(
+        forwarder: &'f Forwarder,
+        config: &SenderConfig,
+        exchange: Arc<Exchange>,
+        method: &Arc<dyn MultifdMethods>,
+        connections: Vec<Box<dyn Transport>>,
+    ) -> Result<Self, Error> {
+        log::info!("passing on {}: {}", method.name(), method.implementation());
+        let channels = u8::try_from(connections.len())
+            .ok()
+            .and_then(ChannelCount::new);
+        let channels = channels.ok_or_else(|| {
+            let count = connections.len();
+            caller(format!("{count} multifd connections, wanted 1 to 255"))
+        })?;
+        let (rounds, report) = Rounds::new(channels);
+        let mut forwarding = Self {
+            forwarder,
+            exchange,
+            counters: Vec::with_capacity(channels.count()),
+            wakers: Vec::with_capacity(channels.count()),
+            rounds,
+        };
+        let packet_num = Arc::new(AtomicU64::new(0));
+        for (channel, connection) in channels.ids().zip(connections) {
+            let start = ChannelStart {
+                channel,
+                config: config.clone(),
+                method: Arc::clone(method),
+                counters: Arc::default(),
+                packet_num: Arc::clone(&packet_num),
+            };
+            forwarding
+                .start_channel(start, report.clone(), connection)
+                .map_err(|error| error.at(Place::default().channel(channel)))?;
+        }
+        let Self {
+            rounds, exchange, ..
+        } = &mut forwarding;
+        rounds.wait(&exchange.control)?;
+        Ok(forwarding)
+    }
+
+    /// Says what blocks the guest has, with their lengths in bytes, as the main channel has announced
+    /// them. Pages that come before that are refused; a source sends none before its first SYNC.
+    ///
+    /// # Errors
+    /// It was said before, two blocks have one name, a length is not a multiple of the page size, or
+    /// the migration failed.
+    pub fn attach(&self, blocks: Vec<(BlockName, u64)>) -> Result<(), Error> {
+        let page_size = self.exchange.windows.page_size();
+        let blocks =
+            BlockTable::new(page_size, blocks).map_err(|error| caller(error.to_string()))?;
+        let exchange = Arc::clone(&self.exchange);
+        self.forwarder.attach(Landing::Relay(Transit {
+            blocks,
+            windows: self.exchange.windows.clone(),
+            depot: Arc::clone(&self.exchange) as _,
+            sink: Arc::new(move |state| Ok(exchange.pass_device_state(state)?)),
+        }))
+    }
+
+    /// Meets all channels of the source at a sync point, then puts the same barrier on all channels to
+    /// the destination. Does not wait for these to be sent. The main channel's mark may be passed on
+    /// as soon as this returns, and must be before the source's channels can come to the next one.
+    ///
+    /// # Errors
+    /// A channel of the source makes no progress for longer than the configured limit although there is
+    /// room for what it sends, or the migration failed.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.forwarder.meet(&self.exchange)?;
+        let met = Instant::now();
+        self.rounds.wait(&self.exchange.control)?;
+        self.rounds.start(met);
+        // After the meeting: all pages of the round have been handed over.
+        self.exchange.round.fetch_add(1, Ordering::Release);
+        for waker in &self.wakers {
+            // A message that is there already says the same.
+            let _ = waker.try_send(());
+        }
+        Ok(())
+    }
+
+    /// Lets device state go on: the main channel's SWITCHOVER_START has been passed on. Until then
+    /// a channel that has received some waits.
+    pub fn open_switchover(&self) {
+        self.exchange.open_switchover();
+    }
+
+    /// Waits until all that was received has been given to the connections: for a source that closes
+    /// its connections when it has sent everything, and expects no answer. Channels of the source
+    /// that are not closed within `limit` are not waited for longer.
+    ///
+    /// # Errors
+    /// The migration failed.
+    pub fn drain(&mut self, limit: Duration) -> Result<(), Error> {
+        self.forwarder.wait_closed(limit)?;
+        self.rounds.wait(&self.exchange.control)?;
+        self.exchange.wait_empty()
+    }
+
+    /// Ends the threads and closes the channels of both sides. Answers what was passed on.
+    ///
+    /// # Errors
+    /// The migration failed.
+    pub fn finish(mut self) -> Result<ForwardStats, Error> {
+        let incoming = self.forwarder.finish()?;
+        Ok(ForwardStats {
+            incoming,
+            outgoing: self.outgoing().stats(),
+            packets: self.exchange.packets.read(),
+            syncs: self.rounds.delays(),
+        })
+    }
+
+    /// What has been sent to the destination so far, to be asked from any thread.
+    pub fn outgoing(&self) -> Monitor {
+        Monitor::new(self.counters.clone(), self.exchange.windows.page_size())
+    }
+
+    /// Tells from any thread how many packets wait for the destination to take them.
+    pub fn backlog(&self) -> Backlog {
+        Backlog(Arc::clone(&self.exchange))
+    }
+
+    fn start_channel(
+        &mut self,
+        start: ChannelStart,
+        report: queue::Sender<Report>,
+        connection: Box<dyn Transport>,
+    ) -> Result<(), Error> {
+        let (waker, wake) = queue::bounded(1);
+        self.wakers.push(waker);
+        self.counters.push(Arc::clone(&start.counters));
+        let name = format!("multifd-fwd-{}", start.channel);
+        let thread = OutletThread {
+            start,
+            exchange: Arc::clone(&self.exchange),
+            wake,
+            report,
+        };
+        self.exchange.control.watch(connection.interrupter());
+        let body = Box::new(move || thread.run(connection));
+        self.forwarder.spawn(name, body)
+    }
+}
+
+/// How many packets a relay still has to send.
+#[derive(Clone, Debug)]
+pub struct Backlog(Arc<Exchange>);
+
+impl Backlog {
+    /// Packets that wait for the destination to take them, or are being taken.
+    pub fn packets(&self) -> usize {
+        self.0.waiting()
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Exchange({} packets waiting)", self.waiting())
+    }
+}

@@ -1,0 +1,46 @@
+//! The UUID of the VM that is migrated.
+
+use std::convert::Infallible;
+use std::sync::OnceLock;
+
+use crossbeam_channel as queue;
+
+use super::gate::Gate;
+use crate::wire::Uuid;
+
+/// The UUID that all channels must have: the host's, or that of the first channel.
+#[derive(Debug)]
+pub(super) struct KnownUuid {
+    value: OnceLock<Uuid>,
+    known: Gate,
+}
+
+impl KnownUuid {
+    pub(super) fn new(uuid: Option<Uuid>) -> Self {
+        let this = Self {
+            value: OnceLock::new(),
+            known: Gate::new(),
+        };
+        if let Some(uuid) = uuid {
+            this.or(uuid);
+        }
+        this
+    }
+
+    /// Closed once the value is there: to be selected on.
+    pub(super) fn known(&self) -> &queue::Receiver<Infallible> {
+        self.known.opened()
+    }
+
+    /// The value; all zero if there is none.
+    pub(super) fn value(&self) -> Uuid {
+        self.value.get().copied().unwrap_or_default()
+    }
+
+    /// The value; `uuid` becomes it if there is none.
+    pub(super) fn or(&self, uuid: Uuid) -> Uuid {
+        let value = *self.value.get_or_init(|| uuid);
+        self.known.open();
+        value
+    }
+}
