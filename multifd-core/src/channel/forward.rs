@@ -39,10 +39,9 @@ impl<'m> ParcelChannel<'m> {
         let windows = self.channel.memory.blocks().first();
         let windows = windows.ok_or_else(|| caller("no windows"))?;
         self.sort(windows, parcel)?;
-        let place = self.channel.place().block(block.as_str());
         self.channel
             .send_named(windows, &self.local, block, &self.offsets)
-            .map_err(|error| error.at(place))
+            .map_err(|error| error.at(self.channel.place().block(block.as_str())))
     }
 
     /// Sends a barrier.
