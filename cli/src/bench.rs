@@ -36,7 +36,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let measurements: Vec<_> = rows
         .map(|((case, runs), verified)| Measurement::of(case, runs, verified))
         .collect();
-    laboratory.print(&measurements)
+    let last: Vec<_> = runs.into_iter().filter_map(|mut runs| runs.pop()).collect();
+    laboratory.print(&measurements, &last)
 }
 
 /// Each method with each number of channels, and with each level that it has.

@@ -8,7 +8,7 @@ use crate::measurement::{Case, Measurement};
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let methods = laboratory::methods(&args.guest.methods)?;
     let laboratory = Laboratory::new(&args.guest)?;
-    let mut measurements = Vec::new();
+    let (mut measurements, mut reports) = (Vec::new(), Vec::new());
     for method in methods {
         let case = Case {
             method,
@@ -17,7 +17,9 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             max_bandwidth: args.guest.max_bandwidth.value(),
         };
         let run = laboratory.run(&case, "")?;
-        measurements.push(Measurement::of(&case, &[run.report], run.verified));
+        let report = [run.report];
+        measurements.push(Measurement::of(&case, &report, run.verified));
+        reports.extend(report);
     }
-    laboratory.print(&measurements)
+    laboratory.print(&measurements, &reports)
 }

@@ -14,6 +14,7 @@ use crate::fill::{USUAL_FOLDERS, ZERO_PERCENT};
 use crate::guest::Guest;
 use crate::interrupt::Interrupt;
 use crate::measurement::{self, Case, Measurement};
+use crate::page::{self, PageRun};
 use crate::pair::{PairReport, Pairs};
 use crate::{methods, output};
 
@@ -22,6 +23,7 @@ pub(crate) struct Laboratory {
     guest: Guest,
     fill: Vec<String>,
     pairs: Pairs,
+    page: Option<PathBuf>,
     json: bool,
 }
 
@@ -39,10 +41,15 @@ impl Laboratory {
         } else {
             args.fill.clone()
         };
+        let mut arguments = args.accelerator.arguments();
+        if args.report.is_some() {
+            arguments.push("--timeline".into());
+        }
         let laboratory = Self {
             guest: Guest::new(args.memory.0, &fill)?,
             fill: fill.iter().map(|path| path.display().to_string()).collect(),
-            pairs: Pairs::new(interrupt, args.accelerator.arguments()),
+            pairs: Pairs::new(interrupt, arguments),
+            page: args.report.clone(),
             json: args.json,
         };
         output::message(format_args!("{}", laboratory.description()));
@@ -70,8 +77,24 @@ impl Laboratory {
         })
     }
 
-    /// Prints the result, and answers whether it is a good one.
-    pub(crate) fn print(&self, measurements: &[Measurement]) -> anyhow::Result<ExitCode> {
+    /// Prints the result, and answers whether it is a good one. `last` has the last run of each
+    /// case.
+    pub(crate) fn print(
+        &self,
+        measurements: &[Measurement],
+        last: &[PairReport],
+    ) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.page {
+            let runs = measurements.iter().zip(last).map(|(row, run)| PageRun {
+                source: &run.source,
+                destination: &run.destination,
+                row,
+            });
+            let runs: Vec<_> = runs.collect();
+            let description = self.description();
+            let about: Vec<_> = description.lines().map(String::from).collect();
+            page::write(path, &about, &runs)?;
+        }
         if self.json {
             output::json(&json!({
                 "memory": self.guest.len(),

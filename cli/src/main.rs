@@ -19,6 +19,7 @@ mod logger;
 mod measurement;
 mod methods;
 mod output;
+mod page;
 mod pair;
 mod params;
 mod paths;
@@ -32,6 +33,7 @@ mod settings;
 mod size;
 mod table;
 mod tcp;
+mod timeline;
 mod uri;
 
 use clap::Parser;

@@ -22,6 +22,7 @@ use crate::listen::Listener;
 use crate::progress::{Progress, Total};
 use crate::reception::{Reception, Signs};
 use crate::report::{About, DevicesReport, MigrationReport, cpu_time};
+use crate::timeline::{Recorder, Sample};
 use crate::{methods, output, settings};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         devices: None,
     };
     let reception = Reception::new(listener, &destination, signs);
-    let (report, cpu_time) = migrate(args, &destination, reception, &mut host)?;
+    let (report, cpu_time, timeline) = migrate(args, &destination, reception, &mut host)?;
     host.files.keep();
     let about = About {
         side: "destination",
@@ -69,6 +70,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     };
     let mut report = MigrationReport::new(&report, about);
     report.devices = host.devices;
+    report.timeline = timeline;
     if let Some(devices) = &report.devices {
         tell_devices(devices);
     }
@@ -100,15 +102,19 @@ fn announce(address: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// Accepts connections on this thread and runs the migration on another one, from the first
-/// connection on. Answers also the processor time that it took.
+/// connection on. Answers also the processor time that it took, and how it went over time.
 fn migrate(
     args: &RecvArgs,
     destination: &Destination,
     mut reception: Reception<'_>,
     host: &mut Host,
-) -> anyhow::Result<(Report, Duration)> {
+) -> anyhow::Result<(Report, Duration, Vec<Sample>)> {
     let first = reception.first(args.wait)?;
     let cpu_start = cpu_time();
+    let recorder = match args.migration.timeline {
+        true => Some(Recorder::destination(destination.monitor())?),
+        false => None,
+    };
     let progress = if args.migration.quiet {
         None
     } else {
@@ -135,7 +141,9 @@ fn migrate(
         runner.join().unwrap_or_else(|panic| resume_unwind(panic))
     });
     drop(progress);
-    Ok((result?, cpu_time().saturating_sub(cpu_start)))
+    let cpu_time = cpu_time().saturating_sub(cpu_start);
+    let timeline = recorder.map(Recorder::finish).unwrap_or_default();
+    Ok((result?, cpu_time, timeline))
 }
 
 /// What the migration asks of this command.

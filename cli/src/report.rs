@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use migration::Report;
+use migration::source::DownTimeItems;
 use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
 use crate::output;
 use crate::paths::PathsReport;
+use crate::timeline::Sample;
 
 /// The result of a completed migration. Where QEMU's `query-migrate` has a member, the name and the
 /// unit are the same; times are milliseconds, with a fraction.
@@ -35,6 +37,12 @@ pub(crate) struct MigrationReport {
     pub(crate) channels: Vec<ChannelReport>,
     /// Over all channels.
     pub(crate) paths: PathsReport,
+    /// Where the down time went; only at the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) downtime_items: Option<DownTimeItems>,
+    /// How it went over time, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) timeline: Vec<Sample>,
     /// The device sections that came; only at the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<DevicesReport>,
@@ -135,6 +143,8 @@ impl MigrationReport {
             },
             channels: report.channels.channels.iter().map(channel).collect(),
             paths: PathsReport::new(&report.channels.total().paths),
+            downtime_items: report.down_time_items.map(Into::into),
+            timeline: Vec::new(),
             devices: None,
         }
     }
@@ -182,7 +192,7 @@ fn channel(stats: &ChannelStats) -> ChannelReport {
 }
 
 /// Milliseconds, to the microsecond.
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 

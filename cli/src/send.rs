@@ -13,6 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::progress::{Progress, Total};
 use crate::report::{About, MigrationReport, cpu_time};
+use crate::timeline::Recorder;
 use crate::{connect, methods, ram, settings};
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
@@ -60,8 +61,13 @@ fn migrate(
         true => None,
         false => Some(Progress::start(source.monitor(), &total, &args.label)?),
     };
+    let recorder = match args.migration.timeline {
+        true => Some(Recorder::source(source.handle())?),
+        false => None,
+    };
     let result = source.run();
     drop(progress);
+    let timeline = recorder.map(Recorder::finish).unwrap_or_default();
     let report = result.map_err(explain)?;
     let about = About {
         side: "source",
@@ -70,7 +76,9 @@ fn migrate(
         page_size,
         cpu_time: cpu_time().saturating_sub(cpu_start),
     };
-    Ok(MigrationReport::new(&report, about))
+    let mut report = MigrationReport::new(&report, about);
+    report.timeline = timeline;
+    Ok(report)
 }
 
 /// Says where the guest is, unless it is here, as after most failures.

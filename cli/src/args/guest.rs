@@ -27,6 +27,9 @@ pub(crate) struct GuestArgs {
     pub(crate) max_bandwidth: Bandwidth,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
+    /// Write a page with plots over time, one set per case, and the table
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) report: Option<PathBuf>,
     /// Print the table as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

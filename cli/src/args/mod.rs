@@ -93,6 +93,9 @@ pub(crate) struct MigrationArgs {
     /// Print the result as one JSON object, with the names of QEMU's query-migrate
     #[arg(long)]
     pub(crate) json: bool,
+    /// With --json, say how it went over time, too
+    #[arg(long, requires = "json")]
+    pub(crate) timeline: bool,
     /// Show neither progress nor which implementation does the work
     #[arg(long, short)]
     pub(crate) quiet: bool,

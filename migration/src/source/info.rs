@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use multifd_core::{ChannelStats, MigrationStats};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{DownTime, Status};
 
@@ -90,7 +90,7 @@ pub struct MoreInfo {
 }
 
 /// [`DownTime`] in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct DownTimeItems {
