@@ -60,7 +60,8 @@ impl Convergence {
     /// Takes note of a pass.
     pub(super) fn passed(&mut self, pass: &Pass) {
         self.fetch = pass.fetch;
-        let long_enough = pass.normal_bytes >= ENOUGH_BYTES || pass.time >= ENOUGH_TIME;
+        let long_enough = pass.normal_bytes >= ENOUGH_BYTES
+            || pass.normal_bytes >= SOME_BYTES && pass.time >= ENOUGH_TIME;
         if pass.normal_bytes == 0 || !long_enough && self.guest_rate.is_some() {
             return;
         }
@@ -96,10 +97,12 @@ impl Convergence {
     }
 }
 
-/// A pass that sent less, in less time, says little about the rate.
+/// A pass that sent less says little about the rate: most of its time went by at its ends.
 const ENOUGH_BYTES: u64 = 4 << 20;
-/// See [`ENOUGH_BYTES`].
-const ENOUGH_TIME: Duration = Duration::from_millis(100);
+/// Enough on a link that takes [`ENOUGH_TIME`] for it.
+const SOME_BYTES: u64 = 256 << 10;
+/// See [`SOME_BYTES`].
+const ENOUGH_TIME: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ mod failure;
 mod handle;
 mod host;
 mod info;
+mod precopy;
 mod return_path;
 mod rounds;
 mod status;
@@ -42,10 +43,9 @@ use crate::stream::{AnnouncedBlock, Command, Configuration, Outgoing, RamSection
 use convergence::Convergence;
 use host::Stopped;
 use return_path::{Over, ReturnPath};
-use rounds::{DirtyMemory, LastFetch, RoundEnd};
+use rounds::{DirtyMemory, LastFetch};
 use supervised::Supervised;
 use switchover::Stage;
-use throttle::Throttle;
 
 /// Sends a guest: its memory while it runs, then its devices.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub struct Source {
     convergence: Convergence,
     last_fetch: LastFetch,
     stage: Stage,
+    /// The value of the last PING.
+    pings: u32,
 }
 
 impl Source {
@@ -107,6 +109,7 @@ impl Source {
             convergence: Convergence::default(),
             last_fetch: LastFetch::none(start),
             stage: Stage::Sending,
+            pings: 1,
         })
     }
 
@@ -171,48 +174,6 @@ impl Source {
         self.switch_over(host, &mut dirty)
     }
 
-    /// Rounds, until the rest can be sent within the down time.
-    fn precopy(&mut self, host: &mut Supervised<'_>, dirty: &mut DirtyMemory) -> Result<(), Error> {
-        let mut throttle = self.config.auto_converge.map(Throttle::new);
-        loop {
-            let end = self.send_round(host.host, dirty, false)?;
-            let fetched = self.fetch(host.host, dirty)?;
-            host.host.event(&Event::Pass(self.passes()));
-            let (remaining, tuning) = (self.handle.remaining_bytes(), self.handle.tuning());
-            if end == RoundEnd::Complete && self.convergence.is_time(remaining, &tuning) {
-                // What is still queued here is not the down time's to wait for.
-                return self.sender.wait_sent();
-            }
-            if self.config.is_over_time(self.start) {
-                return self.over_time(remaining);
-            }
-            let throttled = throttle
-                .as_mut()
-                .and_then(|throttle| throttle.passed(fetched.dirtied, fetched.sent));
-            if let Some(percent) = throttled {
-                host.throttle(percent);
-                self.handle.update(|state| state.throttle = percent);
-            }
-        }
-    }
-
-    fn over_time(&mut self, remaining: u64) -> Result<(), Error> {
-        let limit = self.config.time_limit.unwrap_or_default().as_secs_f32();
-        match self.config.over_time {
-            OverTime::SwitchOver => {
-                log::warn!("switching over after {limit} s with {remaining} bytes left to send");
-                Ok(())
-            }
-            OverTime::Cancel => {
-                let what = format!(
-                    "the guest writes to its memory faster than it can be sent: \
-                     {remaining} bytes are left after the time limit of {limit} s"
-                );
-                Err(Error::new(Fault::Caller, what))
-            }
-        }
-    }
-
     /// The stream's head, the list of blocks, and the first barrier, which has to come before any
     /// page.
     fn send_head(&mut self) -> Result<(), Error> {
@@ -223,7 +184,7 @@ impl Source {
         self.stream.configuration(&configuration)?;
         if self.return_path.is_some() {
             self.stream.command(Command::OpenReturnPath)?;
-            self.stream.command(Command::Ping(1))?;
+            self.stream.command(Command::Ping(self.pings))?;
             if self.config.hand_over {
                 self.stream.command(Command::Ping(handover::OFFER))?;
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::transport::{Interrupt, Transport};
@@ -18,6 +18,7 @@ use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 /// when it refuses the guest, and says why here.
 pub(super) struct ReturnPath {
     words: queue::Receiver<Result<Word, Error>>,
+    pongs: queue::Receiver<u32>,
     /// The destination takes the guest only when it is told to.
     hands_over: Arc<AtomicBool>,
     /// Everything has been sent: only from now on can the destination have everything.
@@ -45,10 +46,12 @@ impl ReturnPath {
         let (say_over, over) = queue::bounded(1);
         abort.watch(Arc::new(Over(say_over)));
         let (say, words) = queue::bounded(1);
+        let (pong, pongs) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
         let hands_over = Arc::new(AtomicBool::new(false));
         let listener = Listener {
             reader: ReturnReader::new(transport),
+            pong,
             complete: Arc::clone(&complete),
             hands_over: Arc::clone(&hands_over),
             confirmed: false,
@@ -63,6 +66,7 @@ impl ReturnPath {
             })?;
         Ok(Self {
             words,
+            pongs,
             hands_over,
             complete,
             abort,
@@ -74,6 +78,29 @@ impl ReturnPath {
     /// From now on the destination may confirm.
     pub(super) fn expect_confirmation(&self) {
         self.complete.store(true, Ordering::Release);
+    }
+
+    /// Forgets the answers so far. To be called before a PING whose answer is waited for.
+    pub(super) fn forget_pongs(&self) {
+        while self.pongs.try_recv().is_ok() {}
+    }
+
+    /// Waits for the answer to PING `value`, at most for `limit`; answers whether it came.
+    pub(super) fn wait_pong(&self, value: u32, limit: Duration) -> Result<bool, Error> {
+        let deadline = queue::at(Instant::now() + limit);
+        loop {
+            select_biased! {
+                recv(self.over) -> _ => {
+                    return Err(self.abort.error().unwrap_or_else(Error::aborted));
+                }
+                recv(self.pongs) -> pong => match pong {
+                    Ok(pong) if pong == value => return Ok(true),
+                    Ok(_) => {}
+                    Err(_) => return Ok(false),
+                },
+                recv(deadline) -> _ => return Ok(false),
+            }
+        }
     }
 
     /// Whether the destination takes the guest only when it is told to.
@@ -127,6 +154,8 @@ impl Interrupt for Over {
 /// The thread's part.
 struct Listener {
     reader: ReturnReader,
+    /// The answers to PINGs; the last one that nobody has taken stays.
+    pong: queue::Sender<u32>,
     complete: Arc<AtomicBool>,
     hands_over: Arc<AtomicBool>,
     confirmed: bool,
@@ -166,7 +195,11 @@ impl Listener {
                 ReturnMessage::Pong(handover::GO) if self.confirmed => {
                     return Ok(Word { hands_over: false });
                 }
-                ReturnMessage::Pong(_) | ReturnMessage::SwitchoverAck => {}
+                ReturnMessage::Pong(value) => {
+                    // Whoever waits for one has made room; others are of no interest.
+                    let _ = self.pong.try_send(value);
+                }
+                ReturnMessage::SwitchoverAck => {}
             }
         }
     }

@@ -7,7 +7,8 @@ use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, GuestMemory, Sender};
 
 use super::convergence::Pass;
-use super::{Source, SourceHost, refused};
+use super::supervised::Supervised;
+use super::{Event, Source, SourceHost, refused};
 use crate::dirty::{DirtyBitmap, PageRun};
 use crate::pacer::Pacer;
 use crate::stream::RamSection;
@@ -118,13 +119,13 @@ impl Source {
     /// Fetches the dirty log while the channels still send, and takes note of how it goes.
     pub(super) fn fetch(
         &mut self,
-        host: &mut dyn SourceHost,
+        host: &mut Supervised<'_>,
         dirty: &mut DirtyMemory,
     ) -> Result<Fetched, Error> {
         let before = dirty.pages();
         let start = Instant::now();
         let memory = self.sender.memory().clone();
-        dirty.harvest(&memory, host)?;
+        dirty.harvest(&memory, host.host)?;
         let time = start.elapsed();
         let page_size = memory.page_size().bytes_u64();
         let total = self.sender.monitor().total();
@@ -153,6 +154,7 @@ impl Source {
             dirty.pages(),
             dirtied_pages as f64 / pass.time.as_secs_f64().max(1e-6),
         );
+        host.host.event(&Event::Pass(self.passes()));
         Ok(fetched)
     }
 
@@ -205,6 +207,14 @@ impl LastFetch {
 pub(super) struct Fetched {
     pub(super) dirtied: u64,
     pub(super) sent: u64,
+}
+
+impl Fetched {
+    /// Adds what the fetch after this one found.
+    pub(super) fn add(&mut self, next: Self) {
+        self.dirtied += next.dirtied;
+        self.sent += next.sent;
+    }
 }
 
 /// Where the pages of a round go.

@@ -39,8 +39,7 @@ impl Source {
             down_time.wait = clock.lap();
         }
         self.enter(host, Status::Device)?;
-        self.fetch(host.host, dirty)?;
-        host.host.event(&Event::Pass(self.passes()));
+        self.fetch(host, dirty)?;
         down_time.fetch = clock.lap();
 
         self.send_device_packets()?;

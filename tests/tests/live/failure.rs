@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use migration::SourceConfig;
 use migration::source::{GuestAfter, Status};
+use migration::{SourceConfig, SourceHandle};
 use multifd_core::Fault;
 use multifd_tests::conformance::PageSource;
 use multifd_tests::live::{Controls, Guest, Outcome, Pair, Rate};
@@ -86,38 +86,61 @@ fn cancelled_while_it_waits() -> Result<()> {
     in_one_place(&guest, &outcome)
 }
 
-/// Does `harm` at moments that are spread over the time that a migration takes, each in a migration
-/// of its own, and migrates the guest that stayed a second time.
+/// Does `harm` at moments that are spread over a migration, each in a migration of its own, and
+/// migrates the guest that stayed a second time.
 fn at_any_moment(seed: u64, harm: impl Fn(&Controls) + Sync) -> Result<()> {
     let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
-    let whole = pair()?.migrate(&mut guest, |_| ())?.source?.total_time;
+    let whole = pair()?.migrate(&mut guest, |_| ())?.source?.transferred();
     let mut random = PageSource::new(seed);
     let mut stayed = 0;
-    for moment in 0..MOMENTS {
+    for number in 0..MOMENTS {
         let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
-        // A third of them around the switchover, where the guest changes its place.
-        let share = random.below(1000) as f64 / 1000.0;
-        let share = if moment % 3 == 0 {
-            0.9 + share / 5.0
-        } else {
-            share
-        };
+        let moment = Moment::new(number, whole, &mut random);
         let outcome = pair()?.migrate(&mut guest, |controls| {
-            let end = controls.source.clone();
-            let due = whole.mul_f64(share);
-            while end.info().total_time < due.as_secs_f64() * 1e3 && !end.status().is_final() {
-                std::thread::sleep(Duration::from_micros(50));
-            }
+            moment.wait(&controls.source);
             harm(&controls);
         })?;
-        in_one_place(&guest, &outcome).with_context(|| format!("moment {moment}, at {share}"))?;
+        in_one_place(&guest, &outcome).with_context(|| format!("{number}: {moment:?}"))?;
         if outcome.source.is_err() && guest.is_running() {
             stayed += 1;
-            second_attempt(&mut guest).with_context(|| format!("after moment {moment}"))?;
+            second_attempt(&mut guest).with_context(|| format!("after {number}: {moment:?}"))?;
         }
     }
     ensure!(stayed > 0, "no migration failed, so nothing was tested");
     Ok(())
+}
+
+/// A moment of a migration.
+#[derive(Debug)]
+enum Moment {
+    /// So many bytes have been sent.
+    Sent(u64),
+    /// The guest has been paused for so long.
+    Switchover(Duration),
+}
+
+impl Moment {
+    /// A third of all moments is in the switchover, where the guest changes its place.
+    fn new(number: u64, whole: u64, random: &mut PageSource) -> Self {
+        match number % 3 {
+            0 => Self::Switchover(Duration::from_micros(random.number() % 1000)),
+            _ => Self::Sent(random.number() % whole),
+        }
+    }
+
+    /// Waits for it, or for the end of the migration.
+    fn wait(&self, source: &SourceHandle) {
+        let is_here = || match self {
+            Self::Sent(bytes) => source.info().ram.transferred >= *bytes,
+            Self::Switchover(_) => source.status() == Status::Device,
+        };
+        while !is_here() && !source.status().is_final() {
+            std::thread::yield_now();
+        }
+        if let Self::Switchover(time) = self {
+            std::thread::sleep(*time);
+        }
+    }
 }
 
 /// The guest runs in exactly one place, or the source says that it does not know.
