@@ -1,0 +1,64 @@
+//! What can go wrong between a migration and KVM.
+
+use std::io;
+
+/// Why writes cannot be logged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KvmError {
+    /// KVM refused something that concerns the whole VM.
+    #[error("KVM: cannot {what}: {error}")]
+    Vm {
+        /// What was wanted.
+        what: &'static str,
+        /// Its answer.
+        #[source]
+        error: io::Error,
+    },
+    /// KVM refused something that concerns a memory slot.
+    #[error("KVM, memory slot {slot:#x}: cannot {what}: {error}")]
+    Slot {
+        /// The slot's number, with its address space in the upper half.
+        slot: u32,
+        /// What was wanted.
+        what: &'static str,
+        /// Its answer.
+        #[source]
+        error: io::Error,
+    },
+    /// A memory slot that the guest memory has no place for.
+    #[error(
+        "KVM, memory slot {slot:#x}: {len:#x} bytes at {offset:#x} of its RAM block, wanted {want}"
+    )]
+    Place {
+        /// The slot's number.
+        slot: u32,
+        /// Its offset in the block, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+        /// What it has to be.
+        want: &'static str,
+    },
+    /// The guest's pages are of another size than KVM logs.
+    #[error("the guest's pages have {got} bytes, KVM logs pages of {want} bytes on this host")]
+    PageSize {
+        /// The guest memory's.
+        got: u64,
+        /// The host's.
+        want: u64,
+    },
+    /// The kernel, or the kind of VM, has no dirty ring.
+    #[error("KVM has no dirty ring for this VM: use the dirty log")]
+    NoRing,
+}
+
+impl KvmError {
+    pub(crate) fn vm(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Vm { what, error }
+    }
+
+    pub(crate) fn slot(slot: u32, what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Slot { slot, what, error }
+    }
+}

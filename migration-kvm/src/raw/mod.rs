@@ -1,0 +1,28 @@
+//! KVM's ioctls and shared memory: the only `unsafe` of this crate.
+//!
+//! Numbers and layouts are those of Linux's `include/uapi/linux/kvm.h`, which never change.
+
+#![allow(
+    unsafe_code,
+    reason = "ioctls, the rings that the kernel shares, and memory lent by vm-memory"
+)]
+
+mod gfn_ring;
+#[cfg(feature = "vm-memory")]
+mod region;
+mod vm;
+
+pub(crate) use gfn_ring::GfnRing;
+#[cfg(feature = "vm-memory")]
+pub(crate) use region::Region;
+pub(crate) use vm::{
+    CAP_DIRTY_LOG_RING, CAP_DIRTY_LOG_RING_ACQ_REL, CAP_MANUAL_DIRTY_LOG_PROTECT2, MANUAL_PROTECT,
+    MEM_LOG_DIRTY_PAGES, MemoryRegion, Vm,
+};
+
+/// Bytes of a page of this host, the unit of all that KVM logs.
+pub(crate) fn page_size() -> u64 {
+    // SAFETY: no precondition; it reads a constant of the system.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(size).unwrap_or(4096)
+}

@@ -1,0 +1,167 @@
+//! Memory is copied in rounds, as the engine does it, while two vCPUs write to it.
+
+use anyhow::{Context, Result, ensure};
+use migration::{DirtyBitmap, DirtyLog};
+use migration_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_core::GuestMemory;
+use multifd_core::memory::BlockIndex;
+
+use super::guest::{BLOCKS, Guest, PAGE, Running, Vcpu, WRITE_ALL};
+use super::kvm;
+
+const VCPUS: u64 = 2;
+
+#[test]
+fn manual_protect_loses_nothing() -> Result<()> {
+    let Some(kvm) = kvm() else { return Ok(()) };
+    let guest = Guest::new(&kvm)?;
+    let mut log = KvmDirtyLog::new(&guest.vm, &guest.memory, guest.slots())?;
+    ensure!(log.has_manual_protect(), "Linux 5.0 has it");
+    migrates(&guest, vcpus(&guest)?, &mut log, None)
+}
+
+#[test]
+fn protection_at_fetch_loses_nothing() -> Result<()> {
+    let Some(kvm) = kvm() else { return Ok(()) };
+    let guest = Guest::new(&kvm)?;
+    let mut log = KvmDirtyLog::protecting_at_fetch(&guest.vm, &guest.memory, guest.slots())?;
+    migrates(&guest, vcpus(&guest)?, &mut log, None)
+}
+
+#[test]
+fn the_ring_loses_nothing() -> Result<()> {
+    let Some(kvm) = kvm() else { return Ok(()) };
+    let guest = Guest::new(&kvm)?;
+    // Small, so that it is full again and again.
+    let mut log = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024)?;
+    let vcpus = vcpus(&guest)?;
+    for vcpu in &vcpus {
+        log.add_vcpu(&vcpu.fd)?;
+    }
+    let collector = log.collector();
+    migrates(&guest, vcpus, &mut log, Some(&collector))
+}
+
+#[test]
+fn a_ring_comes_before_vcpus() -> Result<()> {
+    let Some(kvm) = kvm() else { return Ok(()) };
+    let guest = Guest::new(&kvm)?;
+    let _vcpu = guest.vcpu(0, &WRITE_ALL)?;
+    let error = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024);
+    let error = error.err().context("there is a vCPU already")?.to_string();
+    ensure!(error.contains("switch the dirty ring on"), "{error}");
+    Ok(())
+}
+
+fn vcpus(guest: &Guest) -> Result<Vec<Vcpu>> {
+    (0..VCPUS)
+        .map(|number| guest.vcpu(number, &WRITE_ALL))
+        .collect()
+}
+
+/// Migrates twice: a log can be started again.
+fn migrates(
+    guest: &Guest,
+    mut vcpus: Vec<Vcpu>,
+    log: &mut dyn DirtyLog,
+    ring: Option<&RingCollector>,
+) -> Result<()> {
+    for _ in 0..2 {
+        let running = vcpus.into_iter().map(|vcpu| vcpu.start(ring.cloned()));
+        let running: Vec<_> = running.collect();
+        let mut copy = Copy::of(&guest.memory);
+        log.start().map_err(flat)?;
+        if ring.is_some() {
+            running.iter().for_each(Running::wait_full_ring);
+        }
+        for _ in 0..8 {
+            running.iter().for_each(Running::wait_writes);
+            copy.round(log, true)?;
+            copy.harvest(log)?;
+        }
+        vcpus = running
+            .into_iter()
+            .map(Running::stop)
+            .collect::<Result<_>>()?;
+        copy.harvest(log)?;
+        copy.round(log, false)?;
+        log.stop();
+        copy.check(&vcpus)?;
+    }
+    Ok(())
+}
+
+/// A copy of the guest's memory, and which pages of it are old.
+struct Copy {
+    memory: GuestMemory,
+    blocks: Vec<(BlockIndex, DirtyBitmap, Vec<u8>)>,
+}
+
+impl Copy {
+    fn of(memory: &GuestMemory) -> Self {
+        let blocks = memory.indexed().zip(BLOCKS).map(|((index, _), pages)| {
+            let bytes = vec![0xee; usize::try_from(pages * PAGE).expect("small")];
+            (index, DirtyBitmap::dirty(pages), bytes)
+        });
+        Self {
+            memory: memory.clone(),
+            blocks: blocks.collect(),
+        }
+    }
+
+    fn harvest(&mut self, log: &mut dyn DirtyLog) -> Result<()> {
+        for (index, dirty, _) in &mut self.blocks {
+            log.harvest(*index, dirty).map_err(flat)?;
+        }
+        Ok(())
+    }
+
+    fn round(&mut self, log: &mut dyn DirtyLog, clear: bool) -> Result<()> {
+        for (index, dirty, bytes) in &mut self.blocks {
+            let block = self.memory.block(*index).context("a block")?;
+            let mut from = 0;
+            while let Some(chunk) = dirty.take_chunk(&mut from) {
+                if clear {
+                    log.clear(*index, &chunk).map_err(flat)?;
+                }
+                for run in chunk.runs() {
+                    let (at, len) = (run.first_page * PAGE, run.pages * PAGE);
+                    let (at, len) = (usize::try_from(at)?, usize::try_from(len)?);
+                    let span = block.span(at as u64, len).context("inside of the block")?;
+                    span.copy_to(&mut bytes[at..at + len]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every page of the copy has as many writes of each vCPU as that vCPU made.
+    fn check(&self, vcpus: &[Vcpu]) -> Result<()> {
+        let pages = usize::try_from(BLOCKS.iter().sum::<u64>())?;
+        let copy = self
+            .blocks
+            .iter()
+            .flat_map(|(_, _, bytes)| bytes.chunks(4096));
+        let copy: Vec<_> = copy.collect();
+        for (number, vcpu) in vcpus.iter().enumerate() {
+            let mut counts = vec![0; pages];
+            vcpu.add_writes(&mut counts);
+            ensure!(counts.iter().any(|count| *count > 0), "it has not run");
+            for (page, want) in counts.iter().enumerate() {
+                let there = vcpu.count(page as u64);
+                ensure!(there == *want, "page {page} has {there} writes, not {want}");
+                let bytes = copy[page][number * 4..][..4].try_into()?;
+                let got = u32::from_le_bytes(bytes);
+                ensure!(
+                    got == *want,
+                    "page {page}, vCPU {number}: {got} of {want} writes"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn flat(error: migration::HostError) -> anyhow::Error {
+    anyhow::anyhow!(error)
+}
