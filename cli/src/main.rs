@@ -15,6 +15,7 @@ mod hint;
 mod interrupt;
 mod laboratory;
 mod listen;
+mod live_view;
 mod logger;
 mod measurement;
 mod methods;

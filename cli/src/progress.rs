@@ -8,9 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use migration::SourceHandle;
 use multifd_core::Monitor;
 
-use crate::output;
+use crate::{live_view, output};
 
 /// Shows on stderr what a migration has moved, until it is dropped.
 pub(crate) struct Progress {
@@ -24,13 +25,29 @@ pub(crate) type Total = Arc<AtomicU64>;
 impl Progress {
     /// Shows what `monitor` counts. `label` says what happens to the bytes: sent, received.
     pub(crate) fn start(monitor: Monitor, total: &Total, label: &str) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        let watch = Watch {
+        Self::watch(Watch {
             monitor,
+            source: None,
             total: Arc::clone(total),
             label: label.into(),
             start: Instant::now(),
-        };
+        })
+    }
+
+    /// Shows how a source does: rounds, rates, each channel.
+    pub(crate) fn source(handle: SourceHandle, label: &str) -> io::Result<Self> {
+        let total = handle.info().ram.total;
+        Self::watch(Watch {
+            monitor: handle.monitor(),
+            source: Some(handle),
+            total: Arc::new(total.into()),
+            label: label.into(),
+            start: Instant::now(),
+        })
+    }
+
+    fn watch(watch: Watch) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
         let body = move || {
             if io::stderr().is_terminal() {
                 watch.bar(&stopped);
@@ -59,6 +76,7 @@ impl Drop for Progress {
 /// The thread's part.
 struct Watch {
     monitor: Monitor,
+    source: Option<SourceHandle>,
     total: Total,
     label: String,
     start: Instant,
@@ -71,11 +89,19 @@ impl Watch {
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style.progress_chars("=> "));
         }
+        let mut last = self.source.as_ref().map(SourceHandle::info);
         while waits(stopped, REFRESH) {
-            let (guest, wire) = self.bytes();
             bar.set_length(self.total.load(Ordering::Relaxed));
-            bar.set_position(guest);
-            bar.set_message(self.rates(guest, wire));
+            if let (Some(source), Some(last)) = (&self.source, &mut last) {
+                let now = source.info();
+                bar.set_position(now.ram.total - now.ram.remaining.min(now.ram.total));
+                bar.set_message(live_view::text(last, &now));
+                *last = now;
+            } else {
+                let (guest, wire) = self.bytes();
+                bar.set_position(guest);
+                bar.set_message(self.rates(guest, wire));
+            }
             if bar.is_hidden() {
                 // Only now it has something to show.
                 bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -117,7 +143,7 @@ fn waits(stopped: &mpsc::Receiver<()>, time: Duration) -> bool {
     stopped.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
 
-const TEMPLATE: &str = "{prefix} [{wide_bar}] {percent} % of {total_bytes}, {msg}";
-const REFRESH: Duration = Duration::from_millis(100);
+const TEMPLATE: &str = "{prefix} [{wide_bar}] {percent} % of {total_bytes}\n{msg}";
+const REFRESH: Duration = Duration::from_millis(250);
 /// Lines go to logs, where they stay.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use multifd_core::{GuestMemory, MultifdMethods, Place, Side};
 use crate::args::SendArgs;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
-use crate::progress::{Progress, Total};
+use crate::progress::Progress;
 use crate::report::{About, MigrationReport, cpu_time};
 use crate::timeline::Recorder;
 use crate::{connect, methods, ram, settings};
@@ -49,7 +49,6 @@ fn migrate(
     interrupt: &Interrupt,
 ) -> anyhow::Result<MigrationReport> {
     let page_size = memory.page_size();
-    let total = Total::new(memory.total_bytes().into());
     let connections = connect(args, settings)?;
 
     let cpu_start = cpu_time();
@@ -59,7 +58,7 @@ fn migrate(
     interrupt.on_signal(move || abort.abort());
     let progress = match args.migration.quiet {
         true => None,
-        false => Some(Progress::start(source.monitor(), &total, &args.label)?),
+        false => Some(Progress::source(source.handle(), &args.label)?),
     };
     let recorder = match args.migration.timeline {
         true => Some(Recorder::source(source.handle())?),
