@@ -80,7 +80,7 @@ pub enum DecodeError {
         wanted: usize,
     },
     /// Something comes after the stream's end.
-    #[error("deflate data that ends after {read} bytes, and {left} more bytes")]
+    #[error("deflate data that ends after {read} bytes, and {left} more byte(s)")]
     LeftOver {
         /// Bytes of the stream.
         read: usize,
@@ -106,7 +106,7 @@ mod tests {
     fn stream() -> Vec<u8> {
         let page = page();
         let mut out = vec![0; page.len()];
-        let length = Encoder::new(Level::FASTEST, page.len())
+        let length = Encoder::new(None, Level::FASTEST, page.len())
             .encode(&page, &mut out)
             .unwrap();
         out.truncate(length);

@@ -5,19 +5,27 @@ use std::fmt;
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::Level;
+use crate::fixed::FixedEncoder;
+use crate::isal::{IsalEncoder, Library, Mode};
 
-/// Compresses for one channel.
+/// Compresses for one channel. Streams do not depend on each other.
+#[derive(Debug)]
 pub struct Encoder {
-    compressor: Compressor,
+    engine: Engine,
     max_content: usize,
 }
 
 impl Encoder {
-    pub(crate) fn new(level: Level, max_content: usize) -> Self {
-        // Both have a level 1, and libdeflate's go up to 12.
-        let level = CompressionLvl::new(level.number().into()).unwrap_or_default();
+    pub(crate) fn new(isal: Option<&Library>, level: Level, max_content: usize) -> Self {
+        let isal = isal.filter(|_| level == Level::FASTEST).cloned();
+        let engine = match (isal, max_content <= FixedEncoder::MAX_CONTENT) {
+            (Some(isal), true) => Engine::Isal(IsalEncoder::new(isal, Mode::Fixed)),
+            (Some(isal), false) => Engine::Isal(IsalEncoder::new(isal, Mode::Dynamic)),
+            (None, true) if level == Level::FASTEST => Engine::Fixed(FixedEncoder::new()),
+            (None, _) => Engine::Libdeflate(Libdeflate::new(level)),
+        };
         Self {
-            compressor: Compressor::new(level),
+            engine,
             max_content,
         }
     }
@@ -25,25 +33,43 @@ impl Encoder {
     /// Writes `content` as one complete stream, with its final block, to the front of `out` and
     /// answers its length.
     ///
-    /// `None` if it does not fit into `out`, or if there is more content than the encoder was made
-    /// for. Up to a few bytes may then still fit that the encoder does not use.
+    /// `None` if it does not fit into `out` with [`Self::SPARE`] bytes to spare, or if there is more
+    /// content than the encoder was made for. What `out` then holds is not defined.
     pub fn encode(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
         if content.len() > self.max_content {
             return None;
         }
-        self.compressor.deflate_compress(content, out).ok()
+        match &mut self.engine {
+            Engine::Isal(encoder) => encoder.encode(content, out),
+            Engine::Fixed(encoder) => encoder.encode(content, out),
+            Engine::Libdeflate(encoder) => encoder.0.deflate_compress(content, out).ok(),
+        }
     }
 
-    /// A length of `out` that is enough for any `content` bytes.
-    pub fn bound(&mut self, content: usize) -> usize {
-        self.compressor.deflate_compress_bound(content)
+    /// Bytes behind a stream that an encoder may want, and leaves to others.
+    pub const SPARE: usize = 16;
+}
+
+/// What compresses.
+#[derive(Debug)]
+enum Engine {
+    Isal(IsalEncoder),
+    Fixed(FixedEncoder),
+    Libdeflate(Libdeflate),
+}
+
+struct Libdeflate(Compressor);
+
+impl Libdeflate {
+    fn new(level: Level) -> Self {
+        // It has levels 1 to 12.
+        let level = CompressionLvl::new(level.number().into()).unwrap_or_default();
+        Self(Compressor::new(level))
     }
 }
 
-impl fmt::Debug for Encoder {
+impl fmt::Debug for Libdeflate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Encoder")
-            .field("max_content", &self.max_content)
-            .finish_non_exhaustive()
+        f.debug_struct("Libdeflate").finish_non_exhaustive()
     }
 }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::isal::Library;
 use crate::{Decoder, Encoder, Level};
 
-/// The implementation of a migration's encoders and decoders. Cheap to clone.
+/// What a migration's encoders and decoders are made of. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Deflate {
-    /// Why ISA-L is not used.
-    without_isal: &'static str,
+    /// ISA-L, or why it is not used.
+    isal: Result<Library, String>,
 }
 
 impl Deflate {
@@ -18,29 +19,39 @@ impl Deflate {
     /// A library that was asked for by name and cannot be used.
     pub fn open(isal: &Isal) -> Result<Self, OpenError> {
         match isal {
-            Isal::Library(path) => Err(OpenError {
-                library: path.clone(),
-                what: "ISA-L is not supported".to_owned(),
+            Isal::Library(path) => match Library::open(path.as_os_str()) {
+                Ok(library) => Ok(Self { isal: Ok(library) }),
+                Err(what) => Err(OpenError {
+                    library: path.clone(),
+                    what,
+                }),
+            },
+            Isal::Auto => Ok(Self {
+                isal: Library::open(Library::SONAME.as_ref()),
             }),
-            Isal::Auto | Isal::Never => Ok(Self::built_in()),
+            Isal::Never => Ok(Self::built_in()),
         }
     }
 
     /// Without a library that is not part of this program.
     pub fn built_in() -> Self {
         Self {
-            without_isal: "ISA-L not used",
+            isal: Err("not wanted".to_owned()),
         }
     }
 
-    /// What encodes and decodes, for a log: for instance `libdeflate (ISA-L not used)`.
+    /// What encodes at [`Level::FASTEST`], for a log: for instance `ISA-L 2.31`, or
+    /// `built in, no ISA-L: not wanted`.
     pub fn implementation(&self) -> String {
-        format!("libdeflate ({})", self.without_isal)
+        match &self.isal {
+            Ok(library) => library.to_string(),
+            Err(why) => format!("built in, no ISA-L: {why}"),
+        }
     }
 
     /// Makes the encoder of a channel, for content of at most `max_content` bytes.
     pub fn encoder(&self, level: Level, max_content: usize) -> Encoder {
-        Encoder::new(level, max_content)
+        Encoder::new(self.isal.as_ref().ok(), level, max_content)
     }
 
     /// Makes the decoder of a channel.
