@@ -8,9 +8,10 @@
 //! help: members of at most 64 KiB of pages, all with the extra field. It receives every legal
 //! member, of any length, with the extra field or without it.
 //!
-//! `multifd-qatzip-level` is 1 to 9, by default 1, as in QEMU. It is libdeflate's level of the same
-//! number; from 1 on each is slower than the one before and compresses better. Pages that look
-//! incompressible are stored at every level.
+//! `multifd-qatzip-level` is 1 to 9, by default 1, as in QEMU. Each level is slower than the one before
+//! and compresses better. Level 1 is done by ISA-L where `libisal.so.2` is installed, or the file that the
+//! option `isal-library` names (`none` to do without it); all others are libdeflate's levels of the same
+//! number. Pages that look incompressible are stored at every level.
 //!
 //! ```
 //! use multifd_core::{MethodOptions, Registry};
@@ -26,7 +27,6 @@
 mod member;
 mod recv;
 mod send;
-mod stored;
 
 use std::sync::Arc;
 
@@ -34,8 +34,9 @@ use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
 };
+use multifd_deflate::{Deflate, Isal, Level};
 
-/// Opens the method `qatzip`. Its option is `multifd-qatzip-level`.
+/// Opens the method `qatzip`. Its options are `multifd-qatzip-level` and [`Isal::OPTION`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QatzipFactory;
 
@@ -52,15 +53,19 @@ impl MethodFactory for QatzipFactory {
         let level = options
             .level("multifd-qatzip-level", 1..=9, 1)
             .map_err(|what| MethodError::config(NAME, what))?;
-        Ok(Arc::new(QatzipMethod { level }))
+        let level = Level::new(level)
+            .ok_or_else(|| MethodError::config(NAME, format!("there is no level {level}")))?;
+        let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
+            .map_err(|error| MethodError::config(NAME, error.to_string()))?;
+        Ok(Arc::new(QatzipMethod { level, deflate }))
     }
 }
 
 /// The opened method.
 #[derive(Debug)]
 struct QatzipMethod {
-    /// 1 to 9.
-    level: u8,
+    level: Level,
+    deflate: Deflate,
 }
 
 impl MultifdMethods for QatzipMethod {
@@ -72,12 +77,17 @@ impl MultifdMethods for QatzipMethod {
         NAME
     }
 
+    fn implementation(&self) -> String {
+        format!("software ({})", self.deflate.implementation())
+    }
+
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
-        Ok(Box::new(send::QatzipSend::new(setup, self.level)?))
+        let sender = send::QatzipSend::new(setup, self.level, &self.deflate);
+        Ok(Box::new(sender))
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
-        Ok(Box::new(recv::QatzipRecv::new(setup)))
+        Ok(Box::new(recv::QatzipRecv::new(setup, &self.deflate)))
     }
 }
 

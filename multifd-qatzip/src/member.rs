@@ -61,7 +61,7 @@ impl Lengths {
 /// The 8 bytes that end a member.
 pub(crate) fn trailer(content: &[u8]) -> [u8; TRAILER_LEN] {
     // The length is modulo 2^32, as RFC 1952 has it.
-    let fields = u64::from(libdeflater::crc32(content)) | (content.len() as u64) << 32;
+    let fields = u64::from(multifd_deflate::crc32(content)) | (content.len() as u64) << 32;
     fields.to_le_bytes()
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, (usize, String)> {
     }
     if flags & FHCRC != 0 {
         let header = bytes.get(..reader.at).unwrap_or_default();
-        let [low, high, ..] = libdeflater::crc32(header).to_le_bytes();
+        let [low, high, ..] = multifd_deflate::crc32(header).to_le_bytes();
         let got = reader.array()?;
         if got != [low, high] {
             return Err((
@@ -203,7 +203,7 @@ mod tests {
     fn other_legal_headers() {
         let fields = b"\x1f\x8b\x08\x1f\x01\x02\x03\x04\x02\x03\x14\0XX\x04\0abcdQZ\x08\0\x05\0\0\0\x06\0\0\0";
         let mut header = [&fields[..], b"name\0a comment\0"].concat();
-        let crc = libdeflater::crc32(&header).to_le_bytes();
+        let crc = multifd_deflate::crc32(&header).to_le_bytes();
         header.extend(&crc[..2]);
         let parsed = parse(&[&header[..], b"data"].concat()).unwrap();
         assert_eq!(parsed.len, header.len());

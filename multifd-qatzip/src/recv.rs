@@ -2,27 +2,25 @@
 
 use std::ops::RangeInclusive;
 
-use flate2::{Decompress, FlushDecompress, Status};
-use libdeflater::{DecompressionError, Decompressor};
 use multifd_core::geometry::PACKET_BYTES;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
+use multifd_deflate::{DecodeError, Decoded, Decoder, Deflate};
 
 use crate::NAME;
 use crate::member::{self, Lengths, TRAILER_LEN, trailer};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.
 pub(crate) struct QatzipRecv {
-    inflater: Inflater,
+    members: Members,
     payload: Vec<u8>,
     content: Vec<u8>,
 }
 
 impl QatzipRecv {
-    pub(crate) fn new(setup: &ChannelSetup) -> Self {
+    pub(crate) fn new(setup: &ChannelSetup, deflate: &Deflate) -> Self {
         Self {
-            inflater: Inflater {
-                whole: Decompressor::new(),
-                stream: Decompress::new(false),
+            members: Members {
+                decoder: deflate.decoder(),
             },
             payload: vec![0; MAX_PAYLOAD],
             content: vec![0; setup.packet_bytes()],
@@ -50,7 +48,7 @@ impl RecvMethod for QatzipRecv {
         let (mut at, mut done) = (0, 0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let room = content.get_mut(done..).unwrap_or_default();
-            let (read, written) = self.inflater.member(rest, room, at)?;
+            let (read, written) = self.members.member(rest, room, at)?;
             at += read;
             done += written;
         }
@@ -66,13 +64,12 @@ impl RecvMethod for QatzipRecv {
     }
 }
 
-/// Two decompressors: one is faster, the other one finds out where deflate data ends.
-struct Inflater {
-    whole: Decompressor,
-    stream: Decompress,
+/// Reads members.
+struct Members {
+    decoder: Decoder,
 }
 
-impl Inflater {
+impl Members {
     /// Decompresses the member at the start of `bytes`, which is at byte `at` of the payload, to the
     /// front of `room`. Answers how many bytes it read and wrote.
     fn member(
@@ -84,7 +81,7 @@ impl Inflater {
         let header = member::parse(bytes).map_err(|(byte, what)| corrupt(at + byte, what))?;
         let deflate = bytes.get(header.len..).unwrap_or_default();
         let at = at + header.len;
-        let (read, written) = match header.lengths {
+        let Decoded { read, written } = match header.lengths {
             Some(lengths) => self.with_lengths(lengths, deflate, room, at)?,
             None => self.without_lengths(deflate, room, at)?,
         };
@@ -103,7 +100,7 @@ impl Inflater {
         deflate: &[u8],
         room: &mut [u8],
         at: usize,
-    ) -> Result<(usize, usize), MethodError> {
+    ) -> Result<Decoded, MethodError> {
         let (read, wanted) = (lengths.deflate as usize, lengths.content as usize);
         let missing = room.len();
         let room = room
@@ -113,22 +110,13 @@ impl Inflater {
         let deflate = deflate
             .get(..read)
             .ok_or_else(|| corrupt(at, format!("{read} bytes of data, {available} are there")))?;
-        let written =
-            self.whole
-                .deflate_decompress(deflate, room)
-                .map_err(|error| match error {
-                    DecompressionError::BadData => corrupt(at, "bad deflate data"),
-                    DecompressionError::InsufficientSpace => {
-                        corrupt(at, format!("more content than the {wanted} bytes it names"))
-                    }
-                })?;
-        if written != wanted {
-            return Err(corrupt(
-                at,
-                format!("{written} bytes of content, wanted {wanted}"),
-            ));
-        }
-        Ok((read, written))
+        self.decoder
+            .decode_exact(deflate, room)
+            .map_err(|error| not_decoded(at, &error))?;
+        Ok(Decoded {
+            read,
+            written: wanted,
+        })
     }
 
     fn without_lengths(
@@ -136,25 +124,15 @@ impl Inflater {
         deflate: &[u8],
         room: &mut [u8],
         at: usize,
-    ) -> Result<(usize, usize), MethodError> {
-        self.stream.reset(false);
-        let status = self
-            .stream
-            .decompress(deflate, room, FlushDecompress::Finish);
-        let counted = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
-        let read = counted(self.stream.total_in());
-        match status {
-            Ok(Status::StreamEnd) => Ok((read, counted(self.stream.total_out()))),
-            Ok(_) if read == deflate.len() => {
-                Err(corrupt(at + read, "deflate data without an end"))
-            }
-            Ok(_) => {
-                let what = format!("more than the {} bytes that are missing", room.len());
-                Err(corrupt(at + read, what))
-            }
-            Err(_) => Err(corrupt(at + read, "bad deflate data")),
-        }
+    ) -> Result<Decoded, MethodError> {
+        self.decoder
+            .decode(deflate, room)
+            .map_err(|error| not_decoded(at, &error))
     }
+}
+
+fn not_decoded(at: usize, error: &DecodeError) -> MethodError {
+    corrupt(at, error.to_string())
 }
 
 fn corrupt(at: usize, what: impl Into<String>) -> MethodError {

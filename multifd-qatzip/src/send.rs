@@ -1,15 +1,15 @@
 //! The sending side: members of at most 64 KiB of pages, as hardware takes them.
 
-use libdeflater::{CompressionLvl, Compressor};
 use multifd_core::pages::{PIECE, compressible_runs};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
+use multifd_deflate::{Deflate, Encoder, Level, store, stored_len};
 
+use crate::NAME;
 use crate::member::{Lengths, MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN, trailer};
-use crate::{NAME, stored};
 
 /// State of one sending channel.
 pub(crate) struct QatzipSend {
-    compressor: Compressor,
+    encoder: Encoder,
     /// The pages of a packet, copied so that they hold still.
     content: Vec<u8>,
     /// The members.
@@ -17,19 +17,15 @@ pub(crate) struct QatzipSend {
 }
 
 impl QatzipSend {
-    pub(crate) fn new(setup: &ChannelSetup, level: u8) -> Result<Self, MethodError> {
-        let level = CompressionLvl::new(level.into())
-            .map_err(|_| MethodError::config(NAME, format!("libdeflate has no level {level}")))?;
-        let mut compressor = Compressor::new(level);
-        let content = vec![0; setup.packet_bytes()];
+    pub(crate) fn new(setup: &ChannelSetup, level: Level, deflate: &Deflate) -> Self {
         // As if every piece was a member of its own: fewer and longer ones add less.
-        let longest = QZ_HEADER_LEN + compressor.deflate_compress_bound(PIECE) + TRAILER_LEN;
-        let room = content.len() / PIECE * longest + compressor.deflate_compress_bound(MAX_CONTENT);
-        Ok(Self {
-            compressor,
+        let longest = QZ_HEADER_LEN + stored_len(PIECE) + TRAILER_LEN;
+        let content = vec![0; setup.packet_bytes()];
+        Self {
+            encoder: deflate.encoder(level, MAX_CONTENT),
+            members: vec![0; content.len() / PIECE * longest],
             content,
-            members: vec![0; room],
-        })
+        }
     }
 }
 
@@ -45,8 +41,8 @@ impl SendMethod for QatzipSend {
         for run in compressible_runs(content) {
             for content in run.bytes.chunks(MAX_CONTENT) {
                 let room = self.members.get_mut(done..).unwrap_or_default();
-                let compressor = run.compressible.then_some(&mut self.compressor);
-                done += write_member(compressor, content, room)
+                let encoder = run.compressible.then_some(&mut self.encoder);
+                done += write_member(encoder, content, room)
                     .ok_or_else(|| MethodError::device(NAME, "a member longer than it can be"))?;
             }
         }
@@ -55,16 +51,14 @@ impl SendMethod for QatzipSend {
     }
 }
 
-/// Writes one member to the front of `room` and answers its length; stored without a compressor.
-fn write_member(
-    compressor: Option<&mut Compressor>,
-    content: &[u8],
-    room: &mut [u8],
-) -> Option<usize> {
+/// Writes one member to the front of `room` and answers its length; stored without an encoder, and if
+/// that is shorter.
+fn write_member(encoder: Option<&mut Encoder>, content: &[u8], room: &mut [u8]) -> Option<usize> {
     let (header, rest) = room.split_at_mut_checked(QZ_HEADER_LEN)?;
-    let deflate = match compressor {
-        Some(compressor) => compressor.deflate_compress(content, rest).ok()?,
-        None => stored::write(content, rest)?,
+    let shorter = rest.get_mut(..stored_len(content.len()))?;
+    let deflate = match encoder.and_then(|encoder| encoder.encode(content, shorter)) {
+        Some(length) => length,
+        None => store(content, rest)?,
     };
     let lengths = Lengths {
         content: content.len().try_into().ok()?,

@@ -39,6 +39,9 @@ struct Arguments {
         default_value = "none,zlib,zstd,qatzip,uadk"
     )]
     methods: Vec<String>,
+    /// Further options of the methods, as NAME=VALUE.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = option)]
+    option: Vec<(String, String)>,
     /// How often each is measured.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -142,7 +145,10 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
     let mut subjects = Vec::new();
     for name in &arguments.methods {
         for level in &arguments.levels {
-            let options = MethodOptions::new().with(format!("multifd-{name}-level"), level);
+            let mut options = MethodOptions::new().with(format!("multifd-{name}-level"), level);
+            for (name, value) in &arguments.option {
+                options.set(name, value);
+            }
             // A level that a method does not have is left out.
             let Ok(method) = registry.open(name, &options) else {
                 continue;
@@ -161,6 +167,11 @@ fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
         "no such methods or levels; the methods are {registry:?}"
     );
     Ok(subjects)
+}
+
+fn option(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("wanted NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// Time that the processor spent on this thread: what others do on the machine matters less.
