@@ -8,9 +8,10 @@
 # What a machine lacks is skipped and listed at the end. With CI=true it is a failure instead, and
 # cargo-deny is installed if it is missing.
 #
-#   MULTIFD_QEMU       the QEMU to test against; none for no peer tests
-#   MULTIFD_QEMU_OLD   one from before 9.0; none for no tests with it
-#   MULTIFD_ACCEL      their accelerator, kvm or tcg; kvm where it is usable unless set
+#   MULTIFD_QEMU         the QEMU to test against; none for no peer tests
+#   MULTIFD_QEMU_OLD     one from before 9.0; none for no tests with it
+#   MULTIFD_QPL_LIBRARY  the libqpl to test with; none for no tests with it
+#   MULTIFD_ACCEL        their accelerator, kvm or tcg; kvm where it is usable unless set
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,6 +38,7 @@ main() {
     check_dependencies
     if "$tests"; then
         choose_peer
+        choose_libqpl
         step "tests" cargo test --workspace --all-features
     fi
     report
@@ -131,6 +133,31 @@ choose_old_peer() {
         skip "tests with an old peer" "no QEMU older than 9.0, see above"
         export MULTIFD_QEMU_OLD=none
     fi
+}
+
+# Decides which libqpl the tests load. Where there is none they are told so.
+choose_libqpl() {
+    local library options=()
+    [ "$(uname -m)" = x86_64 ] || return 0
+    if [ "${MULTIFD_QPL_LIBRARY:-}" = none ]; then
+        say "libqpl: skipped, as asked for"
+        skipped+=("libqpl: as asked for")
+        return
+    fi
+    # A run without peers fetches nothing.
+    [ "$MULTIFD_QEMU" != none ] || options=(--find)
+    say "libqpl: scripts/install-libqpl.sh ${options[*]}"
+    if library=$(scripts/install-libqpl.sh "${options[@]}"); then
+        export MULTIFD_QPL_LIBRARY=$library
+        say "libqpl: with $library"
+        return
+    fi
+    if [ "${#options[@]}" -gt 0 ]; then
+        skipped+=("libqpl: there is none here")
+    else
+        skip "libqpl" "there is none, see above"
+    fi
+    export MULTIFD_QPL_LIBRARY=none
 }
 
 report() {
