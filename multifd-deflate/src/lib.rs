@@ -55,6 +55,7 @@ mod isal;
 mod level;
 mod libdeflate;
 mod open;
+mod page;
 mod stored;
 pub mod table;
 
@@ -63,4 +64,5 @@ pub use decode::{DecodeError, Decoded, Decoder};
 pub use encode::Encoder;
 pub use level::Level;
 pub use open::{Deflate, Isal, OpenError};
+pub use page::PageEncoder;
 pub use stored::{store, stored_len};

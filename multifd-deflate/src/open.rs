@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::isal::Library;
-use crate::{Decoder, Encoder, Level};
+use crate::{Decoder, Encoder, Level, PageEncoder};
 
 /// What a migration's encoders and decoders are made of. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Deflate {
     /// Makes the encoder of a channel, for content of at most `max_content` bytes.
     pub fn encoder(&self, level: Level, max_content: usize) -> Encoder {
         Encoder::new(self.isal.as_ref().ok(), level, max_content)
+    }
+
+    /// Makes the encoder of a channel whose content is pages of `page_size` bytes, each on its own.
+    pub fn page_encoder(&self, page_size: usize) -> PageEncoder {
+        PageEncoder::new(self, page_size)
     }
 
     /// Makes the decoder of a channel.

@@ -2,13 +2,12 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{Fallback, Path, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
 
 use crate::job::{Operation, Queue};
-use crate::tally::Tally;
 use crate::{NAME, too_many_pages};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.

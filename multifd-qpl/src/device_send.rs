@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{Fallback, Path, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
+use multifd_deflate::PageEncoder;
 use multifd_deflate::table::Lengths;
 
 use crate::job::{Operation, Queue};
-use crate::software::PageEncoder;
-use crate::tally::Tally;
+use crate::software;
 use crate::too_many_pages;
 
 /// State of one sending channel. Nothing in it goes from packet to packet.
@@ -73,7 +73,9 @@ impl DeviceSend {
         let shorter = self.page_size.saturating_sub(1);
         self.queue
             .by_hand(page, input)
-            .and_then(|(page, output)| self.encoder.encode(page, output.get_mut(..shorter)?))
+            .and_then(|(page, output)| {
+                software::encode(&mut self.encoder, page, output.get_mut(..shorter)?)
+            })
             .map_or(Form::Raw, Form::Stream)
     }
 

@@ -49,7 +49,6 @@ mod software;
 #[cfg(test)]
 mod stand_in;
 mod status;
-mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -68,7 +67,6 @@ use crate::engine::{Engine, LIBRARY, LIBRARY_OPTION};
 use crate::job::{Queue, SoftwareJob};
 use crate::recv::QplRecv;
 use crate::send::QplSend;
-use crate::software::PageEncoder;
 
 /// Opens the method `qpl`. Its options are `accelerator`, `qpl-library` and `isal-library`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -121,7 +119,7 @@ impl MultifdMethods for QplMethod {
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
         let page = setup.page_size;
-        let encoder = PageEncoder::new(&self.deflate, page);
+        let encoder = self.deflate.page_encoder(page.bytes());
         Ok(match &self.engine {
             Engine::Software { .. } => Box::new(QplSend::new(setup, encoder, None)),
             Engine::Library { library, .. } => {

@@ -1,12 +1,12 @@
 //! The sending side, page by page: by this project's software, or by libqpl's.
 
-use multifd_core::method::{Path, PathCounts};
+use multifd_core::method::{Path, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
+use multifd_deflate::PageEncoder;
 use multifd_deflate::table::TableWriter;
 
 use crate::job::{Operation, SoftwareJob};
-use crate::software::PageEncoder;
-use crate::tally::Tally;
+use crate::software;
 use crate::too_many_pages;
 
 /// State of one sending channel. Nothing in it goes from packet to packet.
@@ -59,14 +59,14 @@ impl SendMethod for QplSend {
             guest.copy_to(page);
             let added = payload.add(page, |page, room| {
                 let Some(job) = library else {
-                    return encoder.encode(page, room);
+                    return software::encode(encoder, page, room);
                 };
                 match job.run(Operation::Compress, page, room) {
                     Ok(length) => Some(length),
                     Err(status) if status.is_no_room() => None,
                     Err(status) => {
                         tally.fell_back(status.fallback());
-                        encoder.encode(page, room)
+                        software::encode(encoder, page, room)
                     }
                 }
             });

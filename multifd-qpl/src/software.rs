@@ -1,127 +1,35 @@
 //! This project's own implementation of a page's stream.
 
-use flate2::{Compress, Compression, FlushCompress, Status};
-use multifd_core::PageSize;
 use multifd_core::pages::{PIECE, is_compressible};
-use multifd_deflate::{Deflate, Encoder, Level};
+use multifd_deflate::PageEncoder;
 
-/// Makes the streams of pages, with distances of at most 4 KiB: neither the device nor libqpl can go back
-/// further.
-pub(crate) enum PageEncoder {
-    /// A page is not longer than that.
-    Small(Encoder),
-    /// A longer page needs an encoder with a window. There is no device for hosts with such pages, so
-    /// what counts is only that the format is kept.
-    Windowed(Compress),
+/// Writes the page as a stream to the front of `room` and answers its length; `None` if there is not
+/// room enough, or if the page does not look as if there was.
+pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], room: &mut [u8]) -> Option<usize> {
+    if !page.chunks(PIECE).any(is_compressible) {
+        return None;
+    }
+    encoder.encode(page, room)
 }
-
-impl PageEncoder {
-    pub(crate) fn new(deflate: &Deflate, page_size: PageSize) -> Self {
-        let bytes = page_size.bytes();
-        if bytes <= MAX_DISTANCE {
-            Self::Small(deflate.encoder(Level::FASTEST, bytes))
-        } else {
-            let level = Compression::fast();
-            Self::Windowed(Compress::new_with_window_bits(level, false, WINDOW_BITS))
-        }
-    }
-
-    /// Writes the page as a stream to the front of `room` and answers its length; `None` if there is not
-    /// room enough, or if the page does not look as if there was.
-    pub(crate) fn encode(&mut self, page: &[u8], room: &mut [u8]) -> Option<usize> {
-        if !page.chunks(PIECE).any(is_compressible) {
-            return None;
-        }
-        self.encode_anything(page, room)
-    }
-
-    fn encode_anything(&mut self, page: &[u8], room: &mut [u8]) -> Option<usize> {
-        match self {
-            Self::Small(encoder) => encoder.encode(page, room),
-            Self::Windowed(compress) => {
-                compress.reset();
-                let status = compress.compress(page, room, FlushCompress::Finish);
-                let is_whole = matches!(status, Ok(Status::StreamEnd));
-                usize::try_from(compress.total_out())
-                    .ok()
-                    .filter(|_| is_whole)
-            }
-        }
-    }
-}
-
-/// How far back a stream may refer, in bytes.
-const MAX_DISTANCE: usize = 4096;
-/// The same as a power of two.
-const WINDOW_BITS: u8 = 12;
 
 #[cfg(test)]
 mod tests {
-    use flate2::{Decompress, FlushDecompress};
+    use multifd_deflate::Deflate;
 
     use super::*;
 
-    /// Content that comes again after so many bytes.
-    fn periodic(period: usize, len: usize) -> Vec<u8> {
+    #[test]
+    fn what_does_not_look_like_it_is_not_tried() {
         let mut state = 1u32;
-        let start: Vec<u8> = (0..period)
+        let random: Vec<u8> = (0..4096)
             .map(|_| {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 state.to_be_bytes()[0]
             })
             .collect();
-        start.iter().copied().cycle().take(len).collect()
-    }
-
-    /// Decompresses as a decoder does that remembers no more than 4 KiB.
-    fn decode(stream: &[u8], len: usize) -> Vec<u8> {
-        let mut decoder = Decompress::new_with_window_bits(false, WINDOW_BITS);
-        let mut content = Vec::new();
-        let mut piece = [0; 512];
-        while content.len() < len {
-            let (read, written) = (decoder.total_in(), decoder.total_out());
-            let rest = &stream[usize::try_from(read).unwrap()..];
-            let status = decoder.decompress(rest, &mut piece, FlushDecompress::None);
-            status.expect("a distance of more than 4 KiB");
-            let count = usize::try_from(decoder.total_out() - written).unwrap();
-            assert!(count > 0, "no progress");
-            content.extend_from_slice(&piece[..count]);
-        }
-        content
-    }
-
-    #[test]
-    fn distances_are_within_4_kib() {
-        for size in [0x1000, 0x2000, 0x4000, 0x10000] {
-            let page_size = PageSize::new(size).unwrap();
-            let mut encoder = PageEncoder::new(&Deflate::built_in(), page_size);
-            let mut room = vec![0; page_size.bytes() - 1];
-            for (period, shrinks) in [
-                (1000, true),
-                (3000, true),
-                // What comes again only after more than 4 KiB is of no use.
-                (4200, false),
-                (7000, false),
-            ] {
-                let page = periodic(period, page_size.bytes());
-                let length = encoder.encode_anything(&page, &mut room);
-                assert_eq!(
-                    length.is_some(),
-                    shrinks,
-                    "pages of {size}, period of {period}"
-                );
-                if let Some(length) = length {
-                    assert!(decode(&room[..length], page.len()) == page);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_does_not_look_like_it_is_not_tried() {
-        let mut encoder = PageEncoder::new(&Deflate::built_in(), PageSize::X86);
-        let mut room = [0; 4095];
-        assert_eq!(encoder.encode(&periodic(4096, 4096), &mut room), None);
-        assert!(encoder.encode(&[7; 4096], &mut room).is_some());
+        let mut encoder = Deflate::built_in().page_encoder(4096);
+        let mut room = [0; 8192];
+        assert_eq!(encode(&mut encoder, &random, &mut room), None);
+        assert!(encode(&mut encoder, &[7; 4096], &mut room).is_some());
     }
 }

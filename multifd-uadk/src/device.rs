@@ -1,6 +1,6 @@
 //! The device as one channel uses it: page by page, with a count of what it did and why it did not.
 
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{Fallback, Path, PathCounts, Tally};
 
 use crate::session::{Driver, Operation, Session};
 
@@ -11,10 +11,8 @@ pub(crate) struct Device {
     wanted: bool,
     session: Option<Session>,
     counts: PathCounts,
-    /// Whether a page of this packet was for the device.
-    asked: bool,
-    /// Why a page of this packet was not done by it: the first reason.
-    reason: Option<Fallback>,
+    /// This packet, from the first page on that was for the device.
+    packet: Option<Tally>,
 }
 
 impl Device {
@@ -30,8 +28,7 @@ impl Device {
             wanted: driver.is_some(),
             session: driver.and_then(|driver| Session::new(driver, operation, page_size, output)),
             counts: PathCounts::default(),
-            asked: false,
-            reason: None,
+            packet: None,
         }
     }
 
@@ -45,33 +42,25 @@ impl Device {
         if !self.wanted {
             return None;
         }
-        self.asked = true;
+        let packet = self.packet.get_or_insert(Tally::new(Path::Hardware));
         let made = match &mut self.session {
             Some(session) => session.run(source),
             None => Err(Fallback::NoDevice),
         };
-        match made {
-            Ok(made) => Some(made),
-            Err(reason) => {
-                self.reason.get_or_insert(reason);
-                None
-            }
-        }
+        made.inspect_err(|reason| packet.fell_back(*reason)).ok()
     }
 
     /// What it made of a page of this packet is of no use.
     pub(crate) fn failed(&mut self) {
-        self.reason.get_or_insert(Fallback::Failed);
+        if let Some(packet) = &mut self.packet {
+            packet.fell_back(Fallback::Failed);
+        }
     }
 
-    /// Counts a packet.
+    /// Counts a packet. One without a page for the device is done in software.
     pub(crate) fn end_packet(&mut self) {
-        let all = std::mem::take(&mut self.asked) && self.reason.is_none();
-        self.counts
-            .count(if all { Path::Hardware } else { Path::Software });
-        if let Some(reason) = self.reason.take() {
-            self.counts.fell_back(reason);
-        }
+        let packet = self.packet.take().unwrap_or(Tally::new(Path::Software));
+        packet.count_in(&mut self.counts);
     }
 
     /// The counts of all packets so far.

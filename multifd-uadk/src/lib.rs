@@ -132,7 +132,7 @@ fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
     };
     MethodError::device(
         NAME,
-        format!("accelerator is {wanted}, but {unusable}: {advice}"),
+        format!("{}={wanted}, but {unusable}: {advice}", Accelerator::OPTION),
     )
 }
 
@@ -170,9 +170,13 @@ impl MultifdMethods for UadkMethod {
     fn implementation(&self) -> String {
         let software = self.deflate.implementation();
         match &self.driver {
-            Ok(_) => format!("hardware (libwd_comp), else {software}"),
-            Err(None) => format!("software, {software}"),
-            Err(Some(unusable)) => format!("software ({unusable}), {software}"),
+            Ok(_) => format!("hardware (libwd_comp; {software} as fallback)"),
+            Err(None) => format!(
+                "software ({software}; {}={})",
+                Accelerator::OPTION,
+                Accelerator::Software
+            ),
+            Err(Some(unusable)) => format!("software ({software}; {unusable})"),
         }
     }
 

@@ -1,10 +1,10 @@
 //! The sending side: each page by the device, or by software where that does not or cannot.
 
 use multifd_core::method::PathCounts;
-use multifd_core::pages::is_compressible;
+use multifd_core::pages::{PIECE, is_compressible};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::table::TableWriter;
-use multifd_deflate::{Deflate, Encoder, Level};
+use multifd_deflate::{Deflate, PageEncoder};
 
 use crate::device::Device;
 use crate::{NAME, zlib};
@@ -13,7 +13,7 @@ use crate::{NAME, zlib};
 #[derive(Debug)]
 pub(crate) struct UadkSend {
     device: Device,
-    encoder: Encoder,
+    encoder: PageEncoder,
     page_size: usize,
     /// The pages of a packet, copied so that they hold still.
     content: Vec<u8>,
@@ -25,7 +25,7 @@ impl UadkSend {
         let page_size = setup.page_size.bytes();
         Self {
             device,
-            encoder: deflate.encoder(Level::FASTEST, page_size),
+            encoder: deflate.page_encoder(page_size),
             page_size,
             content: vec![0; setup.packet_bytes()],
             payload: TableWriter::new(setup.page_size.pages_per_packet(), page_size),
@@ -67,7 +67,7 @@ impl SendMethod for UadkSend {
 /// Writes the stream of a page to the front of `room`; `None` if the page is to be sent as it is.
 fn encode(
     device: &mut Device,
-    encoder: &mut Encoder,
+    encoder: &mut PageEncoder,
     page: &[u8],
     room: &mut [u8],
 ) -> Option<usize> {
@@ -75,7 +75,7 @@ fn encode(
         room.get_mut(..stream.len())?.copy_from_slice(stream);
         return Some(stream.len());
     }
-    if !is_compressible(page) {
+    if !page.chunks(PIECE).any(is_compressible) {
         return None;
     }
     zlib::encode(encoder, page, room)

@@ -231,7 +231,7 @@ fn outcome(code: c_int, status: u32) -> Result<(), Fallback> {
 
 /// Opens the library's state, which is closed.
 fn open_state(functions: &Functions) -> Result<(), Unusable> {
-    let mut algorithm = abi::ALGORITHM.map(u8::cast_signed);
+    let mut algorithm = abi::ALGORITHM;
     // SAFETY: the text ends in 0 and lives over the call, and no context parameters are a legal choice.
     // A state that somebody else has opened is refused by the library itself.
     let code = unsafe {

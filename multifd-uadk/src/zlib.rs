@@ -1,18 +1,17 @@
 //! A zlib stream (RFC 1950): two bytes of header, a deflate stream, and the Adler-32 of the content,
 //! big endian.
 
-use multifd_deflate::{Decoder, Encoder, adler32};
+use multifd_deflate::{Decoder, PageEncoder, adler32};
 
-/// Writes `content` as a stream to the front of `out` and answers its length; `None` if it does not
-/// fit.
-pub(crate) fn encode(encoder: &mut Encoder, content: &[u8], out: &mut [u8]) -> Option<usize> {
+/// Writes a page as a stream to the front of `out` and answers its length; `None` if it does not fit.
+pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], out: &mut [u8]) -> Option<usize> {
     let room = out.len().checked_sub(AROUND)?;
     let (header, rest) = out.split_at_mut_checked(HEADER.len())?;
     header.copy_from_slice(&HEADER);
-    let deflate = encoder.encode(content, rest.get_mut(..room)?)?;
+    let deflate = encoder.encode(page, rest.get_mut(..room)?)?;
     rest.get_mut(deflate..)?
         .get_mut(..CHECKSUM_LEN)?
-        .copy_from_slice(&adler32(content).to_be_bytes());
+        .copy_from_slice(&adler32(page).to_be_bytes());
     Some(AROUND + deflate)
 }
 
@@ -97,7 +96,7 @@ const DICTIONARY: u8 = 0x20;
 
 #[cfg(test)]
 mod tests {
-    use multifd_deflate::{Deflate, Level};
+    use multifd_deflate::Deflate;
 
     use super::*;
 
@@ -108,7 +107,7 @@ mod tests {
     fn stream() -> Vec<u8> {
         let page = page();
         let mut out = vec![0; page.len()];
-        let mut encoder = Deflate::built_in().encoder(Level::FASTEST, page.len());
+        let mut encoder = Deflate::built_in().page_encoder(page.len());
         let len = encode(&mut encoder, &page, &mut out).unwrap();
         out.truncate(len);
         // With exactly as much room, or nearly, and never without.

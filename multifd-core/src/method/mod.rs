@@ -23,7 +23,7 @@ mod registry;
 pub use accelerator::Accelerator;
 pub use error::MethodError;
 pub use options::MethodOptions;
-pub use path::{Fallback, Path, PathCounts};
+pub use path::{Fallback, Path, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
 
 use std::ops::RangeInclusive;

@@ -68,6 +68,42 @@ impl Fallback {
     }
 }
 
+/// How one packet is done: by one implementation, but for the pages that needed another.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    path: Path,
+    /// Of which reasons there was one.
+    reasons: [bool; Fallback::ALL.len()],
+}
+
+impl Tally {
+    /// A packet that `path` is to do.
+    pub fn new(path: Path) -> Self {
+        Self {
+            path,
+            reasons: [false; Fallback::ALL.len()],
+        }
+    }
+
+    /// A page was done by the method's own software instead.
+    pub fn fell_back(&mut self, reason: Fallback) {
+        self.path = Path::Software;
+        if let Some(known) = self.reasons.get_mut(reason as usize) {
+            *known = true;
+        }
+    }
+
+    /// Counts the packet once, and each of its reasons once.
+    pub fn count_in(self, counts: &mut PathCounts) {
+        counts.count(self.path);
+        for (reason, known) in Fallback::ALL.into_iter().zip(self.reasons) {
+            if known {
+                counts.fell_back(reason);
+            }
+        }
+    }
+}
+
 /// How many packets with payload each implementation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathCounts {
@@ -126,6 +162,22 @@ impl PathCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_packet_counts_once() {
+        let mut counts = PathCounts::default();
+        Tally::new(Path::Hardware).count_in(&mut counts);
+        let mut tally = Tally::new(Path::Hardware);
+        tally.fell_back(Fallback::Busy);
+        tally.fell_back(Fallback::Busy);
+        tally.fell_back(Fallback::Unsupported);
+        tally.count_in(&mut counts);
+        assert_eq!(counts.packets(Path::Hardware), 1);
+        assert_eq!(counts.packets(Path::Software), 1);
+        assert_eq!(counts.fallbacks(Fallback::Busy), 1);
+        assert_eq!(counts.fallbacks(Fallback::Unsupported), 1);
+        assert_eq!(counts.all_fallbacks(), 2);
+    }
 
     #[test]
     fn counts_add_up() {

@@ -12,7 +12,11 @@ use crate::fake::{Fake, Log};
 fn it_is_opened_tried_and_closed() -> Result<()> {
     let fake = Fake::new(&[])?;
     let method = fake.open(Accelerator::Hardware)?;
-    ensure!(method.implementation().starts_with("hardware (libwd_comp)"));
+    ensure!(
+        method
+            .implementation()
+            .starts_with("hardware (libwd_comp; ")
+    );
     drop(method);
     let want = [
         "init zlib scheduler 0 task 1: 0",
@@ -40,7 +44,7 @@ fn a_file_is_as_good_as_its_folder() -> Result<()> {
 fn software_loads_nothing() -> Result<()> {
     let fake = Fake::new(&[])?;
     let method = fake.open(Accelerator::Software)?;
-    ensure!(method.implementation().starts_with("software, "));
+    ensure!(method.implementation().ends_with("; accelerator=software)"));
     ensure!(fake.log()?.0.is_empty());
     Ok(())
 }
@@ -81,8 +85,11 @@ fn another_user_in_the_process_keeps_it() -> Result<()> {
     let fake = Fake::new(&[])?;
     let first = fake.open(Accelerator::Hardware)?;
     let auto = fake.open(Accelerator::Auto)?.implementation();
-    let want = "software (libwd_comp.so.2 is used by another part of this process)";
-    ensure!(auto.starts_with(want), "{auto}");
+    let want = "; libwd_comp.so.2 is used by another part of this process)";
+    ensure!(
+        auto.starts_with("software (") && auto.ends_with(want),
+        "{auto}"
+    );
     ensure!(refused(&fake, Accelerator::Hardware)?.contains("one part of a process"));
     drop(first);
     fake.open(Accelerator::Hardware)?;
@@ -95,15 +102,18 @@ fn what_is_missing_is_said() -> Result<()> {
     let library = nowhere.path().join("libwd_comp.so.2");
     let options = MethodOptions::new().with(UadkFactory::LIBRARY_OPTION, nowhere.path().display());
     let auto = UadkFactory::default().open(&options)?.implementation();
-    let want = format!("software ({} cannot be loaded), ", library.display());
-    ensure!(auto.starts_with(&want), "{auto}");
+    let want = format!("; {} cannot be loaded)", library.display());
+    ensure!(
+        auto.starts_with("software (") && auto.ends_with(&want),
+        "{auto}"
+    );
     for wanted in [Accelerator::Hardware, Accelerator::Library] {
         let options = options.clone().with(Accelerator::OPTION, wanted);
         let error = UadkFactory::default().open(&options).err();
         let error = error.context("opened without a library")?;
         ensure!(error.fault() == Fault::Device);
         for want in [
-            &format!("uadk: accelerator is {wanted}, but {}", library.display()),
+            &format!("uadk: accelerator={wanted}, but {}", library.display()),
             "No such file",
             "Install UADK, or name the folder of its library with uadk-library",
         ] {
@@ -117,10 +127,13 @@ fn what_is_missing_is_said() -> Result<()> {
 fn a_library_without_a_device_is_left_alone() -> Result<()> {
     let fake = Fake::new(&["INIT_RESULT=-19"])?;
     let auto = fake.open(Accelerator::Auto)?.implementation();
-    let want = "software (libwd_comp.so.2 finds no usable device, error 19)";
-    ensure!(auto.starts_with(want), "{auto}");
+    let want = "; libwd_comp.so.2 finds no usable device, error 19)";
+    ensure!(
+        auto.starts_with("software (") && auto.ends_with(want),
+        "{auto}"
+    );
     let error = refused(&fake, Accelerator::Hardware)?;
-    let want = "accelerator is hardware, but libwd_comp.so.2 finds no usable device, error 19: ";
+    let want = "accelerator=hardware, but libwd_comp.so.2 finds no usable device, error 19: ";
     ensure!(error.contains(want), "{error}");
     ensure!(fake.log()?.count("uninit") == 0);
     Ok(())
