@@ -90,7 +90,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, (usize, String)> {
     let mut lengths = None;
     if flags & FEXTRA != 0 {
         let len = u16::from_le_bytes(reader.array()?);
-        lengths = qz_lengths(reader.take(len.into())?);
+        let (at, extra) = (reader.at, reader.take(len.into())?);
+        lengths = qz_lengths(extra).map_err(|what| (at, what))?;
     }
     for text in [FNAME, FCOMMENT] {
         if flags & text != 0 {
@@ -115,22 +116,29 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, (usize, String)> {
 }
 
 /// Looks for QATzip's field among the fields of the extra field.
-fn qz_lengths(extra: &[u8]) -> Option<Lengths> {
+fn qz_lengths(extra: &[u8]) -> Result<Option<Lengths>, String> {
     let mut reader = Reader {
         bytes: extra,
         at: 0,
     };
-    while let Ok(name) = reader.array() {
-        let len = u16::from_le_bytes(reader.array().ok()?);
-        let field = reader.take(len.into()).ok()?;
-        if let (b"QZ", &[a, b, c, d, e, f, g, h]) = (&name, field) {
-            return Some(Lengths {
-                content: u32::from_le_bytes([a, b, c, d]),
-                deflate: u32::from_le_bytes([e, f, g, h]),
-            });
+    let cut = |_| "an extra field that ends inside of one of its parts".to_owned();
+    let mut lengths = None;
+    while reader.at < extra.len() {
+        let name: [u8; 2] = reader.array().map_err(cut)?;
+        let len = u16::from_le_bytes(reader.array().map_err(cut)?);
+        let field = reader.take(len.into()).map_err(cut)?;
+        if &name != b"QZ" {
+            continue;
         }
+        let &[a, b, c, d, e, f, g, h] = field else {
+            return Err(format!("QATzip's lengths in {len} bytes, wanted 8"));
+        };
+        lengths = Some(Lengths {
+            content: u32::from_le_bytes([a, b, c, d]),
+            deflate: u32::from_le_bytes([e, f, g, h]),
+        });
     }
-    None
+    Ok(lengths)
 }
 
 struct Reader<'a> {
@@ -222,6 +230,17 @@ mod tests {
 
         let plain = parse(b"\x1f\x8b\x08\0\0\0\0\0\0\x03data").unwrap();
         assert_eq!((plain.len, plain.lengths), (10, None));
+    }
+
+    #[test]
+    fn parts_of_an_extra_field_that_do_not_add_up() {
+        let good = LENGTHS.header();
+        for (at, byte) in [(10, 11), (10, 13), (14, 7), (14, 9), (15, 1)] {
+            let mut header = good.to_vec();
+            header[at] = byte;
+            header.push(0);
+            assert_eq!(parse(&header).unwrap_err().0, 12, "byte {at}");
+        }
     }
 
     #[test]
