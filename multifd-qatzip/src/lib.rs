@@ -4,9 +4,35 @@
 //! normal pages in order. Packets do not depend on each other. QATzip's default format adds an extra
 //! field to each member that says how long it is, compressed and not; see `member.rs`.
 //!
-//! This implementation is software only. What it sends is what QAT's hardware decompresses without
-//! help: members of at most 64 KiB of pages, all with the extra field. It receives every legal
-//! member, of any length, with the extra field or without it.
+//! # Who does the work
+//!
+//! The option `accelerator` decides when the method is opened ([`Accelerator`]):
+//!
+//! | `accelerator` | packets are done by |
+//! |---|---|
+//! | `auto` | a QAT device, by way of libqatzip; where there is none, this crate |
+//! | `hardware` | a QAT device; without one the method is not opened, and the error says what may be missing |
+//! | `library` | libqatzip, with a device or with its own software |
+//! | `software` | this crate; libqatzip is not loaded |
+//!
+//! libqatzip is `libqatzip.so.3` of the system, or the file that the option `qatzip-library` names.
+//! With a device, a packet that it does not do is done by this crate (with `library`, by the library's
+//! software first). Such a packet is counted with its reason, and the first one of a channel is logged.
+//!
+//! That a device did a packet is known from how it is asked: its session has no software to fall back
+//! to. What it makes is looked at too, since some drivers leave level 9 to software. In what is
+//! received, only members that are exactly in QATzip's form reach the library, and only those of at
+//! most 64 KiB a device; a sender without a device makes longer ones.
+//!
+//! After a channel was set up, this crate opens nothing. libqatzip sleeps while it waits for the
+//! device, and sets up an instance of the device when it is first used, which channels may share. Its
+//! software looks for a device with every packet, and opens files to do so.
+//!
+//! # This crate's software
+//!
+//! What it sends is what QAT's hardware decompresses without help: members of at most 64 KiB of pages,
+//! all with the extra field. It receives every legal member, of any length, with the extra field or
+//! without it.
 //!
 //! `multifd-qatzip-level` is 1 to 9, by default 1, as in QEMU. Each level is slower than the one before
 //! and compresses better. Level 1 is done by ISA-L where `libisal.so.2` is installed, or the file that the
@@ -24,19 +50,34 @@
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
+mod diagnosis;
 mod member;
 mod recv;
 mod send;
+mod sessions;
+mod shape;
+mod vendor;
+mod vendor_recv;
+mod vendor_send;
 
 use std::sync::Arc;
 
+#[cfg(doc)]
+use multifd_core::method::Accelerator;
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
 };
 use multifd_deflate::{Deflate, Isal, Level};
 
-/// Opens the method `qatzip`. Its options are `multifd-qatzip-level` and [`Isal::OPTION`].
+use crate::recv::{QatzipRecv, Unpacker};
+use crate::send::QatzipSend;
+use crate::vendor::Implementation;
+use crate::vendor_recv::VendorRecv;
+use crate::vendor_send::VendorSend;
+
+/// Opens the method `qatzip`. Its options are `multifd-qatzip-level`, `accelerator`, `qatzip-library`
+/// and [`Isal::OPTION`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QatzipFactory;
 
@@ -57,7 +98,12 @@ impl MethodFactory for QatzipFactory {
             .ok_or_else(|| MethodError::config(NAME, format!("there is no level {level}")))?;
         let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
             .map_err(|error| MethodError::config(NAME, error.to_string()))?;
-        Ok(Arc::new(QatzipMethod { level, deflate }))
+        let implementation = Implementation::open(options, level.number())?;
+        Ok(Arc::new(QatzipMethod {
+            level,
+            deflate,
+            implementation,
+        }))
     }
 }
 
@@ -65,7 +111,9 @@ impl MethodFactory for QatzipFactory {
 #[derive(Debug)]
 struct QatzipMethod {
     level: Level,
+    /// This crate's software, which every implementation may fall back to.
     deflate: Deflate,
+    implementation: Implementation,
 }
 
 impl MultifdMethods for QatzipMethod {
@@ -78,16 +126,25 @@ impl MultifdMethods for QatzipMethod {
     }
 
     fn implementation(&self) -> String {
-        format!("software ({})", self.deflate.implementation())
+        self.implementation.describe(&self.deflate)
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
-        let sender = send::QatzipSend::new(setup, self.level, &self.deflate);
-        Ok(Box::new(sender))
+        let own = QatzipSend::new(setup, self.level, &self.deflate);
+        Ok(match &self.implementation {
+            Implementation::Own(_) => Box::new(own),
+            Implementation::Vendor(vendor) => Box::new(VendorSend::new(setup, vendor, own)),
+        })
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
-        Ok(Box::new(recv::QatzipRecv::new(setup, &self.deflate)))
+        Ok(match &self.implementation {
+            Implementation::Own(_) => Box::new(QatzipRecv::new(setup, &self.deflate)),
+            Implementation::Vendor(vendor) => {
+                let own = Unpacker::new(setup, &self.deflate);
+                Box::new(VendorRecv::new(setup, vendor, own))
+            }
+        })
     }
 }
 

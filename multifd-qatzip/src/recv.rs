@@ -11,19 +11,15 @@ use crate::member::{self, Lengths, TRAILER_LEN, trailer};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.
 pub(crate) struct QatzipRecv {
-    members: Members,
     payload: Vec<u8>,
-    content: Vec<u8>,
+    unpacker: Unpacker,
 }
 
 impl QatzipRecv {
     pub(crate) fn new(setup: &ChannelSetup, deflate: &Deflate) -> Self {
         Self {
-            members: Members {
-                decoder: deflate.decoder(),
-            },
             payload: vec![0; MAX_PAYLOAD],
-            content: vec![0; setup.packet_bytes()],
+            unpacker: Unpacker::new(setup, deflate),
         }
     }
 }
@@ -34,14 +30,44 @@ impl RecvMethod for QatzipRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let len = payload.remaining();
-        let bytes = self
-            .payload
-            .get_mut(..len)
-            .ok_or_else(|| corrupt(0, format!("{len} bytes, wanted at most {MAX_PAYLOAD}")))?;
-        payload
-            .read_exact(bytes)
-            .map_err(MethodError::payload(NAME))?;
+        let bytes = read_payload(payload, &mut self.payload)?;
+        self.unpacker.unpack(bytes, pages)
+    }
+}
+
+/// Reads the whole payload to the front of `room`, which has [`MAX_PAYLOAD`] bytes.
+pub(crate) fn read_payload<'a>(
+    payload: &mut Payload<'_>,
+    room: &'a mut [u8],
+) -> Result<&'a [u8], MethodError> {
+    let len = payload.remaining();
+    let bytes = room
+        .get_mut(..len)
+        .ok_or_else(|| corrupt(0, format!("{len} bytes, wanted at most {MAX_PAYLOAD}")))?;
+    payload
+        .read_exact(bytes)
+        .map_err(MethodError::payload(NAME))?;
+    Ok(bytes)
+}
+
+/// Decompresses payloads.
+pub(crate) struct Unpacker {
+    members: Members,
+    content: Vec<u8>,
+}
+
+impl Unpacker {
+    pub(crate) fn new(setup: &ChannelSetup, deflate: &Deflate) -> Self {
+        Self {
+            members: Members {
+                decoder: deflate.decoder(),
+            },
+            content: vec![0; setup.packet_bytes()],
+        }
+    }
+
+    /// Fills the pages with the content of the members in `bytes`.
+    pub(crate) fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
         let content = self.content.get_mut(..pages.bytes()).ok_or_else(|| {
             MethodError::device(NAME, "more pages than the channel was set up for")
         })?;
@@ -140,4 +166,4 @@ fn corrupt(at: usize, what: impl Into<String>) -> MethodError {
 }
 
 /// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
-const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;
+pub(crate) const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;

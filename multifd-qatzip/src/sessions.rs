@@ -1,0 +1,293 @@
+//! The library's sessions of one channel, and what became of each packet.
+
+use multifd_core::ChannelId;
+use multifd_core::method::{Fallback, Path, PathCounts};
+use qatzip_sys::{Code, Direction, Error, Session};
+
+use crate::NAME;
+use crate::shape::{Shape, checksums_match};
+
+/// A device's session and one with the library's own software, as far as they are to be used. Both stay
+/// on the channel's thread.
+///
+/// The device's session has no software to fall back to: what it does, the device did. Where the
+/// device fails, the library's software takes the packet if it may, and else the caller.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    channel: ChannelId,
+    device: Device,
+    software: Option<Session>,
+    counts: PathCounts,
+    /// Whether the first packet that fell back was told.
+    told: bool,
+}
+
+#[derive(Debug)]
+enum Device {
+    /// None is to be used.
+    Unwanted,
+    Usable(Session),
+    /// It failed, and is not used any more.
+    Lost,
+}
+
+impl Sessions {
+    /// Without any session.
+    pub(crate) fn new(channel: ChannelId) -> Self {
+        Self {
+            channel,
+            device: Device::Unwanted,
+            software: None,
+            counts: PathCounts::default(),
+            told: false,
+        }
+    }
+
+    /// The device is to be used. It gets a page to work on here, so that the library sets up what it
+    /// sets up with the first one.
+    pub(crate) fn set_device(&mut self, session: Result<Session, Error>, direction: Direction) {
+        let tried = session.map_err(Trouble::from).and_then(|mut session| {
+            let (page, mut room) = ([0; PAGE], [0; 2 * PAGE]);
+            let worked = match direction {
+                Direction::Compress => session.compress(&page, &mut room).map(drop),
+                Direction::Decompress => session.decompress(&A_PAGE, &mut room[..PAGE]),
+            };
+            match worked.map_err(Trouble::from) {
+                Err(trouble) if trouble.lost => Err(trouble),
+                _ => Ok(session),
+            }
+        });
+        self.device = match tried {
+            Ok(session) => Device::Usable(session),
+            Err(trouble) => {
+                self.tell(&trouble.what);
+                Device::Lost
+            }
+        };
+    }
+
+    /// The library's software is to be used for what the device does not.
+    pub(crate) fn set_software(&mut self, session: Result<Session, Error>) {
+        match session {
+            Ok(session) => self.software = Some(session),
+            Err(error) => self.tell(&error.to_string()),
+        }
+    }
+
+    /// Compresses a packet's content to the front of `out`, and answers how many bytes it became;
+    /// `None` if this crate's software has to do it.
+    pub(crate) fn compress(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
+        let (done, reason) = match self.by_device(|session| compress(session, content, out)) {
+            Ok((len, shape)) if shape.is_of_device() => (Some((len, Path::Hardware)), None),
+            // A driver that does not know the level.
+            Ok((len, _)) => (Some((len, Path::VendorSoftware)), None),
+            Err(reason) => {
+                let done = self.by_software(|session| compress(session, content, out));
+                (done.map(|(len, _)| (len, Path::VendorSoftware)), reason)
+            }
+        };
+        self.count(done.map(|(_, path)| path), reason);
+        done.map(|(len, _)| len)
+    }
+
+    /// Decompresses a packet's payload to exactly `out`; `false` if this crate's software has to do it,
+    /// which then also says what is wrong with a payload that is wrong.
+    pub(crate) fn decompress(&mut self, payload: &[u8], out: &mut [u8]) -> bool {
+        // The library sees only what it cannot misread.
+        let shape = Shape::of(payload).map_err(|(at, what)| format!("{what} (payload byte {at})"));
+        let fitting = shape.and_then(|shape| match shape.content == out.len() {
+            true => Ok(shape),
+            false => Err(format!(
+                "{} bytes of content, wanted {}",
+                shape.content,
+                out.len()
+            )),
+        });
+        let (done, reason) = match fitting {
+            Err(what) => {
+                self.tell(&what);
+                (None, Some(Fallback::Unsupported))
+            }
+            Ok(shape) => {
+                match self.by_device(|session| decompress(session, &shape, payload, out)) {
+                    Ok(()) => (Some(Path::Hardware), None),
+                    Err(reason) => {
+                        let done =
+                            self.by_software(|session| decompress_checked(session, payload, out));
+                        (done.map(|()| Path::VendorSoftware), reason)
+                    }
+                }
+            }
+        };
+        self.count(done, reason);
+        done.is_some()
+    }
+
+    /// Which implementation did the packets so far.
+    pub(crate) fn counts(&self) -> PathCounts {
+        self.counts
+    }
+
+    /// Answers what the device did, or why it did not; `None` if it is not to be used.
+    fn by_device<T>(
+        &mut self,
+        work: impl FnOnce(&mut Session) -> Result<T, Trouble>,
+    ) -> Result<T, Option<Fallback>> {
+        let trouble = match &mut self.device {
+            Device::Unwanted => return Err(None),
+            Device::Lost => return Err(Some(Fallback::NoDevice)),
+            Device::Usable(session) => match work(session) {
+                Ok(done) => return Ok(done),
+                Err(trouble) => trouble,
+            },
+        };
+        if trouble.lost {
+            self.device = Device::Lost;
+        }
+        self.tell(&trouble.what);
+        Err(Some(trouble.reason))
+    }
+
+    /// Answers what the library's software did.
+    fn by_software<T>(
+        &mut self,
+        work: impl FnOnce(&mut Session) -> Result<T, Trouble>,
+    ) -> Option<T> {
+        match work(self.software.as_mut()?) {
+            Ok(done) => Some(done),
+            Err(trouble) => {
+                self.tell(&trouble.what);
+                None
+            }
+        }
+    }
+
+    /// Counts a packet that `path` did; `None` is this crate's software, which does nothing unless it
+    /// has to.
+    fn count(&mut self, path: Option<Path>, reason: Option<Fallback>) {
+        self.counts.count(path.unwrap_or(Path::Software));
+        match (path, reason) {
+            (_, Some(reason)) => self.counts.fell_back(reason),
+            (None, None) => self.counts.fell_back(Fallback::Failed),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Says why the first packet of the channel fell back. The others are only counted.
+    fn tell(&mut self, what: &str) {
+        if !self.told {
+            self.told = true;
+            let channel = self.channel;
+            log::warn!("{NAME}: channel {channel} falls back: {what}; more is counted, not told");
+        }
+    }
+}
+
+/// Why a packet was not done.
+struct Trouble {
+    reason: Fallback,
+    what: String,
+    /// Whether the device is not to be used any more.
+    lost: bool,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        let (reason, lost) = match error.code() {
+            Some(Code::NOSW_NO_INST_ATTACH) => (Fallback::Busy, false),
+            Some(Code::BUF_ERROR) => (Fallback::NoRoom, false),
+            Some(Code::NOSW_UNSUPPORTED_FMT) => (Fallback::Unsupported, false),
+            // The payload's fault rather than the device's.
+            Some(Code::DATA_ERROR) => (Fallback::Failed, false),
+            Some(Code::NOSW_NO_HW | Code::NOSW_NO_MDRV | Code::NOSW_LOW_MEM) => {
+                (Fallback::NoDevice, true)
+            }
+            _ => (Fallback::Failed, true),
+        };
+        Self {
+            reason,
+            what: error.to_string(),
+            lost,
+        }
+    }
+}
+
+/// Compresses, and looks at what came out: what is sent is only QATzip's form, with all of the content.
+fn compress(
+    session: &mut Session,
+    content: &[u8],
+    out: &mut [u8],
+) -> Result<(usize, Shape), Trouble> {
+    let len = session.compress(content, out)?;
+    match Shape::of(out.get(..len).unwrap_or_default()) {
+        Ok(shape) if shape.content == content.len() => Ok((len, shape)),
+        _ => Err(Trouble {
+            reason: Fallback::Failed,
+            what: "qzCompress: members that are not of the content".to_owned(),
+            lost: true,
+        }),
+    }
+}
+
+/// Decompresses what a device takes. The library compares the checksums with the device's.
+fn decompress(
+    session: &mut Session,
+    shape: &Shape,
+    payload: &[u8],
+    out: &mut [u8],
+) -> Result<(), Trouble> {
+    match shape.not_for_device() {
+        None => Ok(session.decompress(payload, out)?),
+        Some(what) => Err(Trouble {
+            reason: Fallback::Unsupported,
+            what,
+            lost: false,
+        }),
+    }
+}
+
+/// Decompresses and compares the checksums: the library's software may overlook them.
+fn decompress_checked(
+    session: &mut Session,
+    payload: &[u8],
+    out: &mut [u8],
+) -> Result<(), Trouble> {
+    session.decompress(payload, out)?;
+    if checksums_match(payload, out) {
+        return Ok(());
+    }
+    session.reset();
+    Err(Trouble {
+        reason: Fallback::Failed,
+        what: "qzDecompress: content that has another checksum".to_owned(),
+        lost: false,
+    })
+}
+
+const PAGE: usize = 4096;
+
+/// A member with a page of zeros.
+const A_PAGE: [u8; 52] = [
+    0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 12, 0, b'Q', b'Z', 8, 0, 0, 0x10, 0, 0, 20, 0, 0,
+    0, // header
+    0xed, 0xc1, 0x01, 0x0d, 0, 0, 0, 0xc2, 0xa0, 0xf7, 0x4f, 0x6d, 0x0f, 0x07, 0x14, 0, 0, 0, 0xf0,
+    0x6e, // data
+    0x11, 0, 0x1c, 0xc7, 0, 0x10, 0, 0, // trailer
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_first_try_is_one() {
+        let shape = Shape::of(&A_PAGE).unwrap();
+        assert_eq!(shape.not_for_device(), None);
+        assert_eq!(shape.content, PAGE);
+        assert!(checksums_match(&A_PAGE, &[0; PAGE]));
+        let mut decoded = [1; PAGE];
+        let mut decoder = multifd_deflate::Deflate::built_in().decoder();
+        decoder.decode_exact(&A_PAGE[24..44], &mut decoded).unwrap();
+        assert_eq!(decoded, [0; PAGE]);
+    }
+}
