@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # Everything that a change has to pass, on a machine with cargo and a C compiler.
 #
-#   scripts/test.sh           all of it; installs a QEMU for the peer tests if there is none
-#   scripts/test.sh --quick   all of it but the peer tests; installs no QEMU
+#   scripts/test.sh           all of it; installs a QEMU for the peer tests if there is none, and
+#                             fetches the vendors' libraries that are missing into target/vendor
+#   scripts/test.sh --quick   all of it but the peer tests; installs and fetches nothing
 #   scripts/test.sh --lint    formatting, lints, documentation and dependencies, no tests
 #
 # What a machine lacks is skipped and listed at the end. With CI=true it is a failure instead, and
 # cargo-deny is installed if it is missing.
 #
-#   MULTIFD_QEMU         the QEMU to test against; none for no peer tests
-#   MULTIFD_QEMU_OLD     one from before 9.0; none for no tests with it
-#   MULTIFD_QPL_LIBRARY  the libqpl to test with; none for no tests with it
-#   MULTIFD_ACCEL        their accelerator, kvm or tcg; kvm where it is usable unless set
+#   MULTIFD_QEMU            the QEMU to test against; none for no peer tests
+#   MULTIFD_QEMU_OLD        one from before 9.0; none for no tests with it
+#   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with; none for no tests with it
+#   MULTIFD_QPL_LIBRARY     the same for libqpl
+#   MULTIFD_ACCEL           their accelerator, kvm or tcg; kvm where it is usable unless set
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 skipped=()
 
 main() {
-    local tests=true
+    local tests=true library_path=
     case "${1:-}" in
         "") ;;
         --quick) export MULTIFD_QEMU=none ;;
@@ -38,8 +40,12 @@ main() {
     check_dependencies
     if "$tests"; then
         choose_peer
-        choose_libqpl
-        step "tests" cargo test --workspace --all-features
+        choose_library qpl
+        choose_library qatzip
+        # What libqatzip needs lies beside it.
+        case ${MULTIFD_QATZIP_LIBRARY:-} in */*) library_path=${MULTIFD_QATZIP_LIBRARY%/*} ;; esac
+        step "tests" env ${library_path:+"LD_LIBRARY_PATH=$library_path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"} \
+            cargo test --workspace --all-features
     fi
     report
 }
@@ -135,29 +141,29 @@ choose_old_peer() {
     fi
 }
 
-# Decides which libqpl the tests load. Where there is none they are told so.
-choose_libqpl() {
-    local library options=()
+# Decides which lib$1 the tests load. Where there is none they are told so.
+choose_library() {
+    local name=lib$1 variable=MULTIFD_${1^^}_LIBRARY script=scripts/install-lib$1.sh options=() library
     [ "$(uname -m)" = x86_64 ] || return 0
-    if [ "${MULTIFD_QPL_LIBRARY:-}" = none ]; then
-        say "libqpl: skipped, as asked for"
-        skipped+=("libqpl: as asked for")
+    if [ "${!variable:-}" = none ]; then
+        say "$name: skipped, as asked for"
+        skipped+=("$name: as asked for")
         return
     fi
     # A run without peers fetches nothing.
     [ "$MULTIFD_QEMU" != none ] || options=(--find)
-    say "libqpl: scripts/install-libqpl.sh ${options[*]}"
-    if library=$(scripts/install-libqpl.sh "${options[@]}"); then
-        export MULTIFD_QPL_LIBRARY=$library
-        say "libqpl: with $library"
+    say "$name: $script ${options[*]}"
+    if library=$("$script" "${options[@]}"); then
+        export "$variable=$library"
+        say "$name: with $library"
         return
     fi
     if [ "${#options[@]}" -gt 0 ]; then
-        skipped+=("libqpl: there is none here")
+        skipped+=("$name: there is none here")
     else
-        skip "libqpl" "there is none, see above"
+        skip "$name" "there is none, see above"
     fi
-    export MULTIFD_QPL_LIBRARY=none
+    export "$variable=none"
 }
 
 report() {

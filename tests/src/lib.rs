@@ -13,6 +13,8 @@ pub mod live;
 pub mod network;
 pub mod one_byte;
 pub mod peer;
+pub mod stand_in;
+pub mod vendor_library;
 
 /// The embedding example of the README, compiled and run.
 #[cfg(doctest)]

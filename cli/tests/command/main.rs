@@ -1,5 +1,6 @@
 //! The `multifd` command as its users meet it: processes, files, addresses, exit statuses.
 
+mod accelerated;
 mod arguments;
 mod doctor;
 mod harness;

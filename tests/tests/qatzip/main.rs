@@ -1,0 +1,7 @@
+//! The method qatzip against other implementations of its format, whoever does its work.
+
+mod device;
+mod forms;
+mod library;
+mod members;
+mod software;
