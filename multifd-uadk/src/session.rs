@@ -157,7 +157,8 @@ impl Session {
             handle,
             operation,
             input: vec![0; input],
-            output: vec![0; output],
+            // Written to, so that it is mapped before the device writes to it.
+            output: vec![0xff; output],
             abandoned: false,
         })
     }
