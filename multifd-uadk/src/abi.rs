@@ -126,7 +126,7 @@ const WINDOW_4K: c_int = 0;
 /// `CTX_MODE_SYNC`.
 const MODE_SYNC: u8 = 0;
 
-/// `WD_EBUSY`: a queue is full.
+/// `WD_EBUSY`: a queue is full, and the request was not accepted.
 pub(crate) const EBUSY: c_int = 16;
 /// `WD_EEXIST`: the process has opened the library's state already.
 pub(crate) const EEXIST: c_int = 17;

@@ -5,6 +5,7 @@
 //! answers so.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,25 +28,58 @@ impl StandIn {
         Self::compile("qatzip.c", "libqatzip.so.3", faults)
     }
 
+    /// UADK's libwd_comp with a device, and the libwd that it needs in the same folder. `faults` are
+    /// macros that its file explains, as `GOOD_REQUESTS=7`.
+    ///
+    /// # Errors
+    /// As [`Self::qatzip`].
+    pub fn uadk(faults: &[&str]) -> Result<Self> {
+        let library = Self::in_a_folder("libwd_comp.so.2")?;
+        let base = library.folder().join("libwd.so.2");
+        library.build("wd.c", &base, &["-Wl,-soname,libwd.so.2".into()])?;
+        let log = format!("-DLOG=\"{}\"", library.log().display());
+        let mut arguments = defines(faults);
+        arguments.extend([log.into(), base.into()]);
+        library.build("wd_comp.c", &library.path(), &arguments)?;
+        Ok(library)
+    }
+
     /// The library's file.
     pub fn path(&self) -> PathBuf {
-        self.folder.path().join(self.file)
+        self.folder().join(self.file)
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The file with a line per call, of a library that writes one.
+    pub fn log(&self) -> PathBuf {
+        self.folder().join("log")
+    }
+
+    fn in_a_folder(file: &'static str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        Ok(Self { folder, file })
     }
 
     fn compile(source: &str, file: &'static str, faults: &[&str]) -> Result<Self> {
-        let library = Self {
-            folder: tempfile::tempdir()?,
-            file,
-        };
+        let library = Self::in_a_folder(file)?;
+        library.build(source, &library.path(), &defines(faults))?;
+        Ok(library)
+    }
+
+    fn build(&self, source: &str, target: &Path, arguments: &[OsString]) -> Result<()> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("src/stand_in")
             .join(source);
         let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
         let output = Command::new(&compiler)
             .args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"])
-            .args(faults.iter().map(|fault| format!("-D{fault}")))
             .arg("-o")
-            .args([library.path(), source])
+            .args([target, &source])
+            .args(arguments)
             .output()
             .with_context(|| format!("{}: wanted a C compiler", compiler.display()))?;
         ensure!(
@@ -54,6 +88,11 @@ impl StandIn {
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
-        Ok(library)
+        Ok(())
     }
+}
+
+fn defines(faults: &[&str]) -> Vec<OsString> {
+    let defines = faults.iter().map(|fault| format!("-D{fault}").into());
+    defines.collect()
 }

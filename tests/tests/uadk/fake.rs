@@ -1,78 +1,46 @@
-//! A library in the place of UADK's, compiled for one test.
+//! The library that stands in for UADK's, as this method uses it.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use multifd_core::method::Accelerator;
 use multifd_core::{MethodFactory, MethodOptions, MultifdMethods};
+use multifd_tests::stand_in::StandIn;
 use multifd_uadk::UadkFactory;
-use tempfile::TempDir;
 
-/// A folder with `libwd_comp.so.2`, with the `libwd.so.2` that it needs, and with its log.
+/// A library of one test.
 pub(crate) struct Fake {
-    folder: TempDir,
+    pub(crate) library: StandIn,
 }
 
 impl Fake {
-    /// One that does what `defines` say: see its source.
-    pub(crate) fn new(defines: &[&str]) -> Result<Self> {
-        let fake = Self {
-            folder: TempDir::new()?,
-        };
-        let (base, log) = (fake.path("libwd.so.2"), fake.path("log"));
-        fake.compile("libwd", &[])?;
-        let log = format!("-DLOG=\"{log}\"");
-        let defines = defines.iter().map(|define| format!("-D{define}"));
-        let arguments: Vec<String> = defines.chain([log, base]).collect();
-        fake.compile("libwd_comp", &arguments)?;
-        Ok(fake)
+    /// One that fails as `faults` say.
+    pub(crate) fn new(faults: &[&str]) -> Result<Self> {
+        let library = StandIn::uadk(faults)?;
+        Ok(Self { library })
     }
 
     /// The options with which the method finds it.
     pub(crate) fn options(&self, accelerator: Accelerator) -> MethodOptions {
         MethodOptions::new()
             .with(Accelerator::OPTION, accelerator)
-            .with(UadkFactory::LIBRARY_OPTION, self.folder.path().display())
+            .with(UadkFactory::LIBRARY_OPTION, self.library.folder().display())
     }
 
     /// A method that finds it, of a factory of its own.
-    pub(crate) fn open(
-        &self,
-        accelerator: Accelerator,
-    ) -> Result<std::sync::Arc<dyn MultifdMethods>> {
+    pub(crate) fn open(&self, accelerator: Accelerator) -> Result<Arc<dyn MultifdMethods>> {
         Ok(UadkFactory::default().open(&self.options(accelerator))?)
     }
 
-    /// What it was asked for: see [`Log`].
+    /// What it was asked for.
     pub(crate) fn log(&self) -> Result<Log> {
-        let log = self.path("log");
-        if !Path::new(&log).exists() {
+        let log = self.library.log();
+        if !log.exists() {
             return Ok(Log(Vec::new()));
         }
-        Ok(Log(fs::read_to_string(log)?
-            .lines()
-            .map(str::to_owned)
-            .collect()))
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    fn compile(&self, name: &str, arguments: &[String]) -> Result<()> {
-        let source = format!("{}/fakes/{name}.c", env!("CARGO_MANIFEST_DIR"));
-        let output = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"])
-            .arg(format!("-Wl,-soname,{name}.so.2"))
-            .args(["-o", &self.path(&format!("{name}.so.2")), &source])
-            .args(arguments)
-            .output()
-            .context("a C compiler, cc, is needed")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{source}: {said}");
-        Ok(())
+        let text = fs::read_to_string(log)?;
+        Ok(Log(text.lines().map(str::to_owned).collect()))
     }
 }
 

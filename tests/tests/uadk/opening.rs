@@ -35,7 +35,7 @@ fn a_file_is_as_good_as_its_folder() -> Result<()> {
     let fake = Fake::new(&[])?;
     let options = fake
         .options(Accelerator::Library)
-        .with(UadkFactory::LIBRARY_OPTION, fake.path("libwd_comp.so.2"));
+        .with(UadkFactory::LIBRARY_OPTION, fake.library.path().display());
     drop(UadkFactory::default().open(&options)?);
     fake.log()?.ensure_closed()
 }

@@ -1,7 +1,8 @@
 /*
- * In the place of UADK's libwd_comp.so.2: the functions that multifd-uadk calls, over a device that is
- * made up. It exists to see that the library is opened, used and closed as it has to be, and that
- * whatever a device does wrong is noticed. It says nothing about real devices.
+ * A stand-in for UADK's libwd_comp with a device, for tests on machines that have none.
+ *
+ * It has the functions and structures that multifd-uadk uses. It ends the process when it is opened,
+ * used or closed in another way than it has to be, and fails in every way that there is an answer to.
  *
  * Declarations are typed from the facts of UADK's public headers wd_comp.h, wd_alg_common.h and
  * wd_sched.h, version 2.11; none of UADK's code is here.
