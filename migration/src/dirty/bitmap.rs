@@ -10,6 +10,8 @@ pub struct DirtyBitmap {
     words: Vec<u64>,
     /// One bit per chunk: whether any of its words is not zero.
     summary: Vec<u64>,
+    /// Dirty pages of each chunk, at most 4096.
+    counts: Vec<u32>,
     dirty: u64,
 }
 
@@ -42,6 +44,7 @@ impl DirtyBitmap {
             pages,
             words: vec![0; index(pages.div_ceil(PAGES_PER_WORD))],
             summary: vec![0; chunks.div_ceil(64)],
+            counts: vec![0; chunks],
             dirty: 0,
         }
     }
@@ -105,13 +108,16 @@ impl DirtyBitmap {
             words: [0; WORDS_PER_CHUNK],
         };
         let words = self.words.get_mut(first..last).unwrap_or_default();
-        for (to, from) in taken.words.iter_mut().zip(words) {
-            *to = std::mem::take(from);
+        for (to, from) in taken.words.iter_mut().zip(words.iter()) {
+            *to = *from;
         }
+        words.fill(0);
         if let Some(word) = self.summary.get_mut(chunk / 64) {
             *word &= !(1 << (chunk % 64));
         }
-        self.dirty -= taken.pages();
+        if let Some(count) = self.counts.get_mut(chunk) {
+            self.dirty -= u64::from(std::mem::take(count));
+        }
         *from = taken.first_page + PAGES_PER_CHUNK;
         Some(taken)
     }
@@ -146,6 +152,9 @@ impl DirtyBitmap {
         *word |= new;
         self.dirty += u64::from(new.count_ones());
         let chunk = at / WORDS_PER_CHUNK;
+        if let Some(count) = self.counts.get_mut(chunk) {
+            *count += new.count_ones();
+        }
         if let Some(summary) = self.summary.get_mut(chunk / 64) {
             *summary |= 1 << (chunk % 64);
         }
@@ -178,15 +187,23 @@ pub struct Runs<'a> {
 impl Runs<'_> {
     /// How many pages from `self.at` on are like each other: dirty ones if `ones`, else clean ones.
     fn skip_while(&mut self, ones: bool) -> u64 {
-        let start = self.at;
-        while let Some(word) = self.chunk.words.get(index(self.at / PAGES_PER_WORD)) {
-            let bit = self.at % PAGES_PER_WORD;
-            let rest = if ones { !*word } else { *word } >> bit;
-            let alike = u64::from(rest.trailing_zeros()).min(PAGES_PER_WORD - bit);
-            self.at += alike;
-            if alike < PAGES_PER_WORD - bit {
+        let (start, alike) = (self.at, if ones { u64::MAX } else { 0 });
+        let mut words = self.chunk.words.iter().skip(index(start / PAGES_PER_WORD));
+        let bit = start % PAGES_PER_WORD;
+        if bit > 0 {
+            let others = words.next().map_or(0, |word| (word ^ alike) >> bit);
+            let pages = u64::from(others.trailing_zeros()).min(PAGES_PER_WORD - bit);
+            self.at += pages;
+            if pages < PAGES_PER_WORD - bit {
+                return pages;
+            }
+        }
+        for word in words {
+            if *word != alike {
+                self.at += u64::from((word ^ alike).trailing_zeros());
                 break;
             }
+            self.at += PAGES_PER_WORD;
         }
         self.at - start
     }
