@@ -21,6 +21,10 @@ pub trait Spawn: Send + Sync {
     /// to install a seccomp filter or a CPU affinity. From here on the thread opens nothing, sleeps
     /// never, and spawns nothing.
     ///
+    /// A filter has to leave room for the C library, too. glibc calls `rt_sigprocmask` when a thread
+    /// exits, and opens `/proc/sys/vm/overcommit_memory` the first time that a process gives memory of
+    /// a thread's heap back: see `tests/tests/seccomp.rs` for both.
+    ///
     /// # Errors
     /// Any; the migration fails.
     fn channel_ready(&self, channel: ChannelId) -> io::Result<()> {

@@ -73,9 +73,21 @@ impl Pair {
         guest: &mut Guest,
         meanwhile: impl FnOnce(Controls) + Send,
     ) -> Result<Outcome> {
+        self.migrate_to(DestinationConfig::default(), guest, meanwhile)
+    }
+
+    /// Migrates the guest to a destination of this configuration, but for its number of channels.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub fn migrate_to(
+        self,
+        mut config: DestinationConfig,
+        guest: &mut Guest,
+        meanwhile: impl FnOnce(Controls) + Send,
+    ) -> Result<Outcome> {
         let bytes = guest.memory().total_bytes();
         let copy = memory(bytes / 4096)?;
-        let mut config = DestinationConfig::default();
         config.receiver.channels =
             ChannelCount::new(self.channels).ok_or_else(|| anyhow!("no channels"))?;
         let destination = Destination::new(config, Arc::clone(&self.method));
