@@ -133,7 +133,8 @@ impl Control {
         interrupter.interrupt();
     }
 
-    /// Answers whether the migration was still running.
+    /// Answers whether the migration was still running. Whoever asks for the end gets an answer only
+    /// when every connection has been interrupted: from then on it may resume one.
     fn end(&self, end: End) -> bool {
         let mut state = self.state.lock();
         if state.end.is_some() {
@@ -141,9 +142,7 @@ impl Control {
         }
         state.end = Some(end);
         state.wake = None;
-        let interrupters = std::mem::take(&mut state.interrupters);
-        drop(state);
-        for interrupter in interrupters {
+        for interrupter in std::mem::take(&mut state.interrupters) {
             interrupter.interrupt();
         }
         true
@@ -163,7 +162,36 @@ impl std::fmt::Debug for Control {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
     use super::*;
+
+    struct Slow(AtomicBool);
+
+    impl Interrupt for Slow {
+        fn interrupt(&self) {
+            thread::sleep(Duration::from_millis(20));
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    #[test]
+    fn everything_is_interrupted_before_anybody_knows() {
+        let control = Control::new();
+        let slow = Arc::new(Slow(false.into()));
+        control.watch(Arc::clone(&slow) as _);
+        let waiting = thread::spawn({
+            let control = Arc::clone(&control);
+            move || {
+                control.woken().recv().unwrap_err();
+                control.check().unwrap_err();
+                slow.0.load(Ordering::Acquire)
+            }
+        });
+        control.fail(Error::aborted());
+        assert!(waiting.join().unwrap());
+    }
 
     #[test]
     fn the_first_error_wins() {

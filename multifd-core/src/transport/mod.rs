@@ -58,7 +58,8 @@ pub trait Transport: Send {
 
 /// Makes a blocked call, and every later one, fail with [`io::ErrorKind::Interrupted`].
 pub trait Interrupt: Send + Sync {
-    /// Interrupts. Never blocks; does no harm when repeated or after the connection's end.
+    /// Interrupts. Never blocks, and calls nothing of the engine; does no harm when repeated or after
+    /// the connection's end.
     fn interrupt(&self);
 }
 
