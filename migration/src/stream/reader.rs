@@ -5,7 +5,7 @@ use std::fmt;
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{self, Transport};
 
-use super::{Direction, Position, Problem, StreamError};
+use super::{Direction, Position, Problem, StreamError, Writer};
 
 /// The receiving end of a main connection: a transport, a buffer, and a count of bytes.
 ///
@@ -20,6 +20,14 @@ pub struct Reader {
     end: usize,
     offset: u64,
     sent: u64,
+    /// What has been read and is to be passed on, if that is wanted.
+    copy: Option<Copy>,
+}
+
+/// The bytes from `start` on that have been read.
+struct Copy {
+    start: u64,
+    bytes: Vec<u8>,
 }
 
 impl Reader {
@@ -44,7 +52,42 @@ impl Reader {
             end: prefix.len(),
             offset: 0,
             sent: 0,
+            copy: None,
         }
+    }
+
+    /// Keeps what is read from now on, for [`Self::pass_on`]; but nothing before the offset `start`.
+    pub fn keep_copy(&mut self, start: u64) {
+        let bytes = Vec::new();
+        self.copy = Some(Copy { start, bytes });
+    }
+
+    /// Writes what has been read since the last call, unchanged.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn pass_on(&mut self, writer: &mut Writer) -> Result<(), StreamError> {
+        if let Some(copy) = &mut self.copy {
+            writer.put(&copy.bytes)?;
+            copy.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// How many bytes have come and not been read.
+    pub fn buffered(&self) -> usize {
+        self.available().len()
+    }
+
+    /// Reads what comes next, whatever it is and at least one byte; none at the end of the stream.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn chunk(&mut self) -> Result<&[u8], StreamError> {
+        self.fill()?;
+        let range = self.start..self.end;
+        self.consume(range.len());
+        Ok(self.buffer.get(range).unwrap_or_default())
     }
 
     /// How many bytes have been read: the offset of the next one in the stream.
@@ -197,6 +240,12 @@ impl Reader {
     /// Marks bytes of [`available`](Self::available) as read.
     pub(super) fn consume(&mut self, count: usize) {
         let count = count.min(self.end - self.start);
+        if let Some(copy) = &mut self.copy {
+            let skipped = copy.start.saturating_sub(self.offset);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(count);
+            let read = self.buffer.get(self.start + skipped..self.start + count);
+            copy.bytes.extend_from_slice(read.unwrap_or_default());
+        }
         self.start += count;
         self.offset = self
             .offset

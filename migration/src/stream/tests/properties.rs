@@ -16,6 +16,7 @@ proptest! {
     fn streams(
         (mode, events) in stream(),
         piece in prop_oneof![Just(1_usize), 1_usize..100, Just(usize::MAX)],
+        start in 0_u64..300,
     ) {
         let (mut out, sent) = outgoing(mode);
         let tail = Tail {
@@ -32,6 +33,18 @@ proptest! {
         let read = read_all(&mut stream).unwrap();
         prop_assert_eq!(read, (events, tail));
         prop_assert_eq!(stream.sync_mode(), Some(mode));
+
+        // What is read can be passed on as it is.
+        let mut stream = incoming_in_pieces(&bytes, piece, Then::Close);
+        stream.reader_mut().keep_copy(start);
+        read_all(&mut stream).unwrap();
+        let wire = Wire::new(&[], piece, Then::Close);
+        let copied = wire.sent();
+        let mut writer = Writer::new(Box::new(wire));
+        stream.reader_mut().pass_on(&mut writer).unwrap();
+        writer.flush().unwrap();
+        let start = bytes.len().min(usize::try_from(start).unwrap());
+        prop_assert_eq!(&*copied.lock(), &bytes[start..]);
     }
 
     #[test]
