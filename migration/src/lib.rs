@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`source`] | the sending end |
 //! | [`destination`] | the receiving end |
+//! | [`relay`] | between the two: another method, number of channels, bandwidth on each side |
 //! | [`dirty`] | which pages the guest has written to |
 //! | [`stream`] | the main channel, byte for byte: reading and writing it, without threads or policy |
 
@@ -16,6 +17,7 @@ pub mod dirty;
 mod handover;
 mod options;
 mod pacer;
+pub mod relay;
 mod report;
 pub mod source;
 pub mod stream;
@@ -23,5 +25,6 @@ pub mod stream;
 pub use destination::{Destination, DestinationConfig, DestinationHost, HostError};
 pub use dirty::{DirtyBitmap, DirtyLog};
 pub use options::{channel_count, method_options};
+pub use relay::{Relay, RelayConfig, RelayHost, RelayReport};
 pub use report::Report;
 pub use source::{Connections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost};

@@ -149,18 +149,24 @@ impl<'f> Forwarding<'f> {
         self.exchange.wait_empty()
     }
 
-    /// Ends the threads and closes the channels of both sides. Answers what was passed on.
+    /// Ends the threads and closes the channels of both sides. Answers what was passed on; after an
+    /// error [`Self::stats`] does.
     ///
     /// # Errors
     /// The migration failed.
-    pub fn finish(mut self) -> Result<ForwardStats, Error> {
-        let incoming = self.forwarder.finish()?;
-        Ok(ForwardStats {
-            incoming,
+    pub fn finish(&mut self) -> Result<ForwardStats, Error> {
+        self.forwarder.finish()?;
+        Ok(self.stats())
+    }
+
+    /// What has been passed on so far.
+    pub fn stats(&mut self) -> ForwardStats {
+        ForwardStats {
+            incoming: self.forwarder.incoming().stats(),
             outgoing: self.outgoing().stats(),
             packets: self.exchange.packets.read(),
             syncs: self.rounds.delays(),
-        })
+        }
     }
 
     /// What has been sent to the destination so far, to be asked from any thread.

@@ -129,7 +129,9 @@ impl RelayRig<'_> {
     }
 
     /// Ends everything; answers what was sent, passed on and received.
-    pub(crate) fn finish(self) -> Result<(MigrationStats, ForwardStats, MigrationStats), Error> {
+    pub(crate) fn finish(
+        mut self,
+    ) -> Result<(MigrationStats, ForwardStats, MigrationStats), Error> {
         let passed_on = self.forwarding.finish()?;
         let sent = self.ends.sender.finish()?;
         Ok((sent, passed_on, self.ends.receiver.finish()?))

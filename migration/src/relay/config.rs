@@ -1,0 +1,49 @@
+//! What a relay is told.
+
+use std::time::Duration;
+
+use migration_params::{Parameters, ZeroPageDetection};
+use multifd_core::ForwarderConfig;
+
+use crate::options::channel_count;
+
+/// How a [`Relay`](super::Relay) works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RelayConfig {
+    /// The channels of both sides.
+    pub forwarder: ForwarderConfig,
+    /// How long the source's main connection, or its first channel, may be missing; 30 s by default.
+    pub main_time_limit: Duration,
+    /// How long the destination may take nothing although there is something for it, or leave a PING
+    /// unanswered; 60 s by default. A destination that is set to more channels than it gets is found
+    /// so: it waits for the others.
+    pub destination_time_limit: Duration,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            forwarder: ForwarderConfig::default(),
+            main_time_limit: Duration::from_secs(30),
+            destination_time_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+impl RelayConfig {
+    /// The defaults, with what the parameters say: those of the source's side and those of the
+    /// destination's. Of the source's, `multifd-channels` and `max-bandwidth` count; of the
+    /// destination's, `max-bandwidth` and `zero-page-detection`, which is `multifd` or anything else.
+    pub fn with_parameters(source: &Parameters, destination: &Parameters) -> Self {
+        let mut forwarder = ForwarderConfig::default();
+        forwarder.channels = channel_count(source);
+        forwarder.recv_bandwidth = source.max_bandwidth.non_zero();
+        forwarder.send_bandwidth = destination.max_bandwidth.non_zero();
+        forwarder.zero_pages = destination.zero_page_detection == ZeroPageDetection::Multifd;
+        Self {
+            forwarder,
+            ..Self::default()
+        }
+    }
+}

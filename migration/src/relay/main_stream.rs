@@ -1,0 +1,170 @@
+//! The main stream, passed on from the source to the destination.
+
+use std::time::{Duration, Instant};
+
+use multifd_core::engine::Forwarding;
+use multifd_core::wire::MAIN_MAGIC;
+use multifd_core::{Error, Fault};
+
+use super::link::Link;
+use super::{RelayHost, from_source, to_destination};
+use crate::stream::{
+    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, StreamError, Writer,
+};
+
+/// Reads the main stream, keeps the barriers in it, and writes it to the destination byte for byte.
+///
+/// What was read is written only after the barrier in it has been put on the destination's channels.
+/// So the destination can always take everything that was written: no wait here is for something that
+/// comes behind it.
+pub(super) struct MainStream<'a, 'f> {
+    stream: Incoming,
+    writer: Writer,
+    forwarding: &'a mut Forwarding<'f>,
+    host: &'a mut dyn RelayHost,
+    link: &'a Link,
+    passed: Passed,
+    configuration: Configuration,
+}
+
+/// What has been passed on so far.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub(super) machine: String,
+    pub(super) setup_end: Option<Instant>,
+    pub(super) ram_end: Option<Instant>,
+    pub(super) ram_bytes: u64,
+    pub(super) zero_pages: u64,
+    pub(super) bytes: u64,
+}
+
+impl<'a, 'f> MainStream<'a, 'f> {
+    /// A stream whose magic has been read, and been written.
+    pub(super) fn new(
+        mut stream: Incoming,
+        writer: Writer,
+        forwarding: &'a mut Forwarding<'f>,
+        host: &'a mut dyn RelayHost,
+        link: &'a Link,
+    ) -> Self {
+        stream
+            .reader_mut()
+            .keep_copy(MAIN_MAGIC.to_be_bytes().len() as u64);
+        Self {
+            stream,
+            writer,
+            forwarding,
+            host,
+            link,
+            passed: Passed::default(),
+            configuration: Configuration::default(),
+        }
+    }
+
+    /// Passes on everything up to the end of the stream.
+    pub(super) fn run(&mut self, closing_limit: Duration) -> Result<(), Error> {
+        while !self.step()? {}
+        self.devices()?;
+        if self.link.destination_has_guest() {
+            return Ok(());
+        }
+        if self.link.has_return_path() {
+            let what = "the source closed the main connection before the destination has confirmed";
+            return Err(from_source(Error::new(Fault::Connection, what)));
+        }
+        self.forwarding.drain(closing_limit)
+    }
+
+    /// Closes the connection to the destination. Answers what is left: the one to the source, and what
+    /// has been passed on.
+    pub(super) fn close(self) -> (Incoming, Passed) {
+        (self.stream, self.passed)
+    }
+
+    /// Deals with the next event; answers whether it was the last one before the devices.
+    fn step(&mut self) -> Result<bool, Error> {
+        let event = self.stream.next_event().map_err(source_error)?;
+        let (mut urgent, mut last, mut switchover) = (true, false, false);
+        match event {
+            Event::Configuration(configuration) => {
+                self.passed.machine.clone_from(&configuration.machine);
+                self.configuration = configuration;
+            }
+            Event::Command(Command::OpenReturnPath) => self.link.set_return_path(),
+            // Before it is passed on: the answer may be there at once.
+            Event::Command(Command::Ping(_)) => self.link.set_ping(),
+            Event::Command(Command::SwitchoverStart) => switchover = true,
+            Event::RamStart { blocks, .. } => self.attach(&blocks)?,
+            Event::ZeroPage { .. } => {
+                self.passed.zero_pages += 1;
+                urgent = false;
+            }
+            Event::Sync => self.forwarding.sync()?,
+            Event::SectionEnd(part) => last = part == RamPart::End,
+        }
+        if last {
+            self.passed.ram_end = Some(Instant::now());
+            self.link.set_ram_complete();
+        }
+        let reader = self.stream.reader_mut();
+        reader
+            .pass_on(&mut self.writer)
+            .map_err(destination_error)?;
+        // The next event may have to be waited for.
+        if urgent || reader.buffered() < LONGEST_WORD {
+            self.flush()?;
+        }
+        if switchover {
+            self.forwarding.open_switchover();
+        }
+        Ok(last)
+    }
+
+    fn attach(&mut self, blocks: &[AnnouncedBlock]) -> Result<(), Error> {
+        self.host
+            .announced(&self.configuration, blocks)
+            .map_err(|error| from_source(Error::new(Fault::Peer, error)))?;
+        let lengths = blocks
+            .iter()
+            .map(|block| (block.name.clone(), block.used_length));
+        self.forwarding.attach(lengths.collect())?;
+        self.passed.ram_bytes = blocks.iter().map(|block| block.used_length).sum();
+        self.passed.setup_end = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Passes on what follows RAM, whatever it is, until the source closes the connection.
+    fn devices(&mut self) -> Result<(), Error> {
+        loop {
+            let chunk = self.stream.reader_mut().chunk();
+            let chunk = match chunk {
+                Ok([]) => return Ok(()),
+                Ok(chunk) => chunk,
+                // Both sides have what they need.
+                Err(_) if self.link.destination_has_guest() => return Ok(()),
+                Err(error) => return Err(source_error(error)),
+            };
+            self.writer.put(chunk).map_err(destination_error)?;
+            self.flush()?;
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.link.set_main(true, self.passed.bytes);
+        let flushed = self.writer.flush();
+        self.passed.bytes = self.writer.offset();
+        self.link.set_main(false, self.passed.bytes);
+        flushed.map_err(destination_error)
+    }
+}
+
+fn source_error(error: StreamError) -> Error {
+    from_source(error.into())
+}
+
+fn destination_error(error: StreamError) -> Error {
+    to_destination(error.into())
+}
+
+/// Most bytes of a word of RAM with what follows it: a zero page of a block with a name of 255 bytes.
+const LONGEST_WORD: usize = 8 + 1 + 255 + 1;

@@ -1,0 +1,317 @@
+//! Between the source and the destination of a migration.
+
+mod config;
+mod link;
+mod main_stream;
+mod report;
+mod return_path;
+
+pub use config::RelayConfig;
+pub use report::RelayReport;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use multifd_core::engine::Forwarding;
+use multifd_core::memory::IoVecMut;
+use multifd_core::transport::{Transport, send_all};
+use multifd_core::wire::{MAIN_MAGIC, Uuid};
+use multifd_core::{AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Side};
+
+use crate::destination::HostError;
+use crate::source::Connections;
+use crate::stream::{AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, Writer};
+use link::Link;
+use main_stream::{MainStream, Passed};
+use return_path::{Ended, ReturnPath, Ways, Work};
+
+/// What a relay wants of the host.
+pub trait RelayHost {
+    /// Connects to the destination: the main connection, and a multifd connection for each of the
+    /// destination's `multifd-channels`. Called once, when the source has made its main connection and
+    /// a channel at least; `uuid` is the VM's, as the source says.
+    ///
+    /// # Errors
+    /// The destination cannot be reached; the source's connections are closed.
+    fn connect(&mut self, uuid: Uuid) -> Result<Connections, HostError>;
+
+    /// The source has said what it sends, so it has made all of its connections. Called once, before
+    /// any page: the last moment to say no.
+    ///
+    /// # Errors
+    /// The host does not want this guest to pass, or knows of connections that the source has made and
+    /// that belong to no channel.
+    fn announced(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<(), HostError> {
+        let _ = (configuration, blocks);
+        Ok(())
+    }
+}
+
+/// Passes a migration on while it runs: method, level, number of channels, transport and bandwidth
+/// are those of each side, all else is as if the two sides were connected directly.
+///
+/// It keeps no guest memory, only packets: see [`Forwarder`]. The main stream and the return path are
+/// passed on byte for byte, so that errors, cancel and completion reach the other side.
+///
+/// One thread of the host's [runs](Self::run) it; the source's connections may be
+/// [accepted](Self::accept) before or meanwhile, in any order.
+#[derive(Debug)]
+pub struct Relay {
+    config: RelayConfig,
+    forwarder: Forwarder,
+    outgoing: Method,
+}
+
+struct Method(Arc<dyn MultifdMethods>);
+
+impl Relay {
+    /// A relay that has no connection yet, with the method of the source and that of the destination.
+    pub fn new(
+        config: RelayConfig,
+        incoming: Arc<dyn MultifdMethods>,
+        outgoing: Arc<dyn MultifdMethods>,
+    ) -> Self {
+        Self {
+            forwarder: Forwarder::new(config.forwarder.clone(), incoming),
+            config,
+            outgoing: Method(outgoing),
+        }
+    }
+
+    /// Takes a new connection of the source, main or multifd. See
+    /// [`Receiver::accept`](multifd_core::Receiver::accept).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
+        self.forwarder.accept(connection)
+    }
+
+    /// Whether all connections of the source have been accepted.
+    pub fn is_complete(&self) -> bool {
+        self.forwarder.is_complete()
+    }
+
+    /// What aborts the migration from another thread. The source is told, and its guest runs on.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.forwarder.abort_handle()
+    }
+
+    /// What the channels have received so far, to be asked from another thread.
+    pub fn monitor(&self) -> Monitor {
+        self.forwarder.incoming()
+    }
+
+    /// Passes the migration on. Blocks until source and destination are done with each other.
+    ///
+    /// # Errors
+    /// Whatever failed first; its [place](Error::place) says on which side. The source has been told,
+    /// if it can be, and the destination has lost its connections: the guest runs on at the source.
+    pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
+        let abort = self.forwarder.abort_handle();
+        self.pass_on(host)
+            .inspect_err(|error| abort.fail(error.clone()))
+    }
+
+    fn pass_on(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
+        let limit = self.config.main_time_limit;
+        let main = self.forwarder.wait_main(limit)?;
+        let link = Arc::new(Link::new());
+        let abort = self.forwarder.abort_handle();
+        abort.watch(main.interrupter());
+        let onward = self.connect(host)?;
+        let to_source = duplicate(&*main).map_err(from_source)?;
+        let mut forwarding =
+            self.forwarder
+                .start(onward.uuid, &self.outgoing.0, onward.channels)?;
+        let ways = Ways {
+            from_destination: onward.back,
+            to_source,
+            main_stream: main.interrupter(),
+            abort,
+        };
+        let work = Work {
+            backlog: forwarding.backlog(),
+            outgoing: forwarding.outgoing(),
+            limit: self.config.destination_time_limit,
+        };
+        let threads = &*self.config.forwarder.threads;
+        let back = ReturnPath::start(ways, Arc::clone(&link), work, threads)?;
+        let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
+        let incoming = Incoming::new(reader, self.config.forwarder.page_size);
+        let mut stream = MainStream::new(incoming, onward.main, &mut forwarding, host, &link);
+        let result = stream.run(limit).map_err(|error| self.fail(error));
+        let (mut incoming, passed) = stream.close();
+        let ended = back.end(Self::patience(&result));
+        let result = Self::outcome(result, ended.as_ref(), &link);
+        if let (Err(_), Some(ended)) = (&result, ended) {
+            refuse(ended.to_source, &mut incoming, &link);
+        }
+        result.and_then(|()| self.report(passed, forwarding, &link))
+    }
+
+    /// Makes the connections to the destination.
+    fn connect(&self, host: &mut dyn RelayHost) -> Result<Onward, Error> {
+        let uuid = self.forwarder.wait_uuid(self.config.main_time_limit)?;
+        let connections = host
+            .connect(uuid)
+            .map_err(|error| to_destination(Error::new(Fault::Connection, error)))?;
+        let back = match connections.return_path {
+            Some(back) => back,
+            None => duplicate(&*connections.main).map_err(to_destination)?,
+        };
+        let abort = self.forwarder.abort_handle();
+        abort.watch(connections.main.interrupter());
+        let mut main = Writer::new(connections.main);
+        // A QEMU waits for the first bytes of each connection, and does nothing else meanwhile.
+        main.put(&MAIN_MAGIC.to_be_bytes())
+            .and_then(|()| main.flush())
+            .map_err(|error| to_destination(error.into()))?;
+        Ok(Onward {
+            uuid,
+            main,
+            back,
+            channels: connections.channels,
+        })
+    }
+
+    /// How long to wait for the destination's word: it comes a moment after its connections break.
+    fn patience(result: &Result<(), Error>) -> Duration {
+        match result {
+            Err(error) if is_destination_gone(error) => LAST_WORD,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What counts in the end: a guest that was handed over is handed over, and of the errors it is
+    /// the destination's own word, or else the first one.
+    fn outcome(result: Result<(), Error>, ended: Option<&Ended>, link: &Link) -> Result<(), Error> {
+        if link.confirmed().is_some() {
+            return Ok(());
+        }
+        let word = ended.and_then(|ended| ended.outcome.as_ref().err());
+        match (result, word) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(word)) => Err(word.clone()),
+            (Err(error), Some(word))
+                if is_destination_gone(&error) && word.fault() == Fault::Peer =>
+            {
+                Err(word.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn report(
+        &self,
+        passed: Passed,
+        mut forwarding: Forwarding<'_>,
+        link: &Link,
+    ) -> Result<RelayReport, Error> {
+        let (start, now) = (link.start(), Instant::now());
+        let confirmed = link.confirmed();
+        let end = confirmed.unwrap_or(now);
+        let channels = match forwarding.finish() {
+            Ok(channels) => channels,
+            Err(error) if confirmed.is_none() => return Err(error),
+            // The connections may break once the guest is handed over.
+            Err(error) => {
+                log::debug!("after the handover: {error}");
+                forwarding.stats()
+            }
+        };
+        let since = |from: Option<Instant>, to: Instant| {
+            from.map_or(Duration::ZERO, |from| to.saturating_duration_since(from))
+        };
+        Ok(RelayReport {
+            machine: passed.machine,
+            total_time: end.saturating_duration_since(start),
+            setup_time: since(Some(start), passed.setup_end.unwrap_or(start)),
+            device_time: since(passed.ram_end, end),
+            confirmed: confirmed.is_some(),
+            ram_bytes: passed.ram_bytes,
+            main_bytes: passed.bytes,
+            main_zero_pages: passed.zero_pages,
+            page_size: self.config.forwarder.page_size.bytes_u64(),
+            channels,
+        })
+    }
+
+    /// Makes an error the migration's, unless it has one: then that one is answered.
+    fn fail(&self, error: Error) -> Error {
+        let abort = self.forwarder.abort_handle();
+        abort.fail(error.clone());
+        abort.error().unwrap_or(error)
+    }
+}
+
+/// The connections to the destination.
+struct Onward {
+    uuid: Uuid,
+    main: Writer,
+    back: Box<dyn Transport>,
+    channels: Vec<Box<dyn Transport>>,
+}
+
+/// Tells the source that the guest stays there, if it still listens, and lets it read that.
+fn refuse(mut to_source: Box<dyn Transport>, stream: &mut Incoming, link: &Link) {
+    if !link.has_return_path() {
+        return;
+    }
+    to_source.resume();
+    to_source.set_time_limit(Some(LAST_WORD));
+    if !link.is_shut() {
+        let bytes = ReturnMessage::Shut(1).encode();
+        if let Err(error) = send_all(&mut *to_source, &mut [bytes.as_slice().into()]) {
+            log::debug!("the source cannot be told of the failure: {error}");
+            return;
+        }
+    }
+    // A connection that is closed with something unread in it takes back what was sent.
+    let start = Instant::now();
+    let main = stream.reader_mut().transport_mut();
+    main.resume();
+    main.set_time_limit(Some(LAST_WORD));
+    let mut scratch = vec![0; SCRATCH];
+    while start.elapsed() < LAST_WORD {
+        let room = &mut [IoVecMut::from(scratch.as_mut_slice())];
+        if !matches!(main.recv(room), Ok(1..)) {
+            return;
+        }
+    }
+}
+
+/// Whether the connections to the destination broke: it may have a reason to tell.
+fn is_destination_gone(error: &Error) -> bool {
+    error.fault() == Fault::Connection && error.place().side == Some(Side::RelayOut)
+}
+
+/// A second handle, for the other direction.
+fn duplicate(transport: &dyn Transport) -> Result<Box<dyn Transport>, Error> {
+    transport.duplicate().map_err(|error| {
+        let what = format!("the main connection cannot be used by two threads: {error}");
+        Error::new(Fault::Caller, what)
+    })
+}
+
+fn from_source(error: Error) -> Error {
+    error.at(Place::on(Side::RelayIn))
+}
+
+fn to_destination(error: Error) -> Error {
+    error.at(Place::on(Side::RelayOut))
+}
+
+impl std::fmt::Debug for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+/// For a last word to the source, and for one of the destination's.
+const LAST_WORD: Duration = Duration::from_secs(1);
+const SCRATCH: usize = 64 * 1024;

@@ -1,0 +1,245 @@
+//! The return path, passed on from the destination to the source.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel as queue;
+use multifd_core::engine::Backlog;
+use multifd_core::transport::{Interrupt, Transport, send_all};
+use multifd_core::{AbortHandle, Error, Fault, Monitor, Spawn};
+
+use super::link::Link;
+use super::{from_source, to_destination};
+use crate::stream::{ReturnMessage, ReturnReader, StreamError};
+
+/// Passes on the destination's messages on a thread of its own, and watches over the destination.
+///
+/// It outlives a failure of the other connections for a moment: the destination breaks them, too,
+/// when it refuses the guest, and says why here.
+pub(super) struct ReturnPath {
+    ended: queue::Receiver<Ended>,
+    interrupter: Arc<dyn Interrupt>,
+}
+
+/// How the return path has ended.
+pub(super) struct Ended {
+    /// The error is the destination's, or that the source cannot be told something.
+    pub(super) outcome: Result<(), Error>,
+    /// The main connection, to say something to the source.
+    pub(super) to_source: Box<dyn Transport>,
+}
+
+/// What the destination has to do.
+pub(super) struct Work {
+    pub(super) backlog: Backlog,
+    pub(super) outgoing: Monitor,
+    /// How long it may do none of it.
+    pub(super) limit: Duration,
+}
+
+/// The connections, and what has to be woken up.
+pub(super) struct Ways {
+    pub(super) from_destination: Box<dyn Transport>,
+    pub(super) to_source: Box<dyn Transport>,
+    /// Wakes up the thread of the main stream.
+    pub(super) main_stream: Arc<dyn Interrupt>,
+    pub(super) abort: AbortHandle,
+}
+
+impl ReturnPath {
+    pub(super) fn start(
+        mut ways: Ways,
+        link: Arc<Link>,
+        work: Work,
+        threads: &dyn Spawn,
+    ) -> Result<Self, Error> {
+        let interrupter = ways.from_destination.interrupter();
+        let tick = (work.limit / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
+        ways.from_destination.set_time_limit(Some(tick));
+        ways.to_source.set_time_limit(Some(TELL_LIMIT));
+        let (send_ended, ended) = queue::bounded(1);
+        let body = Box::new(move || {
+            let mut listener = Listener {
+                reader: ReturnReader::new(ways.from_destination),
+                to_source: ways.to_source,
+                link,
+                progress: (0, Instant::now()),
+                abort: ways.abort,
+                work,
+            };
+            let outcome = listener.run();
+            match &outcome {
+                Ok(()) if listener.link.confirmed().is_some() => ways.main_stream.interrupt(),
+                Err(error) => listener.abort.fail(error.clone()),
+                Ok(()) => {}
+            }
+            // Fails only if nobody waits any more.
+            let _ = send_ended.send(Ended {
+                outcome,
+                to_source: listener.to_source,
+            });
+        });
+        threads
+            .spawn("multifd-return".into(), body)
+            .map_err(|error| {
+                let what = format!("cannot start the return path's thread: {error}");
+                Error::new(Fault::Caller, what)
+            })?;
+        Ok(Self { ended, interrupter })
+    }
+
+    /// Waits for what the destination still has to say, for `patience` at most, and ends.
+    pub(super) fn end(self, patience: Duration) -> Option<Ended> {
+        let ended = self.ended.recv_timeout(patience);
+        self.interrupter.interrupt();
+        ended.or_else(|_| self.ended.recv()).ok()
+    }
+}
+
+impl Drop for ReturnPath {
+    fn drop(&mut self) {
+        self.interrupter.interrupt();
+    }
+}
+
+/// The thread's part.
+struct Listener {
+    reader: ReturnReader,
+    to_source: Box<dyn Transport>,
+    link: Arc<Link>,
+    abort: AbortHandle,
+    work: Work,
+    /// How many bytes the destination has taken, and since when it is so many.
+    progress: (u64, Instant),
+}
+
+impl Listener {
+    fn run(&mut self) -> Result<(), Error> {
+        loop {
+            match self.reader.next_message() {
+                Ok(Some(message)) => self.pass_on(message)?,
+                Ok(None) => return self.closed(),
+                Err(StreamError::Receive { error, .. })
+                    if error.kind() == io::ErrorKind::TimedOut =>
+                {
+                    if self.is_over() {
+                        return Ok(());
+                    }
+                    self.watch()?;
+                }
+                // The other thread is done, or both sides are.
+                Err(error) if error.fault() == Fault::Aborted => return Ok(()),
+                Err(_) if self.link.confirmed().is_some() => return Ok(()),
+                Err(error) => return Err(to_destination(error.into())),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, message: ReturnMessage) -> Result<(), Error> {
+        self.link.clear_ping();
+        if message == ReturnMessage::Shut(0) && !self.link.is_ram_complete() {
+            let what = "the destination confirmed before everything was sent";
+            return Err(to_destination(Error::new(Fault::Peer, what)));
+        }
+        match message {
+            ReturnMessage::Shut(0) => self.confirm(message),
+            ReturnMessage::Shut(code) => Err(self.refuse(message, code)),
+            _ => self.tell(message).map_err(|error| {
+                let what = format!("cannot pass on {}: {error}", message.id());
+                from_source(Error::new(Fault::Connection, what))
+            }),
+        }
+    }
+
+    fn tell(&mut self, message: ReturnMessage) -> io::Result<()> {
+        let bytes = message.encode();
+        send_all(&mut *self.to_source, &mut [bytes.as_slice().into()])
+    }
+
+    /// The destination has the guest.
+    fn confirm(&mut self, message: ReturnMessage) -> Result<(), Error> {
+        self.link.set_destination_has_guest();
+        self.tell(message).map_err(|error| {
+            let what = format!(
+                "the destination has the guest, but the source could not be told so, and may run it, \
+                 too: {error}"
+            );
+            from_source(Error::new(Fault::Connection, what))
+        })?;
+        self.link.set_shut();
+        self.link.set_confirmed();
+        Ok(())
+    }
+
+    /// The destination has not got the guest. The source closes its connections when it hears that, so
+    /// this is noted first.
+    fn refuse(&mut self, message: ReturnMessage, code: u32) -> Error {
+        let what = format!(
+            "the destination could not take the guest (SHUT {code}): what was wrong stands in its own \
+             log"
+        );
+        let error = to_destination(Error::new(Fault::Peer, what));
+        self.abort.fail(error.clone());
+        if self.tell(message).is_ok() {
+            self.link.set_shut();
+        }
+        error
+    }
+
+    /// The destination has closed the connection.
+    fn closed(&self) -> Result<(), Error> {
+        let link = &self.link;
+        let without_a_word = link.is_ram_complete() && !link.has_return_path();
+        if link.confirmed().is_some() || without_a_word {
+            return Ok(());
+        }
+        let what = if link.has_return_path() {
+            "the destination closed the main connection without confirming"
+        } else {
+            "the destination closed the main connection"
+        };
+        Err(to_destination(Error::new(Fault::Connection, what)))
+    }
+
+    /// Whether source and destination have had the time to close their connections.
+    fn is_over(&self) -> bool {
+        let confirmed = self.link.confirmed();
+        confirmed.is_some_and(|confirmed| confirmed.elapsed() > CLOSING_LIMIT)
+    }
+
+    /// Gives up a destination that does nothing.
+    fn watch(&mut self) -> Result<(), Error> {
+        let limit = self.work.limit;
+        let unanswered = self.link.unanswered();
+        if unanswered.is_some_and(|time| time > limit) {
+            return Err(self.silent("the destination has not answered a PING"));
+        }
+        let taken = self.work.outgoing.wire_bytes() + self.link.main_bytes();
+        let idle = self.work.backlog.packets() == 0 && !self.link.is_main_busy();
+        if idle || taken != self.progress.0 {
+            self.progress = (taken, Instant::now());
+        }
+        if self.progress.1.elapsed() > limit {
+            return Err(self.silent("the destination has taken nothing"));
+        }
+        Ok(())
+    }
+
+    fn silent(&self, what: &str) -> Error {
+        let channels = self.work.outgoing.stats().channels.len();
+        let seconds = self.work.limit.as_secs_f32();
+        let what = format!(
+            "{what} for {seconds} s: it may wait for more connections than the {channels} channels \
+             that it has got; is multifd on there, and multifd-channels {channels}?"
+        );
+        to_destination(Error::new(Fault::Connection, what))
+    }
+}
+
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
+const LONGEST_TICK: Duration = Duration::from_millis(500);
+/// How long a source that does not read may hold up a message to it.
+const TELL_LIMIT: Duration = Duration::from_secs(10);
+/// How long source and destination may keep their connections once the guest is handed over.
+const CLOSING_LIMIT: Duration = Duration::from_secs(30);

@@ -1,0 +1,13 @@
+//! Whole migrations through relays, in one process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the functions beside the tests are tests too, which clippy.toml cannot tell"
+)]
+
+mod broken;
+mod rig;
+mod silent;
+mod whole;

@@ -1,0 +1,115 @@
+//! Parties that say nothing, or are set up differently.
+
+use std::thread;
+use std::time::Duration;
+
+use multifd_core::Side;
+use multifd_tests::network::{Link, Watchdog};
+
+use crate::rig::{FOREVER, Running, Setup};
+
+/// As a QEMU that waits for more channels: it reads nothing, and answers nothing.
+#[test]
+fn a_destination_that_waits_for_more_channels() {
+    let _watchdog = Watchdog::start();
+    for small in [true, false] {
+        let mut setup = Setup::new(&[("none", 2), ("none", 2)]);
+        setup.relay.destination_time_limit = Duration::from_millis(300);
+        setup.destination.main_time_limit = FOREVER;
+        setup.destination.receiver.init_time_limit = FOREVER;
+        setup.destination.receiver.sync_time_limit = FOREVER;
+        if small {
+            // All that there is fits into the connections, and only the PING tells.
+            setup.blocks = vec![("ram", 4)];
+        }
+        setup.links = Box::new(|hop, _| match hop {
+            0 => (Link::default(), Link::default()),
+            _ => (Link::default().hold_after(0), Link::default()),
+        });
+        let outcome = setup.run_with(until_the_relay_gives_up);
+        outcome.assert_failed();
+        let error = outcome.relays[0].as_ref().unwrap_err();
+        assert_eq!(error.place().side, Some(Side::RelayOut));
+        let text = error.to_string();
+        assert!(text.contains("for 0.3 s"), "{text}");
+        assert!(
+            text.contains("more connections than the 2 channels"),
+            "{text}"
+        );
+        let text = outcome.source.as_ref().unwrap_err().error.to_string();
+        assert!(text.contains("SHUT 1"), "{text}");
+    }
+}
+
+/// What is held back hides the end of the connection, too.
+fn until_the_relay_gives_up(running: Running) {
+    while running.relays[0].error().is_none() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    running.destination.abort();
+}
+
+/// Without a return path only what is not taken tells.
+#[test]
+fn a_destination_that_takes_nothing() {
+    let _watchdog = Watchdog::start();
+    let mut setup = Setup::new(&[("none", 2), ("none", 2)]);
+    setup.return_path = false;
+    setup.relay.destination_time_limit = Duration::from_millis(300);
+    setup.destination.main_time_limit = FOREVER;
+    setup.destination.receiver.init_time_limit = FOREVER;
+    setup.links = Box::new(|hop, _| match hop {
+        0 => (Link::default(), Link::default()),
+        _ => (Link::default().hold_after(0), Link::default()),
+    });
+    let outcome = setup.run_with(until_the_relay_gives_up);
+    let text = outcome.relay_error();
+    assert!(
+        text.contains("the destination has taken nothing for 0.3 s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_source_with_fewer_channels() {
+    let _watchdog = Watchdog::start();
+    let mut setup = Setup::new(&[("none", 3), ("none", 2)]);
+    setup.relay.forwarder.sync_time_limit = Duration::from_millis(300);
+    setup.links = Box::new(|hop, connection| match (hop, connection) {
+        // The third channel's bytes never come.
+        (0, 3) => (Link::default().hold_after(0), Link::default()),
+        _ => (Link::default(), Link::default()),
+    });
+    let outcome = setup.run();
+    outcome.assert_failed();
+    let error = outcome.relays[0].as_ref().unwrap_err();
+    assert_eq!(error.place().side, Some(Side::RelayIn));
+    let text = error.to_string();
+    assert!(
+        text.contains("no SYNC from channel 2 within 0.3 s"),
+        "{text}"
+    );
+    assert!(
+        text.contains("only 2 of 3 channels are connected"),
+        "{text}"
+    );
+}
+
+#[test]
+fn another_method_on_either_side() {
+    let _watchdog = Watchdog::start();
+    for (hop, side, words) in [
+        (0, Side::RelayIn, "packet compressed with zstd, wanted none"),
+        (1, Side::RelayOut, "could not take the guest"),
+    ] {
+        let mut setup = Setup::new(&[("none", 2), ("none", 2)]);
+        setup.other_method = Some((hop, "zstd"));
+        let outcome = setup.run();
+        outcome.assert_failed();
+        let error = outcome.relays[0].as_ref().unwrap_err();
+        assert_eq!(error.place().side, Some(side), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        let text = outcome.source.as_ref().unwrap_err().error.to_string();
+        assert!(text.contains("SHUT 1"), "{text}");
+    }
+}
