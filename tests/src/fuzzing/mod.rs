@@ -8,6 +8,7 @@ mod channel;
 mod headers;
 mod main_stream;
 mod payload;
+mod relay;
 
 use anyhow::Result;
 
@@ -24,13 +25,14 @@ pub struct Target {
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         headers::INIT_PACKET,
         headers::RAM_HEADER,
         headers::DEVICE_STATE_HEADER,
         channel::CHANNEL,
         main_stream::MAIN_STREAM,
         main_stream::RETURN_PATH,
+        relay::RELAY,
         payload::NONE,
         payload::ZLIB,
         payload::ZSTD,
