@@ -51,6 +51,11 @@ impl<'a> Load<'a> {
             Event::RamStart { blocks, .. } => self.attach(&blocks)?,
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
             Event::Sync => self.destination.receiver.sync()?,
+            Event::SectionEnd(RamPart::Start) => {
+                if let Some(mode) = stream.sync_mode() {
+                    self.host.sync_mode(mode);
+                }
+            }
             Event::SectionEnd(part) => return Ok(part == RamPart::End),
             Event::Command(_) => {}
         }

@@ -14,7 +14,9 @@ use multifd_core::{
 
 use crate::handover;
 use crate::report::Report;
-use crate::stream::{AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, Tail};
+use crate::stream::{
+    AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, SyncMode, Tail,
+};
 use load::Load;
 
 /// What a destination wants of the host.
@@ -31,6 +33,12 @@ pub trait DestinationHost {
         configuration: &Configuration,
         blocks: &[AnnouncedBlock],
     ) -> Result<GuestMemory, HostError>;
+
+    /// Learns how the source marks the points where the channels meet: whoever sends this guest to the
+    /// same machine again must do it so, too. Called once, after [`Self::memory`].
+    fn sync_mode(&mut self, mode: SyncMode) {
+        let _ = mode;
+    }
 
     /// Takes the state of the devices. Called once, when all memory is there. After an answer of
     /// `Ok` the source is told that the guest is here: from then on it must be able to run.
@@ -107,6 +115,11 @@ impl Destination {
     /// What the channels have received so far, to be asked from another thread.
     pub fn monitor(&self) -> Monitor {
         self.receiver.monitor()
+    }
+
+    /// How many pages have arrived at least once, over the channels or named as zero.
+    pub fn received_pages(&self) -> u64 {
+        self.receiver.received_pages()
     }
 
     /// Migrates. Blocks until the host has everything and the source has been told so.

@@ -21,6 +21,8 @@ pub struct SourceConfig {
     pub machine: String,
     /// The VM's UUID, all zero if it has none. The destination refuses another one than its own.
     pub uuid: Uuid,
+    /// Name the UUID in the configuration, too: QEMU's capability `validate-uuid`.
+    pub validate_uuid: bool,
     /// How barriers stand on the main channel: what the destination is set to. Per round, unless it
     /// is QEMU's machine type 8.0 or older.
     pub sync_mode: SyncMode,
@@ -46,6 +48,9 @@ pub struct SourceConfig {
     /// The state of each device of a guest that is stopped, in the order in which the destination
     /// loads it: what [`Source::run`](super::Source::run) sends.
     pub devices: Vec<DeviceSection>,
+    /// All that comes behind the memory, byte for byte: the [tail](crate::stream::Tail::bytes) of a
+    /// migration that was received. It is sent instead of the devices.
+    pub tail: Option<Vec<u8>>,
     /// Device state that goes over the channels, each piece on whichever is free: what QEMU's devices
     /// that are passed through send since 10.0, with the method `none`.
     pub device_packets: Vec<DeviceState>,
@@ -60,6 +65,7 @@ impl Default for SourceConfig {
         Self {
             machine: "none".into(),
             uuid: Uuid::default(),
+            validate_uuid: false,
             sync_mode: SyncMode::PerRound,
             zero_pages: ZeroPageDetection::Multifd,
             tuning: Tuning::default(),
@@ -69,6 +75,7 @@ impl Default for SourceConfig {
             over_time: OverTime::default(),
             hand_over: true,
             devices: Vec::new(),
+            tail: None,
             device_packets: Vec::new(),
             confirm_time_limit: Duration::from_secs(60),
             threads: Arc::new(StdThreads),

@@ -179,6 +179,7 @@ impl Source {
     fn send_head(&mut self) -> Result<(), Error> {
         let configuration = Configuration {
             machine: self.config.machine.clone(),
+            uuid: self.config.validate_uuid.then_some(self.config.uuid),
             ..Configuration::default()
         };
         self.stream.configuration(&configuration)?;

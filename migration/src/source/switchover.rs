@@ -52,7 +52,10 @@ impl Source {
         if let Some(return_path) = &self.return_path {
             return_path.expect_confirmation();
         }
-        self.stream.tail(&devices)?;
+        match self.config.tail.take() {
+            Some(tail) => self.stream.opaque_tail(&tail)?,
+            None => self.stream.tail(&devices)?,
+        }
         self.stream.flush()?;
         down_time.devices = clock.lap();
 

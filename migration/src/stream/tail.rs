@@ -85,6 +85,19 @@ pub const EMPTY_TAIL: [u8; 6] = [
 ];
 
 impl Tail {
+    /// Reads a tail from its bytes, all of them: what was [received](Self::bytes) and kept.
+    ///
+    /// # Errors
+    /// More than [`MAX_TAIL_LEN`] bytes, or no end.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, Problem> {
+        if bytes.len() > MAX_TAIL_LEN {
+            return Err(too_long(len_u64(&bytes), MAX_TAIL_LEN));
+        }
+        let mut finder = EndFinder::default();
+        finder.advance(&bytes);
+        finish(bytes, finder)
+    }
+
     /// The state of one device; empty if `section` is not of this tail.
     pub fn data(&self, section: &SectionInfo) -> &[u8] {
         self.bytes
@@ -181,18 +194,24 @@ impl Found {
 /// The tail of a stream without a return path, which has ended.
 fn at_end_of_stream(
     bytes: Vec<u8>,
-    mut finder: EndFinder,
+    finder: EndFinder,
     reader: &Reader,
     start: u64,
 ) -> Result<Tail, StreamError> {
-    if let Some(found) = finder.at_end_of_stream(&bytes) {
-        return Ok(found.into_tail(bytes));
-    }
     if bytes.is_empty() {
         return Err(ended(reader, &finder));
     }
-    let why = "the stream ends without an end mark (0x00) or a VM description".to_owned();
-    Err(reader.wrong(start, Problem::TailEnd { why }))
+    finish(bytes, finder).map_err(|problem| reader.wrong(start, problem))
+}
+
+/// The tail whose bytes are these and no more; the finder has seen all of them.
+fn finish(bytes: Vec<u8>, mut finder: EndFinder) -> Result<Tail, Problem> {
+    match finder.at_end_of_stream(&bytes) {
+        Some(found) => Ok(found.into_tail(bytes)),
+        None => Err(Problem::TailEnd {
+            why: "the stream ends without an end mark (0x00) or a VM description".to_owned(),
+        }),
+    }
 }
 
 fn ended(reader: &Reader, finder: &EndFinder) -> StreamError {

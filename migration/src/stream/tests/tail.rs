@@ -5,7 +5,8 @@ use std::io;
 use multifd_core::{Fault, PageSize};
 use proptest::prelude::*;
 
-use super::wire::{Then, Wire, outgoing};
+use super::recorded::read_all;
+use super::wire::{Then, Wire, incoming_in_pieces, outgoing};
 use crate::stream::tail::{self, MAX_TAIL_LEN};
 use crate::stream::{
     DeviceSection, EMPTY_TAIL, Outgoing, Problem, Reader, SectionInfo, StreamError, SyncMode, Tail,
@@ -270,4 +271,24 @@ fn write(write: impl FnOnce(&mut Outgoing) -> Result<(), StreamError>) -> Vec<u8
 fn read(bytes: &[u8], piece: usize, return_path: bool, then: Then) -> Result<Tail, StreamError> {
     let mut reader = Reader::new(Box::new(Wire::new(bytes, piece, then)), &[]);
     tail::read(&mut reader, return_path, MAX_TAIL_LEN)
+}
+
+#[test]
+fn a_tail_is_read_from_its_bytes() {
+    for bytes in [
+        include_bytes!("machines/pc-qemu-10.0.bin").as_slice(),
+        include_bytes!("machines/q35-qemu-10.0.bin"),
+    ] {
+        let mut stream = incoming_in_pieces(bytes, usize::MAX, Then::Silence);
+        let (_, tail) = read_all(&mut stream).unwrap();
+        assert_eq!(Tail::parse(tail.bytes.clone()).unwrap(), tail);
+        for len in [1, tail.bytes.len() - 1] {
+            let cut = tail.bytes[..len].to_vec();
+            let parsed = Tail::parse(cut);
+            assert!(parsed.is_err(), "{len}: {parsed:?}");
+        }
+    }
+    assert!(Tail::parse(Vec::new()).is_err());
+    let empty = Tail::parse(EMPTY_TAIL.to_vec()).unwrap();
+    assert_eq!(empty.sections.as_deref(), Some(&[][..]));
 }
