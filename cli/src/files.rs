@@ -13,8 +13,8 @@ use multifd_core::memory::Mapping;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
 
 use crate::failure::Failure;
-use crate::output;
 use crate::ram::{self, RamArg};
+use crate::{output, sparse};
 
 /// The files of one migration. Unless they are [kept](Self::keep), those that it has created are
 /// removed on drop.
@@ -24,6 +24,8 @@ pub(crate) struct Files {
     in_place: bool,
     /// What has been created so far.
     created: Vec<Created>,
+    /// The blocks for which room was set aside on a disk.
+    reserved: Vec<(File, RamBlock)>,
     /// Whether files that were there before have been written to.
     overwritten: bool,
 }
@@ -67,6 +69,7 @@ impl Files {
             devices: devices.map(Into::into),
             in_place,
             created: Vec::new(),
+            reserved: Vec::new(),
             overwritten: false,
         })
     }
@@ -83,16 +86,20 @@ impl Files {
         for block in announced {
             let arg = self.blocks.iter().find(|arg| arg.name == block.name);
             let arg = arg.cloned().context("a block without a file")?;
-            let mapping = self
-                .map(&arg.path, block.used_length)
+            let mapped = self
+                .map(&arg, block.used_length)
                 .with_context(|| format!("block {:?}, {}", arg.name, arg.path.display()))?;
-            blocks.push(RamBlock::new(arg.name, Arc::new(mapping))?);
+            blocks.push(mapped);
         }
         Ok(GuestMemory::new(PageSize::X86, blocks)?)
     }
 
     /// Writes the device state, and gives all files their names.
     pub(crate) fn complete(&mut self, devices: &[u8]) -> anyhow::Result<()> {
+        for (file, block) in &self.reserved {
+            sparse::release_zeros(file, block)
+                .with_context(|| format!("block {}", block.name()))?;
+        }
         if let Some(path) = self.devices.clone() {
             self.create(&path)
                 .and_then(|mut file| Ok(file.write_all(devices)?))
@@ -140,16 +147,22 @@ impl Files {
         Ok(())
     }
 
-    fn map(&mut self, path: &Path, len: u64) -> anyhow::Result<Mapping> {
-        let file = if self.in_place {
-            self.open(path, len)?
-        } else {
-            let file = self.create(path)?;
-            check_space(&file, len)?;
+    fn map(&mut self, arg: &RamArg, len: u64) -> anyhow::Result<RamBlock> {
+        if self.in_place {
+            let file = self.open(&arg.path, len)?;
+            return map(&file, arg, len);
+        }
+        let file = self.create(&arg.path)?;
+        if is_memory(&file)? {
+            // Room that is set aside there is memory that is used up.
+            sparse::check_space(&file, len)?;
             file.set_len(len)?;
-            file
-        };
-        Ok(Mapping::shared(file.as_fd(), usize::try_from(len)?)?)
+            return map(&file, arg, len);
+        }
+        sparse::reserve(&file, len)?;
+        let block = map(&file, arg, len)?;
+        self.reserved.push((file, block.clone()));
+        Ok(block)
     }
 
     fn open(&mut self, path: &Path, want: u64) -> anyhow::Result<File> {
@@ -206,21 +219,15 @@ impl Drop for Files {
     }
 }
 
+fn map(file: &File, arg: &RamArg, len: u64) -> anyhow::Result<RamBlock> {
+    let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
+    Ok(RamBlock::new(arg.name.clone(), Arc::new(mapping))?)
+}
+
 fn partial(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".partial");
     name.into()
-}
-
-/// Refuses what will not fit: a mapping of a file that cannot grow ends in a SIGBUS.
-fn check_space(file: &File, len: u64) -> anyhow::Result<()> {
-    let system = rustix::fs::fstatvfs(file)?;
-    let free = system.f_bavail.saturating_mul(system.f_frsize);
-    ensure!(
-        free >= len,
-        "{len} bytes do not fit: {free} bytes are free there"
-    );
-    Ok(())
 }
 
 /// Whether a file is of memory, where lengths are whole huge pages or chosen ahead.

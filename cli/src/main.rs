@@ -32,6 +32,7 @@ mod report;
 mod send;
 mod settings;
 mod size;
+mod sparse;
 mod table;
 mod tcp;
 mod timeline;

@@ -1,0 +1,180 @@
+//! Files of guest memory: room for every page is set aside first, and what is zero gives it back.
+//!
+//! Memory is received into mappings. A page of a mapping for which the file system has no room left ends
+//! the process, so the room has to be there before the first page comes.
+
+use std::fs::File;
+use std::ops::Range;
+
+use anyhow::{Context as _, ensure};
+use multifd_core::RamBlock;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+
+/// Refuses what will not fit. It may still not fit a moment later: see [`reserve`].
+pub(crate) fn check_space(file: &File, len: u64) -> anyhow::Result<()> {
+    let system = rustix::fs::fstatvfs(file)?;
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    ensure!(
+        free >= len,
+        "{len} bytes do not fit: {free} bytes are free there"
+    );
+    Ok(())
+}
+
+/// Makes a new file `len` bytes long, all zero, and sets the room for them aside. A file system that
+/// cannot do that is asked whether it has the room.
+pub(crate) fn reserve(file: &File, len: u64) -> anyhow::Result<()> {
+    // Without this look a file system might fill itself up before it notices.
+    check_space(file, len)?;
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file.set_len(len)?),
+        result => result.with_context(|| format!("cannot set {len} bytes aside")),
+    }
+}
+
+/// Gives back the room of every page that is zero; what is left of the file is a hole there. Answers how
+/// many bytes are not in holes.
+///
+/// `block` is a shared mapping of all of the file.
+pub(crate) fn release_zeros(file: &File, block: &RamBlock) -> anyhow::Result<u64> {
+    let mut kept = 0;
+    let mut end = 0;
+    while let Some(data) = next_data(file, end, block.len())? {
+        punch(file, end..data.start)?;
+        let mut zeros = data.start..data.start;
+        for page in pages(&data) {
+            if block
+                .span(page.start, PAGE)
+                .is_some_and(|page| page.is_zero())
+            {
+                zeros.end = page.end;
+            } else {
+                kept += page.end - page.start;
+                punch(file, zeros)?;
+                zeros = page.end..page.end;
+            }
+        }
+        punch(file, zeros)?;
+        end = data.end;
+    }
+    punch(file, end..block.len())?;
+    Ok(kept)
+}
+
+/// The next part of a file that is not a hole, in whole pages; `None` if only a hole is left. A file
+/// system without holes has one such part.
+fn next_data(file: &File, from: u64, len: u64) -> anyhow::Result<Option<Range<u64>>> {
+    if from >= len {
+        return Ok(None);
+    }
+    let start = match seek(file, SeekFrom::Data(from)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Some(from..len)),
+        Err(error) => return Err(error.into()),
+    };
+    let end = seek(file, SeekFrom::Hole(start))?;
+    let page = PAGE as u64;
+    let (start, end) = (start / page * page, end.div_ceil(page) * page);
+    Ok(Some(start.max(from)..end.clamp(from, len)))
+}
+
+/// Whole pages of a range of whole pages.
+fn pages(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let end = range.end;
+    let starts = range.clone().step_by(PAGE);
+    starts.map(move |start| start..end.min(start + PAGE as u64))
+}
+
+fn punch(file: &File, range: Range<u64>) -> anyhow::Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match fallocate(file, flags, range.start, range.end - range.start) {
+        // A file system without holes keeps zeros instead.
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error).context("cannot give back what is zero"),
+    }
+}
+
+/// Pages of the file system, as far as holes go.
+const PAGE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::Arc;
+
+    use multifd_core::memory::Mapping;
+    use multifd_core::wire::BlockName;
+
+    use super::*;
+
+    const PAGES: usize = 300;
+
+    fn block(file: &File, len: usize) -> RamBlock {
+        let mapping = Mapping::shared(file.as_fd(), len).unwrap();
+        RamBlock::new(BlockName::new("ram").unwrap(), Arc::new(mapping)).unwrap()
+    }
+
+    #[test]
+    fn zeros_take_no_room_and_the_content_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ram");
+        let options = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+        };
+        let file = options().unwrap();
+        let len = PAGES * PAGE;
+        reserve(&file, len as u64).unwrap();
+        let reserved = file.metadata().unwrap();
+        assert_eq!(reserved.len(), len as u64);
+        assert!(reserved.blocks() * 512 >= len as u64);
+
+        let block = block(&file, len);
+        let mut want = vec![0; len];
+        for page in (0..PAGES).filter(|page| page % 7 == 3 || (100..150).contains(page)) {
+            want[page * PAGE + page] = 1;
+        }
+        // Written, but zero.
+        for page in (0..PAGES).filter(|page| page % 5 == 0) {
+            block
+                .span((page * PAGE) as u64, PAGE)
+                .unwrap()
+                .copy_from(&[0; PAGE]);
+        }
+        for (page, bytes) in want.chunks(PAGE).enumerate() {
+            if bytes.iter().any(|byte| *byte != 0) {
+                block
+                    .span((page * PAGE) as u64, PAGE)
+                    .unwrap()
+                    .copy_from(bytes);
+            }
+        }
+        let pages = want
+            .chunks(PAGE)
+            .filter(|page| page.iter().any(|byte| *byte != 0));
+        let data = (pages.count() * PAGE) as u64;
+        assert_eq!(release_zeros(&file, &block).unwrap(), data);
+        file.sync_all().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), want);
+        let kept = file.metadata().unwrap().blocks() * 512;
+        assert!(kept < reserved.blocks() * 512, "{kept} bytes on disk");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("ram")).unwrap();
+        let error = reserve(&file, 1 << 60).unwrap_err().to_string();
+        assert!(error.contains("do not fit"), "{error}");
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+    }
+}
