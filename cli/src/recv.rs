@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
 use migration::{
     Destination, DestinationConfig, DestinationHost, HostError, Report, channel_count,
     method_options,
@@ -16,12 +16,12 @@ use multifd_core::{Error, Fault, GuestMemory, PageSize, Place, Side};
 
 use crate::args::RecvArgs;
 use crate::exit_code::ExitCode;
-use crate::files::Files;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::progress::{Progress, Total};
 use crate::reception::{Reception, Signs};
 use crate::report::{About, DevicesReport, MigrationReport, cpu_time};
+use crate::store::Store;
 use crate::timeline::{Recorder, Sample};
 use crate::{methods, output, settings};
 
@@ -36,11 +36,11 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         &args.migration.accelerator.options(options),
     )?;
     methods::tell(&*method, args.migration.quiet);
-    let files = Files::plan(&args.ram, args.devices.as_deref(), args.in_place)?;
+    let mut store = Store::plan(args, &settings)?;
     let listener = Listener::bind(&args.from)?;
     let address = listener.uri().to_string();
-
-    let config = config(args, &settings, files.are_fresh());
+    store.set_address(&address);
+    let config = config(args, &settings, &store);
     let destination = Destination::new(config, Arc::clone(&method));
     let signs = Signs::new(listener.waker());
     interrupt.on_signal({
@@ -52,15 +52,21 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     });
     announce(&address, args.migration.json)?;
     let mut host = Host {
-        files,
-        devices_file: args.devices.as_ref().map(|path| path.display().to_string()),
+        store,
+        destination: &destination,
         signs: signs.clone(),
         total: Total::default(),
         devices: None,
     };
     let reception = Reception::new(listener, &destination, signs);
-    let (report, cpu_time, timeline) = migrate(args, &destination, reception, &mut host)?;
-    host.files.keep();
+    let (report, cpu_time, timeline) = match migrate(args, &destination, reception, &mut host) {
+        Ok(result) => result,
+        Err(error) => {
+            host.store.fail();
+            return Err(error);
+        }
+    };
+    host.store.keep();
     let about = About {
         side: "destination",
         address,
@@ -78,12 +84,13 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Ok)
 }
 
-fn config(args: &RecvArgs, settings: &Settings, fresh: bool) -> DestinationConfig {
+fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationConfig {
     let mut config = DestinationConfig::default();
     config.machine = args.machine.clone();
     config.receiver.uuid = args.migration.uuid.unwrap_or_default();
     config.receiver.channels = channel_count(&settings.parameters);
-    config.receiver.memory_is_zeroed = fresh;
+    config.receiver.memory_is_zeroed = store.is_fresh();
+    config.receiver.device_state = store.sink();
     if let Some(limit) = args.migration.time_limit {
         config.receiver.init_time_limit = limit;
         config.receiver.sync_time_limit = limit;
@@ -107,7 +114,7 @@ fn migrate(
     args: &RecvArgs,
     destination: &Destination,
     mut reception: Reception<'_>,
-    host: &mut Host,
+    host: &mut Host<'_>,
 ) -> anyhow::Result<(Report, Duration, Vec<Sample>)> {
     let first = reception.first(args.wait)?;
     let cpu_start = cpu_time();
@@ -147,29 +154,34 @@ fn migrate(
 }
 
 /// What the migration asks of this command.
-struct Host {
-    files: Files,
-    devices_file: Option<String>,
+struct Host<'a> {
+    store: Store,
+    destination: &'a Destination,
     signs: Signs,
     total: Total,
     devices: Option<DevicesReport>,
 }
 
-impl DestinationHost for Host {
+impl DestinationHost for Host<'_> {
     fn memory(
         &mut self,
-        _configuration: &Configuration,
+        configuration: &Configuration,
         blocks: &[AnnouncedBlock],
     ) -> Result<GuestMemory, HostError> {
         // All connections of the source are there: it announces nothing before.
         self.signs.set_announced();
-        let memory = self.files.memory(blocks).map_err(flat)?;
+        let memory = self.store.memory(configuration, blocks).map_err(flat)?;
         self.total.store(memory.total_bytes(), Ordering::Relaxed);
         Ok(memory)
     }
 
+    fn sync_mode(&mut self, mode: SyncMode) {
+        self.store.set_sync_mode(mode);
+    }
+
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
-        self.files.complete(&devices.bytes).map_err(flat)?;
+        let pages = self.destination.received_pages();
+        self.store.complete(devices, pages).map_err(flat)?;
         let names = |sections: &[SectionInfo]| {
             let names = sections.iter().map(|section| section.idstr.clone());
             names.collect()
@@ -177,7 +189,7 @@ impl DestinationHost for Host {
         self.devices = Some(DevicesReport {
             bytes: devices.bytes.len(),
             sections: devices.sections.as_deref().map(names),
-            file: self.devices_file.clone(),
+            file: self.store.devices_file(),
         });
         Ok(())
     }
@@ -204,7 +216,7 @@ fn tell_devices(devices: &DevicesReport) {
     match &devices.file {
         Some(file) => output::message(format_args!("{what}: {bytes} bytes in {file}")),
         None => output::message(format_args!(
-            "{what}: {bytes} bytes dropped, --devices FILE keeps them"
+            "{what}: {bytes} bytes dropped, --devices FILE or --save DIR keeps them"
         )),
     }
 }

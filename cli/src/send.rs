@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use migration::source::GuestAfter;
 use migration::{Connections, Source, SourceConfig, SourceFailure, channel_count, method_options};
-use migration_params::Settings;
+use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::transport::Transport;
 use multifd_core::{GuestMemory, MultifdMethods, Place, Side};
 
@@ -13,12 +13,14 @@ use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::report::{About, MigrationReport, cpu_time};
+use crate::saved::Saved;
 use crate::timeline::Recorder;
 use crate::{connect, methods, ram, settings};
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let settings = effective_settings(args)?;
+    let saved = args.load.as_deref().map(Saved::open).transpose()?;
+    let settings = effective_settings(args, saved.as_ref())?;
     let registry = methods::registry()?;
     settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
     let options = method_options(&settings.parameters);
@@ -27,14 +29,23 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
         &args.migration.accelerator.options(options),
     )?;
     methods::tell(&*method, args.migration.quiet);
-    let memory = ram::source_memory(&args.ram)?;
-    let report = migrate(args, &settings, memory, &method, &interrupt)?;
+    let memory = match &saved {
+        Some(saved) => saved.memory()?,
+        None => ram::source_memory(&args.ram)?,
+    };
+    let config = config(args, &settings, saved);
+    let connections = connect(args, &settings)?;
+    let report = migrate(args, config, memory, &method, connections, &interrupt)?;
     report.print(args.migration.json)?;
     Ok(ExitCode::Ok)
 }
 
-fn effective_settings(args: &SendArgs) -> anyhow::Result<Settings> {
+fn effective_settings(args: &SendArgs, saved: Option<&Saved>) -> anyhow::Result<Settings> {
     let mut settings = settings::effective(&args.migration.set)?;
+    let chosen = |set: &String| set.trim_start().starts_with("zero-page-detection");
+    if saved.is_some_and(Saved::is_of_an_old_machine) && !args.migration.set.iter().any(chosen) {
+        settings.parameters.zero_page_detection = ZeroPageDetection::Legacy;
+    }
     if let Some(limit) = args.max_bandwidth {
         settings.parameters.max_bandwidth = limit;
     }
@@ -43,16 +54,15 @@ fn effective_settings(args: &SendArgs) -> anyhow::Result<Settings> {
 
 fn migrate(
     args: &SendArgs,
-    settings: &Settings,
+    config: SourceConfig,
     memory: GuestMemory,
     method: &Arc<dyn MultifdMethods>,
+    connections: Connections,
     interrupt: &Interrupt,
 ) -> anyhow::Result<MigrationReport> {
     let page_size = memory.page_size();
-    let connections = connect(args, settings)?;
-
     let cpu_start = cpu_time();
-    let source = Source::new(config(args, settings), memory, method, connections)
+    let source = Source::new(config, memory, method, connections)
         .map_err(|error| error.at(Place::on(Side::Source)))?;
     let abort = source.abort_handle();
     interrupt.on_signal(move || abort.abort());
@@ -109,11 +119,16 @@ fn connect(args: &SendArgs, settings: &Settings) -> anyhow::Result<Connections> 
     })
 }
 
-fn config(args: &SendArgs, settings: &Settings) -> SourceConfig {
+fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceConfig {
     let mut config = SourceConfig::with_parameters(&settings.parameters);
     config.machine = args.machine.clone();
-    config.uuid = args.migration.uuid.unwrap_or_default();
     config.sync_mode = args.sync.into();
+    if let Some(saved) = saved {
+        saved.configure(&mut config);
+    }
+    if let Some(uuid) = args.migration.uuid {
+        config.uuid = uuid;
+    }
     if let Some(limit) = args.migration.time_limit {
         config.confirm_time_limit = limit;
     }

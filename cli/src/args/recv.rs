@@ -21,8 +21,14 @@ pub(crate) struct RecvArgs {
     ///
     /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is created as
     /// FILE.partial and renamed when all has arrived; a failed migration leaves nothing behind.
-    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    #[arg(long, required_unless_present = "save", value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
+    /// The folder to keep all of the guest in: memory, devices, and what is needed to send it again
+    ///
+    /// It appears when everything is on the disk, and the source is told only then; a failed migration,
+    /// or the end of this process at any moment, leaves no folder. `multifd send --load` sends it again.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "in_place", "devices"])]
+    pub(crate) save: Option<PathBuf>,
     /// Write into files that exist, for instance on hugetlbfs
     ///
     /// Each must have exactly the length of its block; on hugetlbfs and tmpfs, and for a memfd, it

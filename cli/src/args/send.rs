@@ -1,5 +1,6 @@
 //! `multifd send`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -18,8 +19,16 @@ pub(crate) struct SendArgs {
     ///
     /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so
     /// nothing may shorten it meanwhile.
-    #[arg(long, required = true, value_name = "[NAME=]FILE")]
+    #[arg(long, required_unless_present = "load", value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
+    /// The folder of a guest that `multifd recv --save` has kept: memory, devices, machine type, UUID
+    /// and barriers are what they were
+    ///
+    /// The destination is a QEMU with the same machine type and the same devices. The folder stays as it
+    /// is. Where barriers are per section, as with machine types up to 8.0, zero pages go over the main
+    /// channel unless --set zero-page-detection says otherwise.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "machine", "sync"])]
+    pub(crate) load: Option<PathBuf>,
     /// The destination: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) to: Uri,

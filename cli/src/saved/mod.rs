@@ -1,0 +1,30 @@
+//! Migrations that are kept in a folder: `recv --save` writes one, `send --load` sends it again.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | `manifest.json` | the [manifest](Manifest): what the others are |
+//! | `ram/NN-NAME` | a RAM block, byte for byte; zero pages are holes |
+//! | `devices.bin` | all that came behind the memory: device sections, end mark, VM description |
+//! | `device-packets.bin` | device state that came over the channels, packet by packet; only if any came |
+//!
+//! The folder appears under its name when all of that is on the disk, and only then. `docs/saved-migration.md`
+//! describes it for other programs.
+
+mod date;
+mod folder;
+mod manifest;
+mod packets;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub(crate) use manifest::Manifest;
+pub(crate) use packets::read_packets;
+pub(crate) use read::Saved;
+pub(crate) use write::{How, Saving};
+
+const MANIFEST: &str = "manifest.json";
+const RAM: &str = "ram";
+const DEVICES: &str = "devices.bin";
+const PACKETS: &str = "device-packets.bin";

@@ -1,0 +1,113 @@
+//! Reading a saved migration.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use migration::SourceConfig;
+use migration::stream::{MAX_TAIL_LEN, Tail};
+use multifd_core::memory::Mapping;
+use multifd_core::wire::{BlockName, Uuid};
+use multifd_core::{DeviceState, GuestMemory, PageSize, RamBlock};
+
+use super::folder::Folder;
+use super::manifest::SyncName;
+use super::{DEVICES, MANIFEST, Manifest, PACKETS, RAM, read_packets};
+
+/// A folder that `recv --save` has written, checked.
+pub(crate) struct Saved {
+    pub(crate) manifest: Manifest,
+    pub(crate) uuid: Uuid,
+    pub(crate) tail: Tail,
+    pub(crate) packets: Vec<DeviceState>,
+    blocks: Vec<(BlockName, File, usize)>,
+}
+
+impl Saved {
+    /// Opens a folder and checks all of it but the memory's content, which may be anything.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        Self::try_open(path).with_context(|| format!("the saved migration {}", path.display()))
+    }
+
+    fn try_open(path: &Path) -> anyhow::Result<Self> {
+        let folder = Folder::open(path)?;
+        let manifest = folder.read(MANIFEST, MAX_MANIFEST)?;
+        let manifest: Manifest = serde_json::from_slice(&manifest).context(MANIFEST)?;
+        manifest.check().context(MANIFEST)?;
+        let ram = folder.folder(RAM)?;
+        let mut blocks = Vec::new();
+        for entry in &manifest.blocks {
+            let file = ram.file_of(&entry.file, entry.length).context(RAM)?;
+            let name = BlockName::new(&entry.name).context("a block without a name")?;
+            blocks.push((name, file, usize::try_from(entry.length)?));
+        }
+        Ok(Self {
+            uuid: manifest.uuid().context("no UUID")?,
+            tail: read_tail(&folder, &manifest)?,
+            packets: read_device_packets(&folder, &manifest)?,
+            blocks,
+            manifest,
+        })
+    }
+
+    /// Whether the machine type is one that tells the channels to meet at the end of each section: 8.0 or
+    /// older. A QEMU of that age does not look for zero pages in packets.
+    pub(crate) fn is_of_an_old_machine(&self) -> bool {
+        self.manifest.sync_mode == SyncName::PerSection
+    }
+
+    /// Has a source send this guest: as this machine, with these devices.
+    pub(crate) fn configure(self, config: &mut SourceConfig) {
+        config.machine = self.manifest.machine;
+        config.uuid = self.uuid;
+        config.validate_uuid = self.manifest.validate_uuid;
+        config.sync_mode = self.manifest.sync_mode.into();
+        config.tail = Some(self.tail.bytes);
+        config.device_packets = self.packets;
+    }
+
+    /// Maps the memory. What is written to it does not reach the files.
+    pub(crate) fn memory(&self) -> anyhow::Result<GuestMemory> {
+        let blocks = self.blocks.iter().map(|(name, file, len)| {
+            let mapping = Mapping::private(file.as_fd(), *len)
+                .with_context(|| format!("cannot map the block {name}"))?;
+            Ok(RamBlock::new(name.clone(), Arc::new(mapping))?)
+        });
+        let blocks: anyhow::Result<Vec<_>> = blocks.collect();
+        Ok(GuestMemory::new(PageSize::X86, blocks?)?)
+    }
+}
+
+fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {
+    let bytes = folder.read(DEVICES, MAX_TAIL_LEN as u64)?;
+    let (got, want) = (bytes.len() as u64, manifest.devices.bytes);
+    ensure!(
+        got == want,
+        "{DEVICES}: the file has {got} bytes, wanted {want}"
+    );
+    let tail = Tail::parse(bytes).context(DEVICES)?;
+    let (got, want) = (
+        tail.sections.as_ref().map(Vec::len),
+        manifest.devices.sections,
+    );
+    ensure!(
+        got == want,
+        "{DEVICES}: {got:?} device sections, wanted {want:?}"
+    );
+    Ok(tail)
+}
+
+fn read_device_packets(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Vec<DeviceState>> {
+    let Some(entry) = &manifest.device_packets else {
+        return Ok(Vec::new());
+    };
+    let packets = read_packets(folder.file_of(PACKETS, entry.bytes)?).context(PACKETS)?;
+    let (got, want) = (packets.len() as u64, entry.packets);
+    ensure!(got == want, "{PACKETS}: {got} packets, wanted {want}");
+    Ok(packets)
+}
+
+/// Most bytes of a manifest: those of the largest number of blocks.
+const MAX_MANIFEST: u64 = 16 << 20;

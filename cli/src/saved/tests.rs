@@ -1,0 +1,304 @@
+//! Folders are written, read, and not believed.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
+
+use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SyncMode, Tail};
+use multifd_core::DeviceState;
+use multifd_core::wire::{BlockName, Uuid};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{How, Saved, Saving};
+
+const UUID: Uuid = Uuid([7; 16]);
+
+fn saving(target: &Path) -> Saving {
+    let how = How {
+        address: "tcp:127.0.0.1:4444".into(),
+        method: "zstd".into(),
+        channels: 4,
+        uuid: UUID,
+    };
+    Saving::plan(target, how).unwrap()
+}
+
+fn announced() -> Vec<AnnouncedBlock> {
+    let block = |name: &str, used_length| AnnouncedBlock {
+        name: BlockName::new(name).unwrap(),
+        used_length,
+    };
+    vec![block("pc.ram", 64 * 4096), block("/rom@etc/table", 4096)]
+}
+
+fn configuration() -> Configuration {
+    Configuration {
+        machine: "pc-q35-10.0".into(),
+        uuid: Some(UUID),
+        ..Configuration::default()
+    }
+}
+
+fn tail() -> Tail {
+    Tail::parse(EMPTY_TAIL.to_vec()).unwrap()
+}
+
+/// Receives a guest whose pages 1 and 5 of the first block have content.
+fn receive(saving: &mut Saving) {
+    let memory = saving.memory(&configuration(), &announced()).unwrap();
+    let (_, ram) = memory.find(b"pc.ram").unwrap();
+    for page in [1_u8, 5] {
+        let span = ram.span(u64::from(page) * 4096, 4096).unwrap();
+        span.copy_from(&[page; 4096]);
+    }
+    // Written, and zero.
+    ram.span(9 * 4096, 4096).unwrap().copy_from(&[0; 4096]);
+    saving.set_sync_mode(SyncMode::PerSection);
+}
+
+fn save(target: &Path) {
+    let mut saving = saving(target);
+    receive(&mut saving);
+    let sink = saving.sink();
+    for number in 1..4 {
+        sink(DeviceState::new("vfio", number, vec![9; 100])).unwrap();
+    }
+    saving.complete(&tail(), 65).unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_is_kept_is_read_again() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    save(&outer.path().join("guest/"));
+    assert_eq!(names(outer.path()), ["guest"]);
+    let files = ["device-packets.bin", "devices.bin", "manifest.json", "ram"];
+    assert_eq!(names(&target), files);
+    assert_eq!(
+        names(&target.join("ram")),
+        ["00-pc.ram", "01-_rom_etc_table"]
+    );
+    // A guest's memory holds its secrets.
+    assert_eq!(
+        target.metadata().unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let ram = target.join("ram/00-pc.ram").metadata().unwrap();
+    assert_eq!(ram.permissions().mode() & 0o777, 0o600);
+    assert!(ram.blocks() * 512 < ram.len(), "{} blocks", ram.blocks());
+
+    let saved = Saved::open(&target).unwrap();
+    let manifest = &saved.manifest;
+    assert_eq!(manifest.machine, "pc-q35-10.0");
+    assert_eq!((saved.uuid, manifest.validate_uuid), (UUID, true));
+    assert_eq!(manifest.received_pages, 65);
+    assert_eq!(manifest.blocks[0].data_bytes, 2 * 4096);
+    assert!(saved.is_of_an_old_machine());
+    assert_eq!(saved.tail, tail());
+    assert_eq!(saved.packets.len(), 3);
+    assert_eq!(saved.packets[2], DeviceState::new("vfio", 3, vec![9; 100]));
+    let memory = saved.memory().unwrap();
+    let lengths: Vec<_> = memory
+        .blocks()
+        .iter()
+        .map(|block| (block.name().to_string(), block.len()))
+        .collect();
+    assert_eq!(
+        lengths,
+        [
+            ("pc.ram".into(), 64 * 4096),
+            ("/rom@etc/table".into(), 4096)
+        ]
+    );
+    let mut page = [0; 4096];
+    memory.blocks()[0]
+        .span(5 * 4096, 4096)
+        .unwrap()
+        .copy_to(&mut page);
+    assert_eq!(page, [5; 4096]);
+}
+
+#[test]
+fn a_failure_leaves_nothing() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    drop(saving(&target));
+    assert_eq!(names(outer.path()), [""; 0]);
+    let mut unfinished = saving(&target);
+    receive(&mut unfinished);
+    assert_eq!(names(outer.path()), ["guest.partial"]);
+    drop(unfinished);
+    assert_eq!(names(outer.path()), [""; 0]);
+
+    let mut unlucky = saving(&target);
+    receive(&mut unlucky);
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("mine"), "").unwrap();
+    assert!(unlucky.complete(&tail(), 65).is_err());
+    drop(unlucky);
+    assert_eq!(names(outer.path()), ["guest"]);
+    assert_eq!(names(&target), ["mine"]);
+
+    let mut huge = saving(&outer.path().join("huge"));
+    let mut blocks = announced();
+    blocks[1].used_length = 1 << 60;
+    let error = huge
+        .memory(&configuration(), &blocks)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("do not fit"), "{error}");
+    drop(huge);
+    assert_eq!(names(outer.path()), ["guest"]);
+}
+
+#[test]
+fn a_whole_copy_stays_though_the_source_may_not_know() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    let mut saving = saving(&target);
+    receive(&mut saving);
+    saving.complete(&tail(), 65).unwrap();
+    assert!(saving.is_complete());
+    drop(saving);
+    Saved::open(&target).unwrap();
+}
+
+#[test]
+fn what_a_killed_process_left_is_replaced_and_nothing_else() {
+    let outer = TempDir::new().unwrap();
+    let (target, partial) = (
+        outer.path().join("guest"),
+        outer.path().join("guest.partial"),
+    );
+    let attempt = || {
+        saving(&target)
+            .memory(&configuration(), &announced())
+            .map(|_| ())
+    };
+    fs::create_dir_all(partial.join("ram")).unwrap();
+    fs::write(partial.join("ram/00-pc.ram"), "half").unwrap();
+    fs::write(partial.join("manifest.json"), "{").unwrap();
+
+    let other = File::open(&partial).unwrap();
+    flock(&other, FlockOperation::LockExclusive).unwrap();
+    let error = format!("{:#}", attempt().unwrap_err());
+    assert!(error.contains("another process"), "{error}");
+    drop(other);
+
+    fs::write(partial.join("mine"), "").unwrap();
+    let error = format!("{:#}", attempt().unwrap_err());
+    assert!(error.contains("with mine in it"), "{error}");
+    assert_eq!(names(&partial), ["manifest.json", "mine", "ram"]);
+    fs::remove_file(partial.join("mine")).unwrap();
+    attempt().unwrap();
+    assert_eq!(names(outer.path()), [""; 0]);
+}
+
+#[test]
+fn an_existing_folder_is_left_alone() {
+    let outer = TempDir::new().unwrap();
+    save(&outer.path().join("guest"));
+    for name in ["guest", "guest/ram", "/", ".."] {
+        let how = How {
+            address: String::new(),
+            method: "none".into(),
+            channels: 1,
+            uuid: UUID,
+        };
+        assert!(
+            Saving::plan(&outer.path().join(name), how).is_err(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_hostile_folder_is_an_error() {
+    type Change = fn(&Path);
+    let changes: &[(Change, &str)] = &[
+        (
+            |f| fs::remove_file(f.join("manifest.json")).unwrap(),
+            "manifest.json",
+        ),
+        (
+            |f| fs::write(f.join("manifest.json"), "{").unwrap(),
+            "manifest.json",
+        ),
+        (
+            |f| fs::write(f.join("manifest.json"), "[".repeat(100_000)).unwrap(),
+            "manifest.json",
+        ),
+        (
+            |f| fs::write(f.join("manifest.json"), vec![b' '; 17 << 20]).unwrap(),
+            "more than",
+        ),
+        (|f| edit(f, "version", json!(99)), "version"),
+        (|f| edit(f, "blocks", json!([])), "0 RAM blocks"),
+        (
+            |f| edit(f, "blocks/0/file", json!("../../etc/passwd")),
+            "the file is",
+        ),
+        (
+            |f| edit(f, "blocks/0/length", json!(u64::MAX - 4095)),
+            "wanted 18446744073709547520",
+        ),
+        (|f| edit(f, "blocks/1/name", json!("pc.ram")), "the file is"),
+        (|f| edit(f, "devices/bytes", json!(7)), "devices.bin"),
+        (|f| edit(f, "devices/sections", json!(3)), "device sections"),
+        (|f| edit(f, "device-packets/packets", json!(2)), "3 packets"),
+        (
+            |f| fs::write(f.join("ram/00-pc.ram"), "short").unwrap(),
+            "5 bytes",
+        ),
+        (
+            |f| fs::remove_file(f.join("ram/01-_rom_etc_table")).unwrap(),
+            "01-_rom_etc_table",
+        ),
+        (|f| link(f, "ram/00-pc.ram"), "00-pc.ram"),
+        (|f| link(f, "devices.bin"), "devices.bin"),
+        (|f| link(f, "ram"), "ram"),
+        (
+            |f| fs::write(f.join("devices.bin"), "garble").unwrap(),
+            "devices.bin",
+        ),
+        (
+            |f| fs::write(f.join("device-packets.bin"), vec![1; 3 * 376]).unwrap(),
+            "packet at byte 0x0",
+        ),
+    ];
+    for (change, want) in changes {
+        let outer = TempDir::new().unwrap();
+        let target = outer.path().join("guest");
+        save(&target);
+        change(&target);
+        let error = Saved::open(&target).err().map(|error| format!("{error:#}"));
+        let error = error.unwrap_or_else(|| panic!("{want}: no error"));
+        assert!(error.contains(want), "wanted {want:?}: {error}");
+    }
+}
+
+/// Changes a value of the manifest.
+fn edit(folder: &Path, path: &str, value: Value) {
+    let file = folder.join("manifest.json");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    *manifest.pointer_mut(&format!("/{path}")).unwrap() = value;
+    fs::write(file, manifest.to_string()).unwrap();
+}
+
+/// Moves a file or folder out, and puts a link to it in its place.
+fn link(folder: &Path, name: &str) {
+    let (path, outside) = (folder.join(name), folder.with_file_name("outside"));
+    fs::rename(&path, &outside).unwrap();
+    symlink(&outside, &path).unwrap();
+}
