@@ -18,7 +18,7 @@ macro_rules! groups {
     };
 }
 
-groups!(memory);
+groups!(memory, saved);
 
 #[test]
 fn every_case_is_run() {

@@ -10,6 +10,8 @@ mod case;
 mod lab;
 mod memory;
 mod row;
+mod saved;
+pub mod steps;
 
 pub use case::{Case, Outcome, run_group};
 pub use lab::{Lab, require};
@@ -18,5 +20,8 @@ pub use row::{Age, Peers, Row, table};
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [memory::cases()].into_iter().flatten().collect()
+    [memory::cases(), saved::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
