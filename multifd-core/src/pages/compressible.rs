@@ -56,15 +56,22 @@ pub fn is_compressible(piece: &[u8]) -> bool {
 
 /// Whether some byte values are more frequent than others: what Huffman coding gains from.
 ///
+/// Most pages show it in a small sample; the others are looked at more closely.
+fn is_uneven(piece: &[u8]) -> bool {
+    SAMPLES.iter().any(|sample| is_uneven_in(piece, *sample))
+}
+
+/// Counts `sample` bytes of each [`SAMPLE_STRIDE`].
+///
 /// The sum of the squared frequencies is least when all values are equally frequent. For `n` random
 /// bytes it is about `n + n * n / 256`, with a standard deviation of `n / 11`; the limit is six of
 /// these above.
-fn is_uneven(piece: &[u8]) -> bool {
-    let mut counts = [0u64; 256];
+fn is_uneven_in(piece: &[u8], sample: usize) -> bool {
+    let mut counts = [0u32; 256];
     let mut sampled = 0;
     // Consecutive bytes see every field of a record, wherever its length puts them.
     for part in piece.chunks(SAMPLE_STRIDE) {
-        let part = part.get(..SAMPLE_BYTES).unwrap_or(part);
+        let part = part.get(..sample).unwrap_or(part);
         for byte in part {
             if let Some(count) = counts.get_mut(usize::from(*byte)) {
                 *count += 1;
@@ -72,9 +79,9 @@ fn is_uneven(piece: &[u8]) -> bool {
         }
         sampled += part.len();
     }
-    let squares: u64 = counts.iter().map(|count| count * count).sum();
+    let squares = counts.iter().map(|count| u64::from(*count).pow(2));
     let sampled = sampled as u64;
-    squares > sampled + sampled * sampled / 256 + sampled * 6 / 11
+    squares.sum::<u64>() > sampled + sampled * sampled / 256 + sampled * 6 / 11
 }
 
 /// Whether parts of the piece come twice, at any distance: what a search for matches gains from.
@@ -113,8 +120,8 @@ fn below(word: u64) -> u64 {
 
 /// Of every so many bytes ..
 const SAMPLE_STRIDE: usize = 256;
-/// .. so many are counted.
-const SAMPLE_BYTES: usize = 32;
+/// .. so many are counted, first and then.
+const SAMPLES: [usize; 2] = [8, 32];
 /// One place of 32 is looked at for repetitions.
 const LOOKED_AT: u64 = 8;
 /// The memory for words seen, as a power of two: four times the places that a random piece has.
