@@ -8,7 +8,7 @@ use crate::{Decoder, Encoder, Level, PageEncoder};
 /// What a migration's encoders and decoders are made of. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Deflate {
-    /// ISA-L, or why it is not used.
+    /// ISA-L, or what there is instead, and why.
     isal: Result<Library, String>,
 }
 
@@ -27,7 +27,7 @@ impl Deflate {
                 }),
             },
             Isal::Auto => Ok(Self {
-                isal: Library::open(Library::SONAME.as_ref()),
+                isal: Library::open(Library::SONAME.as_ref()).map_err(|what| without(&what)),
             }),
             Isal::Never => Ok(Self::built_in()),
         }
@@ -36,16 +36,16 @@ impl Deflate {
     /// Without a library that is not part of this program.
     pub fn built_in() -> Self {
         Self {
-            isal: Err("not wanted".to_owned()),
+            isal: Err(BUILT_IN.to_owned()),
         }
     }
 
     /// What encodes at [`Level::FASTEST`], for a log: for instance `ISA-L 2.31`, or
-    /// `built in, no ISA-L: not wanted`.
+    /// `built in, no libisal.so.2`.
     pub fn implementation(&self) -> String {
         match &self.isal {
             Ok(library) => library.to_string(),
-            Err(why) => format!("built in, no ISA-L: {why}"),
+            Err(instead) => instead.clone(),
         }
     }
 
@@ -101,9 +101,44 @@ pub struct OpenError {
     what: String,
 }
 
+const BUILT_IN: &str = "built in";
+
+/// What there is without the system's ISA-L, which `what` keeps from being used.
+fn without(what: &str) -> String {
+    let name = Library::SONAME;
+    // What the loader says when it does not find it; of one that it needs in turn it says the name.
+    if what.starts_with(name) && what.contains("No such file") {
+        format!("{BUILT_IN}, no {name}")
+    } else {
+        format!("{BUILT_IN}, {name} cannot be used: {what}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_there_is_without() {
+        assert_eq!(Deflate::built_in().implementation(), "built in");
+        assert_eq!(
+            without("libisal.so.2: cannot open shared object file: No such file or directory"),
+            "built in, no libisal.so.2"
+        );
+        let needed = "libm.so.6: cannot open shared object file: No such file or directory";
+        assert_eq!(
+            without(needed),
+            format!("built in, libisal.so.2 cannot be used: {needed}")
+        );
+    }
+
+    #[test]
+    fn a_library_by_name_is_used_or_an_error() {
+        let path = PathBuf::from("/nowhere/libisal.so.2");
+        let error = Deflate::open(&Isal::Library(path)).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/libisal.so.2 cannot be used as ISA-L: "));
+        assert!(error.contains("No such file"), "{error}");
+    }
 
     #[test]
     fn the_option() {

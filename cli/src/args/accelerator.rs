@@ -14,7 +14,8 @@ pub(crate) struct AcceleratorArgs {
     ///
     /// auto: the device if it is usable, else this project's software. hardware: the device;
     /// without it the migration does not start. library: the vendor's library, with its device or
-    /// with its own software. software: this project's software; no library is loaded.
+    /// with its own software. software: this project's software; the vendor's library is not
+    /// loaded.
     #[arg(long, value_name = "WHO", default_value_t, value_parser = choice())]
     accelerator: Accelerator,
     #[command(flatten)]

@@ -15,7 +15,7 @@ pub enum Accelerator {
     Hardware,
     /// The vendor's library, whatever it does the work with: its device or its own software.
     Library,
-    /// The method's own software; no library is loaded.
+    /// The method's own software; the vendor's library is not loaded.
     Software,
 }
 
