@@ -13,6 +13,7 @@
 #   MULTIFD_QEMU_OLD        one from before 9.0; none for no tests with it
 #   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with; none for no tests with it
 #   MULTIFD_QPL_LIBRARY     the same for libqpl
+#   MULTIFD_ISAL_LIBRARY    the same for ISA-L
 #   MULTIFD_ACCEL           their accelerator, kvm or tcg; kvm where it is usable unless set
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,6 +43,7 @@ main() {
         choose_peer
         choose_library qpl
         choose_library qatzip
+        choose_library isal
         # What libqatzip needs lies beside it.
         case ${MULTIFD_QATZIP_LIBRARY:-} in */*) library_path=${MULTIFD_QATZIP_LIBRARY%/*} ;; esac
         step "tests" env ${library_path:+"LD_LIBRARY_PATH=$library_path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"} \

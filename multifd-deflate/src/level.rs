@@ -1,6 +1,6 @@
 //! How hard an encoder tries.
 
-/// A compression level, 1 to 9: from one to the next, data becomes no larger and no faster to make.
+/// A compression level, 1 to 9. Each one takes longer than the one before and makes less of most data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Level(u8);
 

@@ -8,6 +8,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod host;
 pub mod interop;
+pub mod isal;
 pub mod libqpl;
 pub mod live;
 pub mod network;

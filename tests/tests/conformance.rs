@@ -10,6 +10,7 @@ use multifd_core::{
     Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
 };
 use multifd_tests::conformance::{self, Integrity, Subject, round_trip};
+use multifd_tests::isal;
 
 #[test]
 fn none() -> Result<()> {
@@ -51,6 +52,28 @@ fn uadk() -> Result<()> {
     let software = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
     let method = multifd_uadk::UadkFactory::default().open(&software)?;
     conformance::check(&Subject::new(method, Integrity::Unchecked))
+}
+
+#[test]
+fn software_with_isal() -> Result<()> {
+    let Some(library) = isal::library()? else {
+        return Ok(());
+    };
+    let options = MethodOptions::new()
+        .with(Accelerator::OPTION, Accelerator::Software)
+        .with("isal-library", library);
+    let factories: [(&dyn MethodFactory, _); 3] = [
+        (&multifd_qatzip::QatzipFactory, Integrity::Checked),
+        (&multifd_qpl::QplFactory, Integrity::Unchecked),
+        (&multifd_uadk::UadkFactory::default(), Integrity::Unchecked),
+    ];
+    for (factory, integrity) in factories {
+        let method = factory.open(&options)?;
+        let implementation = method.implementation();
+        ensure!(implementation.contains("ISA-L 2."), "{implementation}");
+        conformance::check(&Subject::new(method, integrity)).context(factory.name())?;
+    }
+    Ok(())
 }
 
 #[test]

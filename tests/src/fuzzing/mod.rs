@@ -5,6 +5,7 @@
 //! its input, so that a test on a stable compiler can replay the seeds and knows that they are good.
 
 mod channel;
+mod deflate;
 mod headers;
 mod main_stream;
 mod payload;
@@ -39,6 +40,7 @@ impl Target {
         payload::QATZIP,
         payload::QPL,
         payload::UADK,
+        deflate::DEFLATE,
     ];
 
     /// Runs the target of this name.
