@@ -88,12 +88,12 @@ impl Queue {
         let slot = |_| {
             Ok(Slot {
                 job: Job::new(library, PATH_HARDWARE)?,
-                output: vec![0; output],
+                output: vec![FRESH; output],
             })
         };
         Ok(Self {
             slots: (0..count).map(slot).collect::<Result<_, _>>()?,
-            input: vec![0; input],
+            input: vec![FRESH; input],
         })
     }
 
@@ -313,6 +313,9 @@ impl Default for Line {
     }
 }
 
+/// What new memory is filled with. Zeros might not be in memory before they are touched, and a device would
+/// fault on them.
+const FRESH: u8 = 0xff;
 /// How often a job is offered to full work queues before it is done otherwise. More than a few
 /// would keep a processor waiting that could as well compress.
 const SUBMISSIONS: usize = 4;
