@@ -29,10 +29,26 @@ pub fn with(name: &str, test: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     let Some(library) = named.or_else(found) else {
         return missing();
     };
-    match loader(&library) {
-        Some(loader) if env::var_os(INSIDE).is_none() => inside(&loader, &library, name),
-        _ => test(&library),
+    match rerun(&library)? {
+        Some(again) => inside(again, &library, name),
+        None => test(&library),
     }
+}
+
+/// This program, with the C library in the folder of the library; `None` if there is none in it, or if this
+/// is that program already.
+///
+/// # Errors
+/// This program is not to be found.
+pub fn rerun(library: &str) -> Result<Option<Command>> {
+    let loader = loader(library).filter(|_| env::var_os(INSIDE).is_none());
+    loader
+        .map(|loader| {
+            let mut again = command(&loader, &env::current_exe()?);
+            again.env(INSIDE, "1");
+            Ok(again)
+        })
+        .transpose()
 }
 
 /// The library of the system, or what `scripts/install-libqpl.sh` has unpacked.
@@ -64,20 +80,18 @@ pub fn command(loader: &Path, program: &Path) -> Command {
 }
 
 /// Runs the one test of this program in another process.
-fn inside(loader: &Path, library: &str, name: &str) -> Result<()> {
-    let output = command(loader, &env::current_exe()?)
+fn inside(mut again: Command, library: &str, name: &str) -> Result<()> {
+    let output = again
         .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
         .env(VARIABLE, library)
         .output()
-        .with_context(|| format!("{} does not run", loader.display()))?;
+        .with_context(|| format!("{again:?} does not run"))?;
     let [stdout, stderr] =
         [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     let ran = stdout.contains("test result: ok. 1 passed");
     ensure!(
         output.status.success() && ran,
-        "{name} with {}: {}\n{stdout}{stderr}",
-        loader.display(),
+        "{again:?}: {}\n{stdout}{stderr}",
         output.status
     );
     Ok(())
@@ -108,7 +122,7 @@ fn skip(why: &str) -> Result<()> {
 /// Names the library, or says that there is none.
 const VARIABLE: &str = "MULTIFD_QPL_LIBRARY";
 const NONE: &str = "none";
-/// Tells a test that it is in the process that was started for it.
+/// Tells a program that it was started with the library's loader.
 const INSIDE: &str = "MULTIFD_TESTS_INSIDE_LOADER";
 /// Where the system has it.
 const LIBRARY: &str = "libqpl.so.1";

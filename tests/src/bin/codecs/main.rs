@@ -9,7 +9,12 @@
 //! in a channel: from guest memory to a payload, and from a payload to guest memory. What counts is
 //! the processor's time. Methods take turns, so that a machine that slows down does so for all of
 //! them, and the best of five rounds counts.
-//! `--levels LIST` measures other levels than the default, `--methods LIST` fewer methods.
+//! `--levels LIST` measures other levels than the default, `--methods LIST` other methods, for instance
+//! Intel's library beside our software:
+//!
+//! ```sh
+//! codecs --methods qpl:software,qpl:library --option qpl-library=$(scripts/install-libqpl.sh) FILE...
+//! ```
 //!
 //! `--methods pages,members` measures `multifd-deflate` alone, on 4 KiB and on 64 KiB at a time. It is
 //! measured once as it is built, and once more with ISA-L if `--option isal-library=PATH` names it.
@@ -19,13 +24,16 @@
 mod method;
 mod stream;
 
+use std::env;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use multifd_core::{MethodOptions, PageSize};
 use multifd_tests::conformance::Guest;
+use multifd_tests::libqpl;
 use rustix::time::{ClockId, clock_gettime};
 
 #[derive(Parser)]
@@ -37,7 +45,7 @@ struct Arguments {
     /// The levels to measure.
     #[arg(long, value_delimiter = ',', default_value = "1")]
     levels: Vec<u8>,
-    /// The methods to measure; pages and members are no methods but what some of them are made of.
+    /// The methods to measure, or NAME:software, NAME:library or NAME:hardware; pages and members are no methods but what some of them are made of.
     #[arg(
         long,
         value_delimiter = ',',
@@ -52,8 +60,21 @@ struct Arguments {
     rounds: usize,
 }
 
+impl Arguments {
+    /// This program with the C library that the named libqpl needs, if it has one beside it.
+    fn again(&self) -> Result<Option<Command>> {
+        let named = self.option.iter().find(|(name, _)| name == "qpl-library");
+        named.map_or(Ok(None), |(_, path)| libqpl::rerun(path))
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(mut again) = arguments.again()? {
+        let status = again.args(env::args_os().skip(1)).status()?;
+        ensure!(status.success(), "{status}");
+        return Ok(());
+    }
     let page = PageSize::X86.bytes();
     let mut content = Vec::new();
     for file in &arguments.files {

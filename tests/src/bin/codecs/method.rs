@@ -3,20 +3,34 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
+use multifd_core::method::Accelerator;
 use multifd_core::{MethodOptions, MultifdMethods, PageSize, Registry};
 use multifd_tests::conformance::{pack, setup, unpack};
 
 use crate::{Codec, Memory, Sample, Subject, timed};
 
-/// The method of this name at each of these levels that it has.
-pub(crate) fn subjects(name: &str, levels: &[u8], options: &MethodOptions) -> Result<Vec<Subject>> {
+/// The method of this name at each of these levels that it has. `NAME:CHOICE` is one with this choice of
+/// an accelerator.
+pub(crate) fn subjects(
+    wanted: &str,
+    levels: &[u8],
+    options: &MethodOptions,
+) -> Result<Vec<Subject>> {
+    let mut options = options.clone();
+    let name = match wanted.split_once(':') {
+        Some((name, choice)) => {
+            options.set(Accelerator::OPTION, choice);
+            name
+        }
+        None => wanted,
+    };
     let registry = registry()?;
     let mut subjects = Vec::new();
     let mut refused = None;
     for level in levels {
         let options = options.clone().with(format!("multifd-{name}-level"), level);
         match registry.open(name, &options) {
-            Ok(method) => subjects.push(Subject::new(format!("{name} {level}"), Method(method))),
+            Ok(method) => subjects.push(Subject::new(format!("{wanted} {level}"), Method(method))),
             Err(error) => refused = Some(error),
         }
     }

@@ -39,6 +39,10 @@ struct Args {
     /// A method of ours that QEMU does not have, compared with QEMU's zlib.
     #[arg(long, value_delimiter = ',', num_args = 0.., default_value = "qatzip")]
     against_zlib: Vec<Compression>,
+    /// A libqpl: our qpl with it is compared with our qpl without it. QEMU, without a device, has this
+    /// library's software do its qpl, page by page.
+    #[arg(long, value_name = "PATH")]
+    libqpl: Option<String>,
     /// multifd-channels.
     #[arg(long, default_value_t = 2)]
     channels: u8,
@@ -48,6 +52,29 @@ struct Args {
     /// Only ours, for a profiler.
     #[arg(long)]
     ours_only: bool,
+}
+
+impl Args {
+    /// Each method of ours, and what it is compared with.
+    fn comparisons(&self) -> Vec<(Compression, Rival<'_>)> {
+        let same = self.methods.iter().map(|method| (*method, *method));
+        let zlib = |method: &Compression| (*method, Compression::Zlib);
+        let other = self.against_zlib.iter().map(zlib);
+        let qemu = same.chain(other);
+        let library = self.libqpl.as_deref().map(Rival::Libqpl);
+        qemu.map(|(ours, theirs)| (ours, Rival::Qemu(theirs)))
+            .chain(library.map(|rival| (Compression::Qpl, rival)))
+            .collect()
+    }
+}
+
+/// What ours is compared with.
+#[derive(Clone, Copy, Debug)]
+enum Rival<'a> {
+    /// A QEMU with this method.
+    Qemu(Compression),
+    /// Ours, with this libqpl.
+    Libqpl(&'a str),
 }
 
 fn main() -> Result<()> {
@@ -73,31 +100,38 @@ fn main() -> Result<()> {
         args.pairs
     );
     table::print_head();
-    let same = args.methods.iter().map(|method| (*method, *method));
-    let other = args
-        .against_zlib
-        .iter()
-        .map(|method| (*method, Compression::Zlib));
-    for (ours, theirs) in same.chain(other) {
+    for (ours, rival) in args.comparisons() {
         let mut runs: (Vec<Run>, Vec<Run>) = Default::default();
-        let case = |method| Case {
+        let case = |method, libqpl| Case {
             arena: &arena,
             method,
             channels: args.channels,
+            libqpl,
         };
         for pair in 0..=args.pairs {
-            if let Some(qemu) = qemu.filter(|_| !args.ours_only) {
-                let run = arena.checked(|| theirs::run(qemu, &case(theirs)));
-                runs.0
-                    .push(run.with_context(|| format!("QEMU, {theirs}, pair {pair}"))?);
+            let theirs = match (rival, qemu) {
+                _ if args.ours_only => None,
+                (Rival::Qemu(method), Some(qemu)) => {
+                    let case = case(method, None);
+                    Some(arena.checked(|| theirs::run(qemu, &case)))
+                }
+                (Rival::Qemu(_), None) => None,
+                (Rival::Libqpl(path), _) => {
+                    let case = case(ours, Some(path));
+                    Some(arena.checked(|| ours::run(&case)))
+                }
+            };
+            if let Some(run) = theirs {
+                let run = run.with_context(|| format!("{rival:?}, pair {pair}"))?;
+                runs.0.push(run);
             }
-            let run = arena.checked(|| ours::run(&case(ours)));
+            let run = arena.checked(|| ours::run(&case(ours, None)));
             runs.1
                 .push(run.with_context(|| format!("ours, {ours}, pair {pair}"))?);
         }
         table::print(
             ours,
-            theirs,
+            rival,
             runs.0.get(1..).unwrap_or_default(),
             runs.1.get(1..).unwrap_or_default(),
             non_zero,

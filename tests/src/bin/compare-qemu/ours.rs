@@ -5,14 +5,17 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use migration::{Destination, DestinationConfig, Source, SourceConfig};
 use migration_params::{Compression, Parameters};
-use multifd_core::ChannelCount;
+use multifd_core::method::Accelerator;
+use multifd_core::{ChannelCount, MultifdMethods};
 use multifd_tests::host::{self, FileHost, accept_all, file_memory};
+use multifd_tests::libqpl;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,8 +63,14 @@ fn start(
     memory: &Path,
     socket: &Path,
 ) -> Result<(Child, BufReader<std::process::ChildStdout>)> {
-    let role = json!([role, memory, socket, case.method.name(), case.channels]);
-    let mut child = Command::new(env::current_exe()?)
+    let method = case.method.name();
+    let role = json!([role, memory, socket, method, case.channels, case.libqpl]);
+    let program = env::current_exe()?;
+    let mut command = match case.libqpl.and_then(libqpl::loader) {
+        Some(loader) => libqpl::command(&loader, &program),
+        None => Command::new(program),
+    };
+    let mut child = command
         .env(ROLE, role.to_string())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -83,7 +92,11 @@ pub(crate) struct Role {
     socket: PathBuf,
     parameters: Parameters,
     channels: ChannelCount,
+    libqpl: Option<String>,
 }
+
+/// A role as it is handed over: which one, memory, socket, method, channels, libqpl.
+type Handed = (String, PathBuf, PathBuf, String, u8, Option<String>);
 
 impl Role {
     /// The role that this process was started for, if any.
@@ -91,8 +104,7 @@ impl Role {
         let Ok(role) = env::var(ROLE) else {
             return Ok(None);
         };
-        let (role, memory, socket, method, channels): (String, PathBuf, PathBuf, String, u8) =
-            serde_json::from_str(&role)?;
+        let (role, memory, socket, method, channels, libqpl): Handed = serde_json::from_str(&role)?;
         let method: Compression = method.parse()?;
         Ok(Some(Self {
             is_source: role == "source",
@@ -103,7 +115,20 @@ impl Role {
                 ..Parameters::default()
             },
             channels: ChannelCount::new(channels).context("no channels")?,
+            libqpl,
         }))
+    }
+
+    /// Without a libqpl no device is used, either.
+    fn open(&self) -> Result<Arc<dyn MultifdMethods>> {
+        let mut options = migration::method_options(&self.parameters);
+        options.set(Accelerator::OPTION, Accelerator::Software);
+        if let Some(path) = &self.libqpl {
+            options.set(Accelerator::OPTION, Accelerator::Library);
+            options.set("qpl-library", path);
+        }
+        let name = self.parameters.multifd_compression.name();
+        Ok(host::registry()?.open(name, &options)?)
     }
 
     pub(crate) fn run(self) -> Result<()> {
@@ -125,7 +150,7 @@ impl Role {
         let memory = file_memory(&[("ram", &self.memory)])?;
         let mut config = SourceConfig::with_parameters(&self.parameters);
         config.tuning.max_bandwidth = None;
-        let method = host::open(&self.parameters)?;
+        let method = self.open()?;
         let connections = host::connect(&self.socket, self.channels.count(), true)?;
         Ok(Source::new(config, memory, &method, connections)?.run()?)
     }
@@ -135,7 +160,7 @@ impl Role {
         let mut config = DestinationConfig::default();
         config.receiver.channels = self.channels;
         config.receiver.memory_is_zeroed = true;
-        let destination = Destination::new(config, host::open(&self.parameters)?);
+        let destination = Destination::new(config, self.open()?);
         let listener = UnixListener::bind(&self.socket)?;
         println!("{}", json!("listening"));
         let report = thread::scope(|scope| {

@@ -13,6 +13,8 @@ pub(crate) struct Case<'a> {
     pub(crate) arena: &'a Arena,
     pub(crate) method: Compression,
     pub(crate) channels: u8,
+    /// The libqpl that does the work of our side; our software does it if there is none.
+    pub(crate) libqpl: Option<&'a str>,
 }
 
 /// What a migration took.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use migration_params::Compression;
 
+use crate::Rival;
 use crate::run::Run;
 
 pub(crate) fn print_head() {
@@ -16,30 +17,30 @@ pub(crate) fn print_head() {
 /// Prints one method's rows. `non_zero` is how many bytes of the guest's pages are not zero.
 pub(crate) fn print(
     ours: Compression,
-    theirs: Compression,
-    qemu: &[Run],
+    rival: Rival<'_>,
+    theirs: &[Run],
     own: &[Run],
     non_zero: u64,
 ) {
     let own = Medians::of(own);
-    if !qemu.is_empty() {
-        let qemu = Medians::of(qemu);
-        let who = if ours == theirs {
-            "QEMU".to_owned()
-        } else {
-            format!("QEMU {theirs}")
+    if !theirs.is_empty() {
+        let theirs = Medians::of(theirs);
+        let (who, short) = match rival {
+            Rival::Qemu(method) if method == ours => ("QEMU".to_owned(), "QEMU"),
+            Rival::Qemu(method) => (format!("QEMU {method}"), "QEMU"),
+            Rival::Libqpl(_) => ("libqpl".to_owned(), "libqpl"),
         };
-        qemu.print(ours, &who, non_zero);
+        theirs.print(ours, &who, non_zero);
         own.print(ours, "ours", non_zero);
         println!(
-            "{:<8} {:<12} {:>8.2} {:>10.2} {:>10.2} {:>10.2} {:>12.3}",
+            "{:<8} {:<13} {:>7.2} {:>10.2} {:>10.2} {:>10.2} {:>12.3}",
             ours,
-            "QEMU / ours",
-            qemu.wall / own.wall,
-            qemu.send / own.send,
-            qemu.recv / own.recv,
-            qemu.cpu / own.cpu,
-            qemu.bytes / own.bytes
+            format!("{short} / ours"),
+            theirs.wall / own.wall,
+            theirs.send / own.send,
+            theirs.recv / own.recv,
+            theirs.cpu / own.cpu,
+            theirs.bytes / own.bytes
         );
     } else {
         own.print(ours, "ours", non_zero);
