@@ -20,24 +20,33 @@ use multifd_core::memory::{BlockIndex, Mapping};
 use multifd_core::transport::Transport;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{
-    ChannelCount, Error, Forwarder, ForwarderConfig, GuestMemory, MethodFactory, MethodOptions,
-    MultifdMethods, PageSize, RamBlock, Receiver, ReceiverConfig, Sender, SenderConfig,
+    ChannelCount, Error, Forwarder, ForwarderConfig, GuestMemory, MethodOptions, MultifdMethods,
+    PageSize, RamBlock, Receiver, ReceiverConfig, Sender, SenderConfig,
 };
+use multifd_tests::host;
 use multifd_tests::network::{self, Link, Watchdog};
 
 const PAGES: usize = 4096;
 const CHANNELS: u8 = 2;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 8;
 
 #[test]
 fn more_packets_take_no_more_allocations() {
-    let _watchdog = Watchdog::start();
-    few_and_many(Migration::start());
-    let forwarder = Migration::forwarder();
-    few_and_many(Migration::start_through(&forwarder));
+    let registry = host::registry().unwrap();
+    for name in registry.names() {
+        let method = registry.open(name, &MethodOptions::new()).unwrap();
+        few_and_many(name, Migration::start(&method));
+    }
+    let none = registry.open("none", &MethodOptions::new()).unwrap();
+    let forwarder = Migration::forwarder(&none);
+    few_and_many(
+        "through a relay",
+        Migration::start_through(&forwarder, &none),
+    );
 }
 
-fn few_and_many(mut migration: Migration<'_>) {
+fn few_and_many(what: &str, mut migration: Migration<'_>) {
+    let _watchdog = Watchdog::start();
     // Everybody has waited for everybody else once.
     migration.rounds(PAGES);
     let few = migration.rounds(128);
@@ -45,7 +54,7 @@ fn few_and_many(mut migration: Migration<'_>) {
     // The same number of sync points, but 32 packets between them instead of one.
     assert!(
         many <= few + 16,
-        "{many} allocations for {} packets, {few} for {ROUNDS}",
+        "{what}: {many} allocations for {} packets, {few} for {ROUNDS}",
         ROUNDS * PAGES / 128
     );
     migration.finish();
@@ -59,34 +68,34 @@ struct Migration<'f> {
 }
 
 impl<'f> Migration<'f> {
-    fn start() -> Self {
-        let receiver = receiver();
+    fn start(method: &Arc<dyn MultifdMethods>) -> Self {
+        let receiver = receiver(method);
         let connections = connections(|end| receiver.accept(end));
-        Self::over(connections, None, receiver)
+        Self::over(connections, None, receiver, method)
     }
 
-    fn forwarder() -> Forwarder {
+    fn forwarder(method: &Arc<dyn MultifdMethods>) -> Forwarder {
         let mut config = ForwarderConfig::default();
         config.channels = ChannelCount::new(CHANNELS).unwrap();
-        Forwarder::new(config, none())
+        Forwarder::new(config, Arc::clone(method))
     }
 
     /// The same, with a relay between the two.
-    fn start_through(forwarder: &'f Forwarder) -> Self {
-        let receiver = receiver();
+    fn start_through(forwarder: &'f Forwarder, method: &Arc<dyn MultifdMethods>) -> Self {
+        let receiver = receiver(method);
         let onward = connections(|end| receiver.accept(end));
         let uuid = Uuid::default();
-        let forwarding = forwarder.start(uuid, &none(), onward).unwrap();
+        let forwarding = forwarder.start(uuid, method, onward).unwrap();
         let connections = connections(|end| forwarder.accept(end));
-        Self::over(connections, Some(forwarding), receiver)
+        Self::over(connections, Some(forwarding), receiver, method)
     }
 
     fn over(
         connections: Vec<Box<dyn Transport>>,
         mut forwarding: Option<Forwarding<'f>>,
         receiver: Receiver,
+        method: &Arc<dyn MultifdMethods>,
     ) -> Self {
-        let method = none();
         let (source, target) = (memory(), memory());
         let (block, ram) = source.indexed().next().unwrap();
         // Every third page is zero, so that there are many runs, and all of the code runs.
@@ -94,7 +103,7 @@ impl<'f> Migration<'f> {
             ram.span(page * 4096, 8).unwrap().copy_from(b"content.");
         }
         let config = SenderConfig::default();
-        let mut sender = Sender::start(&config, source.clone(), &method, connections).unwrap();
+        let mut sender = Sender::start(&config, source.clone(), method, connections).unwrap();
         sender.sync().unwrap();
         if let Some(forwarding) = &mut forwarding {
             let blocks = source.blocks().iter();
@@ -137,15 +146,10 @@ impl<'f> Migration<'f> {
     }
 }
 
-fn none() -> Arc<dyn MultifdMethods> {
-    let factory = multifd_none::NoneFactory;
-    factory.open(&MethodOptions::new()).unwrap()
-}
-
-fn receiver() -> Receiver {
+fn receiver(method: &Arc<dyn MultifdMethods>) -> Receiver {
     let mut config = ReceiverConfig::default();
     config.channels = ChannelCount::new(CHANNELS).unwrap();
-    Receiver::new(config, none())
+    Receiver::new(config, Arc::clone(method))
 }
 
 /// Connections whose other ends are accepted.
