@@ -151,7 +151,7 @@ fn a_table_that_lies_is_refused_where_it_lies() -> Result<()> {
         (
             told([first + 1, second - 1, third]),
             format!(
-                "deflate data that ends after {first} bytes, and 1 more bytes (payload byte 12)"
+                "deflate data that ends after {first} bytes, and 1 more byte(s) (payload byte 12)"
             ),
         ),
         (table(&[], b""), "wanted 15..=12300".to_owned()),
