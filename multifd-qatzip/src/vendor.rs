@@ -8,7 +8,7 @@ use multifd_core::MethodOptions;
 use multifd_core::method::{Accelerator, Path};
 use multifd_core::{ChannelId, MethodError};
 use multifd_deflate::Deflate;
-use qatzip_sys::{Code, Config, Direction, Error, Library};
+use qatzip_sys::{Buffer, Code, Config, Direction, Error, Library};
 
 use crate::NAME;
 use crate::diagnosis::Host;
@@ -126,8 +126,12 @@ impl Vendor {
         sessions
     }
 
-    pub(crate) fn library(&self) -> &Library {
-        &self.library
+    /// Makes a buffer that the device reaches, if there is one.
+    pub(crate) fn buffer(&self, len: usize) -> Buffer {
+        match self.no_device {
+            None => self.library.buffer(len),
+            Some(_) => Buffer::common(len),
+        }
     }
 
     fn config(&self, direction: Direction) -> Config {

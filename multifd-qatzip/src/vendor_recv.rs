@@ -21,11 +21,10 @@ pub(crate) struct VendorRecv {
 
 impl VendorRecv {
     pub(crate) fn new(setup: &ChannelSetup, vendor: &Vendor, own: Unpacker) -> Self {
-        let library = vendor.library();
         Self {
             sessions: vendor.sessions(Direction::Decompress, setup.channel),
-            payload: library.buffer(MAX_PAYLOAD),
-            content: library.buffer(setup.packet_bytes()),
+            payload: vendor.buffer(MAX_PAYLOAD),
+            content: vendor.buffer(setup.packet_bytes()),
             own,
         }
     }

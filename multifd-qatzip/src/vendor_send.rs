@@ -22,12 +22,11 @@ pub(crate) struct VendorSend {
 
 impl VendorSend {
     pub(crate) fn new(setup: &ChannelSetup, vendor: &Vendor, own: QatzipSend) -> Self {
-        let library = vendor.library();
         let most = setup.packet_bytes().div_ceil(MAX_CONTENT);
         Self {
             sessions: vendor.sessions(Direction::Compress, setup.channel),
-            content: library.buffer(setup.packet_bytes()),
-            members: library.buffer(most * (QZ_HEADER_LEN + MAX_DEFLATE + TRAILER_LEN)),
+            content: vendor.buffer(setup.packet_bytes()),
+            members: vendor.buffer(most * (QZ_HEADER_LEN + MAX_DEFLATE + TRAILER_LEN)),
             own,
         }
     }

@@ -66,14 +66,23 @@ static int next_answer(void)
 #endif
 }
 
+static uint32_t crc_table[256];
+
+__attribute__((constructor)) static void make_crc_table(void)
+{
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+        crc_table[byte] = crc;
+    }
+}
+
 static uint32_t crc32(const unsigned char *bytes, size_t len)
 {
     uint32_t crc = ~0u;
-    while (len--) {
-        crc ^= *bytes++;
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-    }
+    while (len--)
+        crc = crc >> 8 ^ crc_table[(crc ^ *bytes++) & 0xff];
     return ~crc;
 }
 
