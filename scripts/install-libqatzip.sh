@@ -7,7 +7,7 @@
 # Prints the path of libqatzip.so.3 on stdout, everything else on stderr. Exit status: 0 found, 1 none.
 #
 # A library named by MULTIFD_QATZIP_LIBRARY or installed on this machine is used. Otherwise the packages
-# of Debian 13 or of this release are unpacked into target/vendor/libqatzip, and nothing is installed.
+# of Debian 13 or of this release are unpacked into .peers/libqatzip, and nothing is installed.
 # What lies there needs its folder in LD_LIBRARY_PATH:
 #
 #   export MULTIFD_QATZIP_LIBRARY=$(scripts/install-libqatzip.sh)
@@ -22,10 +22,7 @@ readonly SUITE=trixie
 # libqatzip with libqat and its memory; the others are on most machines.
 readonly PACKAGES=(libqatzip3 libqat4 libusdm0)
 readonly OTHERS=("libnuma.so.1 libnuma1" "liblz4.so.1 liblz4-1")
-FOLDER=${CARGO_TARGET_DIR:-target}/vendor/libqatzip
-mkdir -p "$FOLDER"
-FOLDER=$(cd "$FOLDER" && pwd)
-readonly FOLDER
+readonly FOLDER=$PWD/.peers/libqatzip
 
 say() { printf 'libqatzip: %s\n' "$*" >&2; }
 

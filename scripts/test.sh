@@ -2,7 +2,7 @@
 # Everything that a change has to pass, on a machine with cargo and a C compiler.
 #
 #   scripts/test.sh           all of it; installs a QEMU for the peer tests if there is none, and
-#                             fetches the vendors' libraries that are missing into target/vendor
+#                             fetches the vendors' libraries that are missing into .peers
 #   scripts/test.sh --quick   all of it but the peer tests; installs and fetches nothing
 #   scripts/test.sh --lint    formatting, lints, documentation and dependencies, no tests
 #
