@@ -12,6 +12,7 @@ mod files;
 mod fill;
 mod guest;
 mod hint;
+mod inspect;
 mod interrupt;
 mod laboratory;
 mod listen;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Params(args) => params::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod doctor;
 mod guest;
+mod inspect;
 mod params;
 mod recv;
 mod send;
@@ -14,6 +15,7 @@ pub(crate) use bench::BenchArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
+pub(crate) use inspect::InspectArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use send::SendArgs;
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Recv(RecvArgs),
     /// Measure methods, levels and numbers of channels between two processes of this host
     Bench(BenchArgs),
+    /// Say what is in a saved migration, or in the recorded bytes of a connection
+    Inspect(InspectArgs),
     /// List every parameter and capability of QEMU
     Params(ParamsArgs),
     /// Say what this host has for each method, and what to do about what cannot be used
@@ -61,6 +65,7 @@ impl Command {
         match self {
             Self::Send(args) => args.migration.json,
             Self::Recv(args) => args.migration.json,
+            Self::Inspect(args) => args.json,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Demo(args) => args.guest.json,

@@ -1,5 +1,7 @@
 //! What a saved migration says about itself.
 
+use std::fmt;
+
 use anyhow::{bail, ensure};
 use migration::stream::{MAX_BLOCKS, SyncMode};
 use multifd_core::PageSize;
@@ -154,6 +156,15 @@ impl BlockEntry {
             self.length
         );
         Ok(())
+    }
+}
+
+impl fmt::Display for SyncName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerRound => "per-round",
+            Self::PerSection => "per-section",
+        })
     }
 }
 

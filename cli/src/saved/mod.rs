@@ -14,6 +14,7 @@ mod date;
 mod folder;
 mod manifest;
 mod packets;
+mod partial;
 mod read;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ mod accelerated;
 mod arguments;
 mod doctor;
 mod harness;
+mod inspected;
 mod interrupted;
 mod measured;
 mod migrate;

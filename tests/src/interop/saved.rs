@@ -159,6 +159,7 @@ impl Settings {
         let before = source.passes()?;
         self.check_saved(&mut source, &saved, &counter)
             .context("what was kept")?;
+        self.inspect(lab, &saved).context("inspect")?;
         drop(source);
 
         let mut destination =
@@ -227,6 +228,37 @@ impl Settings {
                 .flat_map(|uuid| ["--uuid".into(), uuid.to_owned()]),
         );
         args
+    }
+
+    /// What the command says of the folder is what was migrated.
+    fn inspect(&self, lab: &Lab, saved: &Path) -> Result<()> {
+        let inspecting = lab
+            .multifd()
+            .start([Path::new("inspect"), Path::new("--json"), saved])?;
+        let record = inspecting.finish()?.json(0)?;
+        let text = |path: &str| {
+            record
+                .pointer(path)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let sync_mode = match self.is_per_section() {
+            true => "per-section",
+            false => "per-round",
+        };
+        ensure!(
+            text("/manifest/sync-mode").as_deref() == Some(sync_mode),
+            "{record:#}"
+        );
+        let machine = text("/manifest/machine").context("no machine")?;
+        let kind = self.machine.trim_start_matches("pc-");
+        ensure!(machine.contains(kind), "the machine is {machine}");
+        let last = record
+            .pointer("/devices/sections")
+            .and_then(Value::as_array);
+        let last = last.and_then(|sections| sections.last()?.get("name")?.as_str());
+        ensure!(last == Some("globalstate"), "{record:#}");
+        Ok(())
     }
 
     /// The files hold what the source's guest had when it stopped.

@@ -1,0 +1,23 @@
+//! `multifd inspect`.
+
+use std::path::PathBuf;
+
+/// Say what is in a saved migration, or in the recorded bytes of a connection
+///
+/// A recording is all that a source has sent on one connection, from its first byte on: the main channel, or
+/// one of the multifd channels. What is wrong in it is said with its place.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status:
+    0  all of it is in order
+    1  it cannot be read, or the folder is not what it says
+    2  the arguments
+    3  the recording has what a source must not send, or ends too early")]
+pub(crate) struct InspectArgs {
+    /// A folder that `multifd recv --save` has written, or a file with the bytes of a connection
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// Print it as one JSON object, with every section
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,101 @@
+//! `multifd inspect`: says what is in a folder or a recording.
+
+mod channel;
+mod devices;
+mod folder;
+mod main_channel;
+mod print;
+mod ram_packet;
+mod recording;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
+use serde::Serialize;
+
+use crate::args::InspectArgs;
+use crate::exit_code::ExitCode;
+use crate::output;
+use channel::ChannelRecord;
+use folder::FolderRecord;
+use main_channel::MainRecord;
+
+pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let record = Record::read(&args.path)?;
+    if args.json {
+        output::json(&record)?;
+    } else {
+        output::line(format_args!("{}", record.text().trim_end()))?;
+    }
+    Ok(if record.is_in_order() {
+        ExitCode::Ok
+    } else {
+        ExitCode::Peer
+    })
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Record {
+    SavedMigration(Box<FolderRecord>),
+    MainChannel(Box<MainRecord>),
+    MultifdChannel(Box<ChannelRecord>),
+}
+
+impl Record {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::SavedMigration(FolderRecord::read(path)?.into()));
+        }
+        Self::read_file(path).with_context(|| path.display().to_string())
+    }
+
+    fn read_file(path: &Path) -> anyhow::Result<Self> {
+        let mut magic = [0; 4];
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        file.read_exact(&mut magic)
+            .with_context(|| format!("the file has {len} bytes, no connection's"))?;
+        match u32::from_be_bytes(magic) {
+            MAIN_MAGIC => Ok(Self::MainChannel(MainRecord::read(path)?.into())),
+            MULTIFD_MAGIC => Ok(Self::MultifdChannel(ChannelRecord::read(path)?.into())),
+            got => bail!(
+                "the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
+                 {MULTIFD_MAGIC:#010x} of a multifd channel"
+            ),
+        }
+    }
+
+    /// Whether nothing was found that must not be.
+    fn is_in_order(&self) -> bool {
+        match self {
+            Self::SavedMigration(_) => true,
+            Self::MainChannel(main) => main.error.is_none(),
+            Self::MultifdChannel(channel) => channel.anomalies.is_empty(),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::SavedMigration(folder) => folder.to_string(),
+            Self::MainChannel(main) => main.to_string(),
+            Self::MultifdChannel(channel) => channel.to_string(),
+        }
+    }
+}
+
+/// Something that must not be, and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Anomaly {
+    /// Bytes before it.
+    offset: u64,
+    what: String,
+}
+
+const PAGE_SIZE: multifd_core::PageSize = multifd_core::PageSize::X86;
