@@ -50,6 +50,7 @@
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
+mod attempt;
 mod diagnosis;
 mod member;
 mod recv;
