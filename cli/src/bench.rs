@@ -63,7 +63,7 @@ fn cases(args: &BenchArgs, methods: &[String]) -> Result<Vec<Case>, Failure> {
 }
 
 /// The wanted levels that a method has; `None` for its default, or where it has no levels.
-fn levels(method: &str, wanted: &[u8]) -> Vec<Option<u8>> {
+pub(crate) fn levels(method: &str, wanted: &[u8]) -> Vec<Option<u8>> {
     let parameter = format!("multifd-{method}-level");
     if wanted.is_empty() || !known().any(|known| known.name == parameter) {
         return vec![None];

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(crate) const ZERO_PERCENT: u64 = 15;
 
 /// Folders that most systems have: programs, libraries, and text of all kinds.
-pub(crate) const USUAL_FOLDERS: [&str; 3] = ["/usr/lib", "/usr/bin", "/usr/share"];
+const USUAL_FOLDERS: [&str; 3] = ["/usr/lib", "/usr/bin", "/usr/share"];
 
 /// Fills `len` bytes of memory with the files in `paths`, in the order of their names, again and
 /// again, and zero pages between. The same files make the same memory.
@@ -39,6 +39,15 @@ pub(crate) fn fill(memory: &File, len: u64, paths: &[PathBuf]) -> anyhow::Result
         offset += room as u64;
     }
     Ok(())
+}
+
+/// `paths`, or the usual folders if there are none.
+pub(crate) fn or_usual(paths: &[PathBuf]) -> Vec<PathBuf> {
+    if paths.is_empty() {
+        USUAL_FOLDERS.map(PathBuf::from).to_vec()
+    } else {
+        paths.to_vec()
+    }
 }
 
 /// Whether a page of the guest is a zero page. They come in runs of different lengths, as freed

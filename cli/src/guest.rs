@@ -24,14 +24,27 @@ pub(crate) struct Guest {
 impl Guest {
     /// Makes the memories and fills the source's.
     pub(crate) fn new(len: u64, fill_paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let guest = Self::empty(len)?;
+        fill::fill(&guest.source, len, fill_paths)?;
+        Ok(guest)
+    }
+
+    /// Makes the memories, to be filled by the caller.
+    pub(crate) fn empty(len: u64) -> anyhow::Result<Self> {
         check_available(2 * len)?;
-        let guest = Self {
+        Ok(Self {
             source: memory("source", len)?,
             destination: memory("destination", len)?,
             len,
-        };
-        fill::fill(&guest.source, len, fill_paths)?;
-        Ok(guest)
+        })
+    }
+
+    pub(crate) fn source(&self) -> &File {
+        &self.source
+    }
+
+    pub(crate) fn destination(&self) -> &File {
+        &self.destination
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -137,7 +150,7 @@ const CHUNK_LEN: usize = 256 * 1024;
 const MOST_THREADS: u64 = 8;
 
 /// A memfd that child processes inherit.
-fn memory(name: &str, len: u64) -> io::Result<File> {
+pub(crate) fn memory(name: &str, len: u64) -> io::Result<File> {
     let file = File::from(memfd_create(name, MemfdFlags::empty())?);
     file.set_len(len)?;
     Ok(file)

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::GuestArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::fill::{USUAL_FOLDERS, ZERO_PERCENT};
+use crate::fill::{ZERO_PERCENT, or_usual};
 use crate::guest::Guest;
 use crate::interrupt::Interrupt;
 use crate::measurement::{self, Case, Measurement};
@@ -36,11 +36,7 @@ pub(crate) struct Run {
 impl Laboratory {
     pub(crate) fn new(args: &GuestArgs) -> anyhow::Result<Self> {
         let interrupt = Interrupt::install()?;
-        let fill = if args.fill.is_empty() {
-            USUAL_FOLDERS.map(PathBuf::from).to_vec()
-        } else {
-            args.fill.clone()
-        };
+        let fill = or_usual(&args.fill);
         let mut arguments = args.accelerator.arguments();
         if args.report.is_some() {
             arguments.push("--timeline".into());

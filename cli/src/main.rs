@@ -1,6 +1,7 @@
 //! The `multifd` command: moves the memory of a guest to another host as QEMU's multifd live
 //! migration does, and measures what each compression method makes of it.
 
+mod advise;
 mod args;
 mod bench;
 mod connect;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Params(args) => params::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Advise(args) => advise::run(args),
     };
     result.unwrap_or_else(|error| failure::report(&error, json))
 }

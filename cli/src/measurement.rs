@@ -143,7 +143,7 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
 }
 
 /// The middle value, or the mean of the two in the middle; 0 of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (upper, lower) = (values.len() / 2, values.len().saturating_sub(1) / 2);
     match (values.get(lower), values.get(upper)) {

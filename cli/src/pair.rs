@@ -60,14 +60,10 @@ impl Pairs {
         settings: &[String],
         label: &str,
     ) -> anyhow::Result<PairReport> {
-        if self.interrupt.is_interrupted() {
-            return Err(Error::aborted().into());
-        }
+        self.check_interrupted()?;
         let result = self.migrate(guest, settings, label);
         lock(&self.running).clear();
-        if self.interrupt.is_interrupted() {
-            return Err(Error::aborted().into());
-        }
+        self.check_interrupted()?;
         let (source, destination) = result?;
         if !(source.status.success() && destination.status.success()) {
             return Err(failure(label, &source, &destination).into());
@@ -77,6 +73,17 @@ impl Pairs {
             source: report(&source).context("the source's report")?,
             destination: report(&destination).context("the destination's report")?,
         })
+    }
+
+    /// Ends what is done in many steps.
+    ///
+    /// # Errors
+    /// A signal has asked for the end.
+    pub(crate) fn check_interrupted(&self) -> Result<(), Error> {
+        if self.interrupt.is_interrupted() {
+            return Err(Error::aborted());
+        }
+        Ok(())
     }
 
     fn migrate(

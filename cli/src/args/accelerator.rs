@@ -19,7 +19,7 @@ pub(crate) struct AcceleratorArgs {
     #[arg(long, value_name = "WHO", default_value_t, value_parser = choice())]
     accelerator: Accelerator,
     #[command(flatten)]
-    libraries: LibraryArgs,
+    pub(crate) libraries: LibraryArgs,
 }
 
 /// Where the libraries are that methods load.
@@ -39,6 +39,11 @@ impl AcceleratorArgs {
     pub(crate) fn options(&self, parameters: MethodOptions) -> MethodOptions {
         let options = self.libraries.options(parameters);
         options.with(Accelerator::OPTION, self.accelerator)
+    }
+
+    /// Whether devices are not to be used.
+    pub(crate) fn is_software(&self) -> bool {
+        self.accelerator == Accelerator::Software
     }
 
     /// The same choice as arguments for a process that this one starts. The environment it has.

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod accelerator;
+mod advise;
 mod bench;
 mod demo;
 mod doctor;
@@ -11,6 +12,7 @@ mod recv;
 mod send;
 
 pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
+pub(crate) use advise::AdviseArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Params(ParamsArgs),
     /// Say what this host has for each method, and what to do about what cannot be used
     Doctor(DoctorArgs),
+    /// Say which method, which level and how many channels to take, and why
+    Advise(AdviseArgs),
 }
 
 impl Command {
@@ -68,6 +72,7 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
+            Self::Advise(args) => args.json,
             Self::Demo(args) => args.guest.json,
             Self::Bench(args) => args.guest.json,
         }

@@ -21,11 +21,12 @@ mod uadk;
 mod user;
 
 use host::Host;
+pub(crate) use survey::Devices;
 use survey::Survey;
 
 use multifd_core::MethodOptions;
 
-use crate::args::DoctorArgs;
+use crate::args::{DoctorArgs, LibraryArgs};
 use crate::exit_code::ExitCode;
 use crate::output;
 
@@ -43,4 +44,10 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         output::line(format_args!("{report}"))?;
     }
     Ok(ExitCode::Ok)
+}
+
+/// The accelerators that methods can use on this host.
+pub(crate) fn devices(libraries: &LibraryArgs) -> Devices {
+    let options = libraries.options(MethodOptions::new());
+    Survey::of(&Host::here(), &options).devices_ready()
 }

@@ -1,11 +1,12 @@
 //! All that is known of a host.
 
 use multifd_core::MethodOptions;
+use serde::Serialize;
 
 use super::finding::{Finding, Problem};
 use super::host::Host;
 use super::iaa::IaaDevice;
-use super::iommu::Iommu;
+use super::iommu::{Iommu, SharedMemory};
 use super::library::{self, Found, Library};
 use super::memory::Memory;
 use super::pci::Function;
@@ -26,6 +27,23 @@ pub(crate) struct Survey {
     memory: Memory,
     processor: Processor,
     unreadable: Vec<String>,
+}
+
+/// Accelerators that methods can use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Devices {
+    pub(crate) qat: usize,
+    pub(crate) iaa: usize,
+    pub(crate) zip: usize,
+    /// Whether devices work with a process's addresses.
+    pub(crate) shared_memory: bool,
+}
+
+impl Devices {
+    pub(crate) fn any(&self) -> bool {
+        self.qat + self.iaa + self.zip > 0
+    }
 }
 
 /// What stands between a method and its accelerator.
@@ -87,6 +105,16 @@ impl Survey {
         Readiness::of(devices.collect(), || {
             self.need(&[library::WD, library::WD_COMP])
         })
+    }
+
+    /// How many accelerators methods can use.
+    pub(crate) fn devices_ready(&self) -> Devices {
+        Devices {
+            qat: self.qatzip().devices(),
+            iaa: self.qpl().devices(),
+            zip: self.uadk().devices(),
+            shared_memory: self.iommu.shared_memory() == SharedMemory::Possible,
+        }
     }
 
     pub(crate) fn devices(&self) -> Vec<Finding> {
@@ -167,6 +195,13 @@ impl Survey {
 }
 
 impl Readiness {
+    fn devices(&self) -> usize {
+        match self {
+            Self::Ready(devices) => *devices,
+            Self::NoDevice | Self::NotReady(..) => 0,
+        }
+    }
+
     /// `devices`: what each can do. `rest`: what else is needed.
     fn of(
         devices: Vec<Result<String, Problem>>,

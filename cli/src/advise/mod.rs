@@ -1,0 +1,178 @@
+//! `multifd advise`: which method, which level, how many channels.
+//!
+//! `sample` takes memory, `measure` and `engine` find out what things cost, `model` predicts, `rules` and
+//! `choice` decide. `check` compares predictions with migrations.
+
+mod check;
+mod choice;
+mod engine;
+mod measure;
+mod model;
+mod rate;
+mod report;
+mod rules;
+mod sample;
+mod setting;
+mod subject;
+
+pub(crate) use rate::Rate;
+
+use std::thread;
+use std::time::Duration;
+
+use crate::args::AdviseArgs;
+use crate::doctor::{self, Devices};
+use crate::exit_code::ExitCode;
+use crate::interrupt::Interrupt;
+use crate::output;
+use crate::pair::Pairs;
+use crate::size::MemorySize;
+use measure::Effort;
+use model::{Guest, Hosts, Sides};
+use report::{Advice, Report};
+use sample::Sample;
+use setting::Settings;
+use subject::{Measured, Subject};
+
+pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
+    let subjects = subject::all(args)?;
+    let interrupt = Interrupt::install()?;
+    let pairs = Pairs::new(interrupt, args.accelerator.arguments());
+    if args.check {
+        return check::run(args, &subjects, &pairs);
+    }
+    let (sample, memory) = sample(args)?;
+    let measured = measure(args, &subjects, &sample, &pairs)?;
+    let report = report(args, &sample, memory, measured);
+    if args.json {
+        output::json(&report)?;
+    } else {
+        output::line(format_args!("{report}"))?;
+    }
+    Ok(ExitCode::Ok)
+}
+
+/// The sample, and the bytes of the guest's memory.
+fn sample(args: &AdviseArgs) -> anyhow::Result<(Sample, u64)> {
+    let most = args.sample.0;
+    match &args.ram {
+        Some(path) => {
+            let (sample, len) = Sample::of_file(path, most)?;
+            Ok((sample, args.memory.map_or(len, |memory| memory.0)))
+        }
+        None => {
+            let memory = args.memory.unwrap_or(DEFAULT_MEMORY).0;
+            Ok((
+                Sample::filled(memory.min(MOST_FILLED), &args.fill, most)?,
+                memory,
+            ))
+        }
+    }
+}
+
+fn measure(
+    args: &AdviseArgs,
+    subjects: &[Subject],
+    sample: &Sample,
+    pairs: &Pairs,
+) -> anyhow::Result<Measured> {
+    let channels = cores_here().min(args.channels.into());
+    let effort = Effort {
+        // On shared cores the threads of both sides take turns, which costs them their caches.
+        threads: if shared(args) { 2 * channels } else { channels },
+        time: EFFORT,
+    };
+    let mut codecs = Vec::new();
+    for subject in subjects {
+        pairs.check_interrupted()?;
+        output::message(format_args!("measuring {}", subject.name()));
+        codecs.push(subject.measure(sample, effort)?);
+    }
+    output::message(format_args!("measuring the engine"));
+    let channels = u8::try_from(channels).unwrap_or(u8::MAX);
+    Ok(Measured {
+        one_channel: engine::measure(pairs, sample, 1)?,
+        channels: engine::measure(pairs, sample, channels)?,
+        codecs,
+    })
+}
+
+fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -> Report {
+    let guest = Guest {
+        pages: sample.pages_of(memory),
+        dirty_rate: args.dirty_rate.0 as f64,
+        downtime_limit: args.downtime_limit.duration().as_secs_f64(),
+    };
+    let devices = devices(args);
+    let most = usize::from(args.channels);
+    let links = args.bandwidth.iter().map(|rate| {
+        let hosts = hosts(args, rate.0);
+        let candidates: Vec<_> = measured
+            .codecs
+            .iter()
+            .map(|codec| choice::candidate(&measured, codec, &hosts, &guest, most))
+            .collect();
+        let choice = choice::choose(&candidates, &devices, most);
+        let limit = args.downtime_limit.value();
+        let set = choice.as_ref();
+        Advice {
+            set: set.map(|choice| Settings::of(choice, rate.0, limit)),
+            choice,
+            hosts,
+            candidates,
+        }
+    });
+    Report {
+        memory,
+        sample: sample.guest().len(),
+        zero_share: sample.zero_share(),
+        links: links.collect(),
+        guest,
+        devices,
+        measured,
+    }
+}
+
+/// `bandwidth`: bytes per second, or 0.
+fn hosts(args: &AdviseArgs, bandwidth: u64) -> Hosts {
+    let here = u16::try_from(cores_here()).unwrap_or(u16::MAX);
+    let source = args.cores.unwrap_or(here);
+    Hosts {
+        cores: Sides {
+            send: source.into(),
+            recv: args.destination_cores.unwrap_or(source).into(),
+        },
+        shared: shared(args),
+        bandwidth: (bandwidth > 0).then_some(bandwidth as f64),
+    }
+}
+
+/// A check migrates between two processes of this host.
+fn shared(args: &AdviseArgs) -> bool {
+    args.shared_cores || args.check
+}
+
+/// What is given, and otherwise what was found here.
+fn devices(args: &AdviseArgs) -> Devices {
+    if args.accelerator.is_software() {
+        return Devices::default();
+    }
+    let found = doctor::devices(&args.accelerator.libraries);
+    Devices {
+        qat: args.qat.map_or(found.qat, usize::from),
+        iaa: args.iaa.map_or(found.iaa, usize::from),
+        zip: found.zip,
+        shared_memory: args.shared_memory.unwrap_or(found.shared_memory),
+    }
+}
+
+fn cores_here() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// As in demo.
+const DEFAULT_MEMORY: MemorySize = MemorySize(1 << 30);
+/// The content of a larger guest repeats itself anyway.
+const MOST_FILLED: u64 = 1 << 30;
+/// For each method and level, of each core.
+const EFFORT: Duration = Duration::from_millis(600);

@@ -1,0 +1,144 @@
+//! The advice, for humans and for programs.
+
+use std::fmt;
+
+use indicatif::HumanBytes;
+use serde::Serialize;
+
+use super::choice::{Candidate, Choice};
+use super::model::{Guest, Hosts};
+use super::setting::{Settings, qmp_line};
+use super::subject::Measured;
+use crate::doctor::Devices;
+use crate::table::Table;
+
+/// All that was measured, predicted and chosen.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Report {
+    /// Bytes of the guest.
+    pub(crate) memory: u64,
+    /// Bytes of it that the methods were tried on.
+    pub(crate) sample: u64,
+    pub(crate) zero_share: f64,
+    pub(crate) guest: Guest,
+    pub(crate) devices: Devices,
+    pub(crate) measured: Measured,
+    pub(crate) links: Vec<Advice>,
+}
+
+/// The advice for one link.
+#[derive(Serialize)]
+pub(crate) struct Advice {
+    #[serde(flatten)]
+    pub(crate) hosts: Hosts,
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) choice: Option<Choice>,
+    pub(crate) set: Option<Settings>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zero = 100.0 * self.zero_share;
+        let (memory, sample) = (HumanBytes(self.memory), HumanBytes(self.sample));
+        let limit = self.guest.downtime_limit * 1e3;
+        writeln!(
+            f,
+            "{memory} of guest memory, {zero:.0} % zero pages (from a sample of {sample}), \
+             written to at {}, down for at most {limit:.0} ms",
+            rate(self.guest.dirty_rate)
+        )?;
+        if self.devices.any() {
+            let Devices {
+                qat,
+                iaa,
+                zip,
+                shared_memory,
+            } = self.devices;
+            let shared = if shared_memory { "with" } else { "without" };
+            writeln!(
+                f,
+                "accelerators: {qat} QAT, {iaa} IAA, {zip} ZIP, {shared} shared virtual memory"
+            )?;
+        }
+        for link in &self.links {
+            writeln!(f, "\n{}\n{}", link.title(), link.table())?;
+            let (Some(choice), Some(settings)) = (&link.choice, &link.set) else {
+                continue;
+            };
+            let level = choice
+                .level
+                .map_or(String::new(), |level| format!(" level {level}"));
+            let s = if choice.channels == 1 { "" } else { "s" };
+            write!(
+                f,
+                "\ntake {}{level}, {} channel{s}",
+                choice.method, choice.channels
+            )?;
+            for why in &choice.why {
+                write!(f, "\n  {why}")?;
+            }
+            write!(f, "\n\n  on both sides: {}", settings.arguments)?;
+            for line in &settings.hmp {
+                write!(f, "\n  (qemu) {line}")?;
+            }
+            for line in &settings.qmp {
+                write!(f, "\n  {}", qmp_line(line))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Advice {
+    fn title(&self) -> String {
+        let link = self.hosts.bandwidth.map_or("no limit".into(), rate);
+        let cores = self.hosts.cores;
+        let on = if self.hosts.shared {
+            format!("{} cores for both sides", cores.send)
+        } else {
+            format!("{} and {} cores", cores.send, cores.recv)
+        };
+        format!("link: {link}, {on}")
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new([
+            "method",
+            "chan-\nnels",
+            "total\ntime\n(s)",
+            "down\ntime\n(ms)",
+            "send\ncores\n(s)",
+            "recv\ncores\n(s)",
+            "ratio",
+            "passes",
+            "limited by",
+        ]);
+        for one in &self.candidates {
+            let prediction = &one.prediction;
+            let never = if prediction.converges { "" } else { "!" };
+            table.row([
+                one.name(),
+                one.channels.to_string(),
+                format!("{:.2}", prediction.total_time),
+                format!("{:.0}{never}", prediction.downtime * 1e3),
+                format!("{:.2}", prediction.cpu.send),
+                format!("{:.2}", prediction.cpu.recv),
+                format!("{:.2}", one.ratio),
+                prediction.passes.to_string(),
+                prediction.bound.name().into(),
+            ]);
+        }
+        table
+    }
+}
+
+/// Bytes per second, and bits for those who think of links.
+fn rate(bytes: f64) -> String {
+    let mib = bytes / (1024.0 * 1024.0);
+    if bytes == 0.0 {
+        return "0 MiB/s".into();
+    }
+    format!("{mib:.0} MiB/s ({:.2} Gbit/s)", bytes * 8.0 / 1e9)
+}
