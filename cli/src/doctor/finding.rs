@@ -64,6 +64,15 @@ impl Finding {
         }
     }
 
+    /// The same, with more to say.
+    #[must_use]
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self {
+            what: format!("{}; {more}", self.what),
+            ..self
+        }
+    }
+
     fn new(name: impl Into<String>, status: Status, what: impl Into<String>) -> Self {
         Self {
             name: name.into(),

@@ -11,6 +11,8 @@ pub(crate) struct Library {
     pub(crate) file: &'static str,
     /// What it is for.
     pub(crate) purpose: &'static str,
+    /// The method that can work with it alone, without a device, and so can be asked to load it.
+    pub(crate) method: Option<&'static str>,
     /// The option that names another file.
     option: Option<&'static str>,
     /// How to get it.
@@ -30,30 +32,35 @@ pub(crate) struct Found {
 pub(crate) const QATZIP: Library = Library {
     file: "libqatzip.so.3",
     purpose: "qatzip on a QAT device",
+    method: Some("qatzip"),
     option: Some("qatzip-library"),
     advice: "install QATzip (Debian, Ubuntu: libqatzip3; Fedora, RHEL: qatzip-libs)",
 };
 pub(crate) const QAT: Library = Library {
     file: "libqat.so.4",
     purpose: "libqatzip",
+    method: None,
     option: None,
     advice: "install qatlib (Debian, Ubuntu: libqat4; Fedora, RHEL: qatlib)",
 };
 pub(crate) const USDM: Library = Library {
     file: "libusdm.so.0",
     purpose: "libqatzip",
+    method: None,
     option: None,
     advice: "install qatlib (Debian, Ubuntu: libusdm0; Fedora, RHEL: qatlib)",
 };
 pub(crate) const QPL: Library = Library {
     file: "libqpl.so.1",
     purpose: "qpl on an IAA device",
+    method: Some("qpl"),
     option: Some("qpl-library"),
     advice: "build Intel's QPL from its sources, with -DQPL_LIBRARY_TYPE=SHARED",
 };
 pub(crate) const ACCEL_CONFIG: Library = Library {
     file: "libaccel-config.so.1",
     purpose: "libqpl",
+    method: None,
     option: None,
     advice: "install accel-config (Debian, Ubuntu: libaccel-config1; Fedora, RHEL: \
              accel-config-libs)",
@@ -61,18 +68,21 @@ pub(crate) const ACCEL_CONFIG: Library = Library {
 pub(crate) const WD: Library = Library {
     file: "libwd.so.2",
     purpose: "uadk on a HiSilicon ZIP device",
+    method: None,
     option: None,
     advice: "build UADK from its sources",
 };
 pub(crate) const WD_COMP: Library = Library {
     file: "libwd_comp.so.2",
     purpose: "uadk on a HiSilicon ZIP device",
+    method: None,
     option: Some("uadk-library"),
     advice: "build UADK from its sources",
 };
 pub(crate) const ISAL: Library = Library {
     file: "libisal.so.2",
     purpose: "faster software of methods in deflate's format",
+    method: None,
     option: Some("isal-library"),
     advice: "install ISA-L (Debian, Ubuntu: libisal2; Fedora, RHEL: isa-l)",
 };
@@ -83,7 +93,10 @@ impl Library {
         let named = self.option.and_then(|name| options.text(name));
         let file = named.unwrap_or(self.file);
         if file.contains('/') {
-            return Some(self.found(host, file.trim_start_matches('/').to_owned()));
+            let path = file.trim_matches('/');
+            let inside = format!("{path}/{}", self.file);
+            let named = if host.exists(&inside) { &inside } else { path };
+            return Some(self.found(host, named.to_owned()));
         }
         let folders = folders(host).into_iter();
         let mut paths = folders.map(|folder| format!("{folder}/{file}"));
@@ -111,6 +124,11 @@ impl Library {
                 }
             },
         }
+    }
+
+    /// What was found is no use, because of `error`.
+    pub(crate) fn refused(&self, error: &str) -> Finding {
+        Finding::unusable(self.file, &Problem::new(error, self.advice))
     }
 
     /// What is missing if it was not found, for a method that needs it.

@@ -35,6 +35,28 @@ pub(crate) fn findings(
         .collect())
 }
 
+/// What a method says that is to work with its vendor's library, whatever that works with.
+///
+/// # Errors
+/// What the method said no with: the library cannot be loaded, or can do nothing without a device.
+pub(crate) fn with_library(name: &str, options: &MethodOptions) -> Result<String, String> {
+    let registry = methods::registry().map_err(|error| error.to_string())?;
+    open(&registry, name, options, Accelerator::Library)
+}
+
+fn open(
+    registry: &Registry,
+    name: &str,
+    options: &MethodOptions,
+    accelerator: Accelerator,
+) -> Result<String, String> {
+    let options = options.clone().with(Accelerator::OPTION, accelerator);
+    let method = registry.open(name, &options);
+    method
+        .map(|method| method.implementation())
+        .map_err(|error| error.to_string())
+}
+
 /// How far a method is from its accelerator; `None` if there is none for it.
 pub(crate) fn readiness(survey: &Survey, method: &str) -> Option<Readiness> {
     match method {
@@ -55,16 +77,9 @@ struct Asked {
 
 impl Asked {
     fn of(registry: &Registry, name: &str, options: &MethodOptions) -> Self {
-        let open = |accelerator: Accelerator| {
-            let options = options.clone().with(Accelerator::OPTION, accelerator);
-            let method = registry.open(name, &options);
-            method
-                .map(|method| method.implementation())
-                .map_err(|error| error.to_string())
-        };
         Self {
-            by_default: open(Accelerator::Auto),
-            hardware: open(Accelerator::Hardware),
+            by_default: open(registry, name, options, Accelerator::Auto),
+            hardware: open(registry, name, options, Accelerator::Hardware),
         }
     }
 

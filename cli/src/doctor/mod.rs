@@ -37,7 +37,13 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
         None => (Host::here(), args.libraries.options(MethodOptions::new())),
     };
     let survey = Survey::of(&host, &options);
-    let report = report::Report::new(&survey, methods::findings(&host, &survey, &options)?);
+    let load = |method: &str| {
+        let here = host.is_here();
+        here.then(|| methods::with_library(method, &options))
+    };
+    let libraries = survey.libraries(load);
+    let methods = methods::findings(&host, &survey, &options)?;
+    let report = report::Report::new(methods, &survey, libraries);
     if args.json {
         output::json(&report)?;
     } else {

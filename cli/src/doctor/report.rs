@@ -17,11 +17,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(survey: &Survey, methods: Vec<Finding>) -> Self {
+    pub(crate) fn new(methods: Vec<Finding>, survey: &Survey, libraries: Vec<Finding>) -> Self {
         Self {
             methods,
             devices: survey.devices(),
-            libraries: survey.libraries(),
+            libraries,
             system: survey.system(),
         }
     }

@@ -3,7 +3,7 @@
 use multifd_core::MethodOptions;
 use serde::Serialize;
 
-use super::finding::{Finding, Problem};
+use super::finding::{Finding, Problem, Status};
 use super::host::Host;
 use super::iaa::IaaDevice;
 use super::iommu::{Iommu, SharedMemory};
@@ -135,10 +135,25 @@ impl Survey {
         findings
     }
 
-    pub(crate) fn libraries(&self) -> Vec<Finding> {
+    /// `load`: what a method says when it is to load its library; of another host nothing is said.
+    pub(crate) fn libraries(
+        &self,
+        load: impl Fn(&str) -> Option<Result<String, String>>,
+    ) -> Vec<Finding> {
         let found = self.libraries.iter();
         found
-            .map(|(library, found)| library.finding(found.as_ref(), self.wants(*library)))
+            .map(|(library, found)| {
+                let finding = library.finding(found.as_ref(), self.wants(*library));
+                match library
+                    .method
+                    .filter(|_| finding.status == Status::Ok)
+                    .and_then(&load)
+                {
+                    Some(Ok(answer)) => finding.and(&format!("loads: {answer}")),
+                    Some(Err(error)) => library.refused(&error),
+                    None => finding,
+                }
+            })
             .collect()
     }
 

@@ -1,9 +1,13 @@
 //! `doctor`, on the hosts of `tests/hosts`.
 
+use std::fs;
+
 use anyhow::{Context as _, Result};
+use multifd_tests::stand_in::StandIn;
+use multifd_tests::vendor_library;
 use serde_json::Value;
 
-use crate::harness::{METHODS, run};
+use crate::harness::{Folder, METHODS, run};
 use crate::tree::Tree;
 
 /// The finding about `name` in a section.
@@ -529,6 +533,67 @@ fn a_kunpeng_is_ready_or_told_why_not() -> Result<()> {
     check(&tree.doctor()?, "devices", NAME, "unusable", &words)
 }
 
+/// Of this host the methods themselves are asked.
+#[test]
+fn a_library_of_this_host_is_loaded() -> Result<()> {
+    let doctor = |library: &str| {
+        let library = format!("qatzip={library}");
+        run(&["doctor", "--json", "--library", &library])?.json(0)
+    };
+    let device = StandIn::qatzip(&[])?;
+    let report = doctor(&device.path().display().to_string())?;
+    check(
+        &report,
+        "methods",
+        "qatzip",
+        "ok",
+        &["hardware (libqatzip.so.3)"],
+    )?;
+    check(
+        &report,
+        "libraries",
+        "libqatzip.so.3",
+        "ok",
+        &["loads: hardware"],
+    )?;
+
+    let alone = StandIn::qatzip(&["NO_DEVICE"])?;
+    let report = doctor(&alone.path().display().to_string())?;
+    let words = ["software", "there is no device for it"];
+    check(&report, "methods", "qatzip", "ok", &words)?;
+    check(
+        &report,
+        "libraries",
+        "libqatzip.so.3",
+        "ok",
+        &["loads: vendor-software"],
+    )?;
+
+    // It begins as a library does, and is none.
+    let folder = Folder::new()?;
+    let mut head = fs::read(env!("CARGO_BIN_EXE_multifd"))?;
+    head.truncate(100);
+    let report = doctor(&folder.write("libqatzip.so.3", &head)?)?;
+    let words = ["libqatzip.so.3", "libqatzip3"];
+    check(&report, "libraries", "libqatzip.so.3", "unusable", &words)
+}
+
+/// The real one.
+#[test]
+fn libqatzip_is_found_and_loaded() -> Result<()> {
+    let Some(file) = vendor_library::require("qatzip")? else {
+        return Ok(());
+    };
+    let report = run(&["doctor", "--json", "--library", &format!("qatzip={file}")])?.json(0)?;
+    check(
+        &report,
+        "libraries",
+        "libqatzip.so.3",
+        "ok",
+        &["version 3.", "loads: "],
+    )
+}
+
 #[test]
 fn this_host_is_described_for_humans() -> Result<()> {
     let text = run(&["doctor"])?;
@@ -555,7 +620,7 @@ fn this_host_is_described_for_humans() -> Result<()> {
         }
     }
     // An empty folder is a host of which nothing is known: all findings, and no failure.
-    let empty = crate::harness::Folder::new()?;
+    let empty = Folder::new()?;
     let root = empty.root().display().to_string();
     let report = run(&["doctor", "--json", "--root", &root])?.json(0)?;
     check(&report, "system", "kernel", "ok", &["unknown"])
