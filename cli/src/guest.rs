@@ -161,7 +161,7 @@ fn path(file: &File) -> String {
 }
 
 /// Refuses what would make the kernel kill processes.
-fn check_available(need: u64) -> anyhow::Result<()> {
+pub(crate) fn check_available(need: u64) -> anyhow::Result<()> {
     let text = std::fs::read_to_string("/proc/meminfo")?;
     let kib = text
         .lines()

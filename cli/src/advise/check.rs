@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{self, Guest, Hosts, Prediction, Sides};
+use super::cost::Sides;
+use super::model::{self, Guest, Hosts, Prediction};
 use super::sample::Sample;
 use super::subject::{Measured, Subject};
 use super::{hosts, measure};
@@ -225,6 +226,12 @@ mod tests {
                 prediction.transferred,
                 run.transferred,
                 0.05,
+            );
+            // The guest stands still: its down time is the switchover's.
+            let downtimes = (prediction.downtime, run.downtime);
+            assert!(
+                (downtimes.0 - downtimes.1).abs() < 0.02,
+                "{about}: {downtimes:?}"
             );
             // Threads that wait for a link are woken up more often, which is not predicted.
             if prediction.bound == Bound::Link {

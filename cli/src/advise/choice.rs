@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::model::{self, Bound, Codec, Guest, Hosts, Prediction};
+use super::cost::{Codec, PAGE};
+use super::model::{self, Bound, Guest, Hosts, Prediction};
 use super::rules::{Rule, rule};
 use super::subject::Measured;
 use crate::doctor::Devices;
@@ -49,7 +50,7 @@ pub(crate) fn candidate(
             level: codec.level,
             implementation: codec.implementation.clone(),
             channels,
-            ratio: (guest.pages.data + guest.pages.zero) * model::PAGE
+            ratio: (guest.pages.data + guest.pages.zero) * PAGE
                 / model::predict(engine, codec, hosts, &still(guest), channels).transferred,
             prediction,
         }
@@ -102,8 +103,12 @@ impl Candidate {
 ///
 /// Those that keep to the down time come first, then the fastest; of those that are nearly as fast, the
 /// one that takes the least of the processors. Where accelerators can be used and the link is what pages
-/// as they are wait for, QEMU's rules choose the accelerator.
-pub(crate) fn choose(candidates: &[Candidate], devices: &Devices, most: usize) -> Option<Choice> {
+/// as they are wait for, QEMU's rules choose the accelerator; `channels` is for one that was not measured.
+pub(crate) fn choose(
+    candidates: &[Candidate],
+    devices: &Devices,
+    channels: usize,
+) -> Option<Choice> {
     let any_converges = candidates.iter().any(|one| one.prediction.converges);
     let eligible = || {
         let fits = move |one: &&Candidate| one.prediction.converges || !any_converges;
@@ -125,13 +130,18 @@ pub(crate) fn choose(candidates: &[Candidate], devices: &Devices, most: usize) -
     let none = candidates.iter().find(|one| one.method == "none");
     let link_limits = none.is_some_and(|none| none.prediction.bound == Bound::Link);
     match rule(devices, link_limits) {
-        Some(rule) if best.method != "none" => by_rule(candidates, best, rule, most),
+        Some(rule) if best.method != "none" => by_rule(candidates, best, rule, channels),
         _ => Some(by_prediction(best, none, any_converges)),
     }
 }
 
 /// The rule's method, unless it was measured and is slower than the best one.
-fn by_rule(candidates: &[Candidate], best: &Candidate, rule: Rule, most: usize) -> Option<Choice> {
+fn by_rule(
+    candidates: &[Candidate],
+    best: &Candidate,
+    rule: Rule,
+    channels: usize,
+) -> Option<Choice> {
     let measured = candidates
         .iter()
         .filter(|one| one.method == rule.method && one.is_hardware())
@@ -156,7 +166,7 @@ fn by_rule(candidates: &[Candidate], best: &Candidate, rule: Rule, most: usize) 
         None => Choice {
             method: rule.method.into(),
             level: None,
-            channels: most,
+            channels,
             why: vec![
                 rule_says,
                 "its device was not measured here: there is no prediction for it".into(),
@@ -244,7 +254,7 @@ const NEAR: f64 = 0.1;
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{Engine, Sides};
+    use super::super::cost::{Engine, Sides};
     use super::*;
 
     const MIB: f64 = 1024.0 * 1024.0;
@@ -291,21 +301,21 @@ mod tests {
         };
         // 100 MiB/s per channel, half of the bytes.
         let cpu = Sides {
-            send: model::PAGE / (100.0 * MIB),
+            send: PAGE / (100.0 * MIB),
             recv: 0.0,
         };
         let codec = Codec {
             method: "half".into(),
             level: None,
             implementation: "software".into(),
-            payload: model::PAGE / 2.0,
+            payload: PAGE / 2.0,
             cpu,
             elapsed: cpu,
             channels: 1,
         };
         let guest = Guest {
             pages: model::Pages {
-                data: 1024.0 * MIB / model::PAGE,
+                data: 1024.0 * MIB / PAGE,
                 zero: 0.0,
             },
             dirty_rate: 0.0,

@@ -1,6 +1,6 @@
 //! What the engine costs without a method: migrations with `none` between two processes of this host.
 
-use super::model::{Engine, Sides};
+use super::cost::{Engine, Sides};
 use super::sample::Sample;
 use crate::guest::Guest;
 use crate::measurement::{Case, median};

@@ -3,8 +3,10 @@
 //! `sample` takes memory, `measure` and `engine` find out what things cost, `model` predicts, `rules` and
 //! `choice` decide. `check` compares predictions with migrations.
 
+mod channel;
 mod check;
 mod choice;
+mod cost;
 mod engine;
 mod measure;
 mod model;
@@ -27,8 +29,9 @@ use crate::interrupt::Interrupt;
 use crate::output;
 use crate::pair::Pairs;
 use crate::size::MemorySize;
+use cost::Sides;
 use measure::Effort;
-use model::{Guest, Hosts, Sides};
+use model::{Guest, Hosts};
 use report::{Advice, Report};
 use sample::Sample;
 use setting::Settings;
@@ -112,7 +115,7 @@ fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -
             .iter()
             .map(|codec| choice::candidate(&measured, codec, &hosts, &guest, most))
             .collect();
-        let choice = choice::choose(&candidates, &devices, most);
+        let choice = choice::choose(&candidates, &devices, most.min(source_cores(args).into()));
         let limit = args.downtime_limit.value();
         let set = choice.as_ref();
         Advice {
@@ -135,8 +138,7 @@ fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -
 
 /// `bandwidth`: bytes per second, or 0.
 fn hosts(args: &AdviseArgs, bandwidth: u64) -> Hosts {
-    let here = u16::try_from(cores_here()).unwrap_or(u16::MAX);
-    let source = args.cores.unwrap_or(here);
+    let source = source_cores(args);
     Hosts {
         cores: Sides {
             send: source.into(),
@@ -145,6 +147,11 @@ fn hosts(args: &AdviseArgs, bandwidth: u64) -> Hosts {
         shared: shared(args),
         bandwidth: (bandwidth > 0).then_some(bandwidth as f64),
     }
+}
+
+fn source_cores(args: &AdviseArgs) -> u16 {
+    let here = || u16::try_from(cores_here()).unwrap_or(u16::MAX);
+    args.cores.unwrap_or_else(here)
 }
 
 /// A check migrates between two processes of this host.

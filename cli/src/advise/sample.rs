@@ -13,7 +13,7 @@ use multifd_core::{PageSize, RamBlock};
 
 use super::model::Pages;
 use crate::fill::{fill, or_usual};
-use crate::guest::{Guest, memory};
+use crate::guest::{Guest, check_available, memory};
 use crate::ram::DEFAULT_BLOCK;
 
 /// A part of a guest's memory, and as much memory to receive it.
@@ -65,6 +65,7 @@ impl Sample {
 
     /// Takes it from memory that is filled as demo's is.
     pub(crate) fn filled(len: u64, paths: &[PathBuf], most: u64) -> anyhow::Result<Self> {
+        check_available(len)?;
         let memory = memory("filled", len)?;
         fill(&memory, len, &or_usual(paths))?;
         Self::of(&memory, len, most)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use multifd_core::{MethodId, MethodOptions, MultifdMethods};
 use serde::{Deserialize, Serialize};
 
+use super::cost::{Codec, Engine, Sides};
 use super::measure::{self, Effort};
-use super::model::{Codec, Engine, Sides};
 use super::sample::Sample;
 use crate::args::AdviseArgs;
 use crate::bench::levels;

@@ -28,11 +28,16 @@ use multifd_core::MethodOptions;
 
 use crate::args::{DoctorArgs, LibraryArgs};
 use crate::exit_code::ExitCode;
+use crate::failure::Failure;
 use crate::output;
 
 /// Prints the findings. That something is missing is a finding and no failure.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let (host, options) = match &args.root {
+        Some(root) if !root.is_dir() => {
+            let what = format!("{} is no folder", root.display());
+            return Err(Failure::usage(what).into());
+        }
         Some(root) => (Host::at(root), args.libraries.options_elsewhere()),
         None => (Host::here(), args.libraries.options(MethodOptions::new())),
     };

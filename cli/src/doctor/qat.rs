@@ -31,6 +31,8 @@ struct VirtualFunction {
 pub(crate) struct QatHost<'a> {
     pub(crate) iommu: &'a Iommu,
     pub(crate) package: Package,
+    /// The right to open what all groups of virtual functions are opened through.
+    pub(crate) vfio: Access,
 }
 
 /// The devices of Intel's own driver package, which needs no virtual functions.
@@ -163,6 +165,7 @@ impl QatDevice {
                 "give this container its /dev/vfio",
             )),
             (0, _) => Err(not_allowed("/dev/vfio")),
+            _ if host.vfio == Access::Denied => Err(not_allowed("/dev/vfio/vfio")),
             (usable, _) => Ok(format!("{usable} virtual functions for processes")),
         }
     }

@@ -4,7 +4,7 @@ use multifd_core::MethodOptions;
 use serde::Serialize;
 
 use super::finding::{Finding, Problem, Status};
-use super::host::Host;
+use super::host::{Access, Host};
 use super::iaa::IaaDevice;
 use super::iommu::{Iommu, SharedMemory};
 use super::library::{self, Found, Library};
@@ -19,6 +19,7 @@ use super::uadk::ZipDevice;
 pub(crate) struct Survey {
     qat: Vec<QatDevice>,
     package: Package,
+    vfio: Access,
     service: Service,
     iaa: Vec<IaaDevice>,
     zip: Vec<ZipDevice>,
@@ -64,6 +65,7 @@ impl Survey {
         Self {
             qat: QatDevice::all(host, &functions),
             package: Package::of(host),
+            vfio: host.access("dev/vfio/vfio"),
             service: Service::of(host),
             iaa: IaaDevice::all(host, &functions),
             zip: ZipDevice::all(host, &functions),
@@ -197,6 +199,7 @@ impl Survey {
         QatHost {
             iommu: &self.iommu,
             package: self.package,
+            vfio: self.vfio,
         }
     }
 

@@ -188,6 +188,11 @@ fn each_thing_in_the_way_of_qat_has_its_advice() -> Result<()> {
             ["this user may not open /dev/vfio", "usermod -a -G qat"],
         ),
         (
+            "permission for all",
+            vec![("dev/vfio".into(), "vfio mode 0600")],
+            ["this user may not open /dev/vfio/vfio", "usermod -a -G qat"],
+        ),
+        (
             "passed through",
             vec![(PF.into(), "driver -> ../../../bus/pci/drivers/vfio-pci")],
             ["handed to a guest", "driverctl unset-override 0000:6b:00.0"],
@@ -619,6 +624,7 @@ fn this_host_is_described_for_humans() -> Result<()> {
             assert!(pair[1].trim_start().starts_with("do: "), "{pair:?}");
         }
     }
+    run(&["doctor", "--root", "/no/such/folder"])?.failed(&[2], &["is no folder"])?;
     // An empty folder is a host of which nothing is known: all findings, and no failure.
     let empty = Folder::new()?;
     let root = empty.root().display().to_string();
