@@ -14,7 +14,7 @@ use crate::stream::{
 
 /// Reads the main stream, keeps the barriers in it, and writes it to the destination byte for byte.
 ///
-/// What was read is written only after the barrier in it has been put on the destination's channels.
+/// What was read is written only after the barrier in it has been sent on the destination's channels.
 /// So the destination can always take everything that was written: no wait here is for something that
 /// comes behind it.
 pub(super) struct MainStream<'a, 'f> {

@@ -42,7 +42,7 @@ pub struct ForwardStats {
     /// From the last byte of a packet received until its last byte is sent.
     pub packets: Delay,
     /// From the moment when all channels have received their SYNC, and the main channel its mark, until
-    /// SYNC is sent on the last channel.
+    /// SYNC is sent on the last channel and the mark may follow.
     pub syncs: Delay,
 }
 
@@ -111,8 +111,9 @@ impl<'f> Forwarding<'f> {
     }
 
     /// Meets all channels of the source at a sync point, then puts the same barrier on all channels to
-    /// the destination. Does not wait for these to be sent. The main channel's mark may be passed on
-    /// as soon as this returns, and must be before the source's channels can come to the next one.
+    /// the destination, and waits until it is sent: only then is the main channel's mark to be passed on.
+    /// A QEMU that has read the mark does nothing else until it has the barrier, and if that never
+    /// comes, nothing for ever.
     ///
     /// # Errors
     /// A channel of the source makes no progress for longer than the configured limit although there is
@@ -120,7 +121,6 @@ impl<'f> Forwarding<'f> {
     pub fn sync(&mut self) -> Result<(), Error> {
         self.forwarder.meet(&self.exchange)?;
         let met = Instant::now();
-        self.rounds.wait(&self.exchange.control)?;
         self.rounds.start(met);
         // After the meeting: all pages of the round have been handed over.
         self.exchange.round.fetch_add(1, Ordering::Release);
@@ -128,7 +128,7 @@ impl<'f> Forwarding<'f> {
             // A message that is there already says the same.
             let _ = waker.try_send(());
         }
-        Ok(())
+        self.rounds.wait(&self.exchange.control)
     }
 
     /// Lets device state go on: the main channel's SWITCHOVER_START has been passed on. Until then
@@ -145,7 +145,6 @@ impl<'f> Forwarding<'f> {
     /// The migration failed.
     pub fn drain(&mut self, limit: Duration) -> Result<(), Error> {
         self.forwarder.wait_closed(limit)?;
-        self.rounds.wait(&self.exchange.control)?;
         self.exchange.wait_empty()
     }
 

@@ -294,6 +294,23 @@ fn barriers_are_kept_exactly() {
     }
 }
 
+/// Who has read the mark waits for the barrier, whatever has become of the relay meanwhile.
+#[test]
+fn a_barrier_is_sent_when_its_mark_may_follow() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1, 4, ForwarderConfig::default());
+    bench.send(0, &stream::init(0));
+    let mut out = bench.start();
+    out.forwarding.attach(out.blocks.clone()).unwrap();
+    for round in 1..=20 {
+        bench.send(0, &stream::sync());
+        out.forwarding.sync().unwrap();
+        for tap in &out.taps {
+            assert_eq!(tap.sent(), 64 + round * HEADER as u64);
+        }
+    }
+}
+
 #[test]
 fn device_state_waits_for_the_switchover() {
     let _watchdog = Watchdog::start();
