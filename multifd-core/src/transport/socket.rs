@@ -1,6 +1,7 @@
 //! A connected stream socket of the kernel.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,53 @@ impl SocketTransport {
     /// The process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
         Self::new(self.socket.try_clone()?)
+    }
+
+    /// Copies the first bytes that have come out to `room` and leaves them to be received; answers how
+    /// many, 0 at the end of the stream. Does not wait: `None` if nothing has come yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn peek(&self, room: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            // SAFETY: the pointer and the length describe `room`, which is borrowed exclusively.
+            let count = unsafe {
+                libc::recv(
+                    self.socket.as_raw_fd(),
+                    room.as_mut_ptr().cast(),
+                    room.len(),
+                    FLAGS | libc::MSG_PEEK,
+                )
+            };
+            if let Ok(count) = usize::try_from(count) {
+                return Ok(Some(count));
+            }
+            let error = io::Error::last_os_error();
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(None),
+                _ => retry_if_signal(error)?,
+            }
+        }
+    }
+
+    /// The process that made the other end of a unix socket. `None` for another kind of socket, and
+    /// for a process that has no number here because it lives in another pid namespace.
+    pub fn peer_process(&self) -> Option<NonZeroU32> {
+        // SAFETY: ucred is three integers, for all of which zero is valid.
+        let mut peer: libc::ucred = unsafe { std::mem::zeroed() };
+        let mut len = libc::socklen_t::try_from(size_of_val(&peer)).unwrap_or(0);
+        // SAFETY: the pointers describe `peer` and `len`, which live over the call.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut peer).cast(),
+                &mut len,
+            )
+        };
+        let pid = u32::try_from(peer.pid).ok().and_then(NonZeroU32::new);
+        pid.filter(|_| result == 0)
     }
 
     /// Asks the system to keep up to `bytes` bytes that have been sent and not been read, for instance
@@ -132,6 +180,12 @@ impl SocketTransport {
                 _ => retry_if_signal(error)?,
             }
         }
+    }
+}
+
+impl AsFd for SocketTransport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

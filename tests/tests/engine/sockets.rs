@@ -205,6 +205,33 @@ fn an_end_inside_is_told_from_an_end() {
 }
 
 #[test]
+fn what_is_peeked_at_stays() {
+    let _watchdog = Watchdog::start();
+    for socket in KINDS {
+        let (mut here, mut there) = transports(socket());
+        let mut room = [0; 4];
+        assert_eq!(there.peek(&mut room).unwrap(), None);
+        send_all(&mut here, &mut [b"ab".as_slice().into()]).unwrap();
+        drop(here);
+        let mut got = [0; 2];
+        assert!(recv_all(&mut there, &mut [got[..1].as_mut().into()]).unwrap());
+        assert_eq!(there.peek(&mut room).unwrap(), Some(1));
+        assert!(recv_all(&mut there, &mut [got[1..].as_mut().into()]).unwrap());
+        assert_eq!((room[0], &got), (b'b', b"ab"));
+        assert_eq!(there.peek(&mut room).unwrap(), Some(0));
+    }
+}
+
+#[test]
+fn a_unix_socket_knows_the_process_behind_it() {
+    let this = std::num::NonZeroU32::new(std::process::id());
+    for (socket, process) in [(unix as fn() -> Pair, this), (tcp, None)] {
+        let (here, _there) = transports(socket());
+        assert_eq!(here.peer_process(), process);
+    }
+}
+
+#[test]
 fn interrupted_before_and_while_it_waits() {
     let _watchdog = Watchdog::start();
     for socket in KINDS {
