@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use migration_params::{Parameters, ZeroPageDetection};
-use multifd_core::ForwarderConfig;
+use multifd_core::{ChannelCount, ForwarderConfig};
 
 use crate::options::channel_count;
 
@@ -13,6 +13,8 @@ use crate::options::channel_count;
 pub struct RelayConfig {
     /// The channels of both sides.
     pub forwarder: ForwarderConfig,
+    /// `multifd-channels` of the destination.
+    pub outgoing_channels: ChannelCount,
     /// How long the source's main connection, or its first channel, may be missing; 30 s by default.
     pub main_time_limit: Duration,
     /// How long the destination may take nothing although there is something for it, or leave a PING
@@ -25,6 +27,7 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             forwarder: ForwarderConfig::default(),
+            outgoing_channels: ChannelCount::default(),
             main_time_limit: Duration::from_secs(30),
             destination_time_limit: Duration::from_secs(60),
         }
@@ -33,8 +36,8 @@ impl Default for RelayConfig {
 
 impl RelayConfig {
     /// The defaults, with what the parameters say: those of the source's side and those of the
-    /// destination's. Of the source's, `multifd-channels` and `max-bandwidth` count; of the
-    /// destination's, `max-bandwidth` and `zero-page-detection`, which is `multifd` or anything else.
+    /// destination's. Of both, `multifd-channels` and `max-bandwidth` count; of the destination's, also
+    /// `zero-page-detection`, which is `multifd` or anything else.
     pub fn with_parameters(source: &Parameters, destination: &Parameters) -> Self {
         let mut forwarder = ForwarderConfig::default();
         forwarder.channels = channel_count(source);
@@ -43,6 +46,7 @@ impl RelayConfig {
         forwarder.zero_pages = destination.zero_page_detection == ZeroPageDetection::Multifd;
         Self {
             forwarder,
+            outgoing_channels: channel_count(destination),
             ..Self::default()
         }
     }

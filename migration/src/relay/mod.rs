@@ -16,10 +16,11 @@ use multifd_core::engine::Forwarding;
 use multifd_core::memory::IoVecMut;
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
-use multifd_core::{AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Side};
+use multifd_core::{
+    AbortHandle, ChannelId, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Side,
+};
 
 use crate::destination::HostError;
-use crate::source::Connections;
 use crate::stream::{AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, Writer};
 use link::Link;
 use main_stream::{MainStream, Passed};
@@ -27,13 +28,18 @@ use return_path::{Ended, ReturnPath, Ways, Work};
 
 /// What a relay wants of the host.
 pub trait RelayHost {
-    /// Connects to the destination: the main connection, and a multifd connection for each of the
-    /// destination's `multifd-channels`. Called once, when the source has made its main connection and
-    /// a channel at least; `uuid` is the VM's, as the source says.
+    /// Makes a connection to the destination. Called first for the main connection, with `None`, when
+    /// the source has made its own and a channel at least; then for each channel to the destination.
+    /// `uuid` is the VM's, as the source says. The connection can be [duplicated](Transport::duplicate)
+    /// if it is the main one.
     ///
     /// # Errors
     /// The destination cannot be reached; the source's connections are closed.
-    fn connect(&mut self, uuid: Uuid) -> Result<Connections, HostError>;
+    fn connect(
+        &mut self,
+        uuid: Uuid,
+        channel: Option<ChannelId>,
+    ) -> Result<Box<dyn Transport>, HostError>;
 
     /// The source has said what it sends, so it has made all of its connections. Called once, before
     /// any page: the last moment to say no.
@@ -157,25 +163,28 @@ impl Relay {
     /// Makes the connections to the destination.
     fn connect(&self, host: &mut dyn RelayHost) -> Result<Onward, Error> {
         let uuid = self.forwarder.wait_uuid(self.config.main_time_limit)?;
-        let connections = host
-            .connect(uuid)
-            .map_err(|error| to_destination(Error::new(Fault::Connection, error)))?;
-        let back = match connections.return_path {
-            Some(back) => back,
-            None => duplicate(&*connections.main).map_err(to_destination)?,
+        let mut connect = |channel| {
+            let connection = host.connect(uuid, channel);
+            connection.map_err(|error| to_destination(Error::new(Fault::Connection, error)))
         };
-        let abort = self.forwarder.abort_handle();
-        abort.watch(connections.main.interrupter());
-        let mut main = Writer::new(connections.main);
+        let main = connect(None)?;
+        let back = duplicate(&*main).map_err(to_destination)?;
+        self.forwarder.abort_handle().watch(main.interrupter());
+        let mut main = Writer::new(main);
         // A QEMU waits for the first bytes of each connection, and does nothing else meanwhile.
         main.put(&MAIN_MAGIC.to_be_bytes())
             .and_then(|()| main.flush())
             .map_err(|error| to_destination(error.into()))?;
+        let channels = self.config.outgoing_channels.ids();
+        let channels = channels.map(|channel| {
+            let place = Place::default().channel(channel);
+            connect(Some(channel)).map_err(|error| error.at(place))
+        });
         Ok(Onward {
             uuid,
             main,
             back,
-            channels: connections.channels,
+            channels: channels.collect::<Result<_, _>>()?,
         })
     }
 

@@ -6,14 +6,14 @@ use anyhow::{Context, Result, ensure};
 use migration::stream::{
     AnnouncedBlock, DeviceSection, Outgoing, RAM_SECTION_ID, SyncMode, Writer,
 };
-use migration::{Connections, HostError, Relay, RelayConfig, RelayHost};
+use migration::{HostError, Relay, RelayConfig, RelayHost};
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{BlockName, RamHeader, Uuid, ram_header_len};
-use multifd_core::{ChannelCount, MethodFactory, MethodOptions, PageSize};
+use multifd_core::{ChannelCount, ChannelId, MethodFactory, MethodOptions, PageSize};
 
 use super::Target;
 use super::channel::{self, Joined};
-use crate::network::{self, Link, Tap};
+use crate::network::{self, Endpoint, Link, Tap};
 
 /// The length of the main stream in two bytes, the main stream, and all of one channel.
 pub(super) const RELAY: Target = Target {
@@ -35,6 +35,7 @@ fn pass_on(bytes: &[u8], threads: Arc<Joined>) -> Result<bool> {
 
     let mut config = RelayConfig::default();
     config.forwarder.channels = ChannelCount::new(1).context("one channel")?;
+    config.outgoing_channels = config.forwarder.channels;
     config.forwarder.threads = threads;
     let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
     let relay = Relay::new(config, Arc::clone(&method), method);
@@ -48,7 +49,7 @@ fn pass_on(bytes: &[u8], threads: Arc<Joined>) -> Result<bool> {
     let link = || Link::default().capacity(1 << 16 | bytes.len()).recorded();
     let (here, _there, taps) = network::pair(link(), Link::default());
     let (here_too, _there_too, channel_taps) = network::pair(link(), Link::default());
-    let mut host = Onward(Some((Box::new(here), Box::new(here_too))));
+    let mut host = Onward([Some(here), Some(here_too)]);
     let result = relay.run(&mut host);
     drop(relay);
 
@@ -83,16 +84,18 @@ fn check(channel: &Tap) -> Result<()> {
     Ok(())
 }
 
-struct Onward(Option<(Box<dyn Transport>, Box<dyn Transport>)>);
+/// The main connection, and the channel.
+struct Onward([Option<Endpoint>; 2]);
 
 impl RelayHost for Onward {
-    fn connect(&mut self, _uuid: Uuid) -> Result<Connections, HostError> {
-        let (main, channel) = self.0.take().ok_or("connected twice")?;
-        Ok(Connections {
-            return_path: None,
-            main,
-            channels: vec![channel],
-        })
+    fn connect(
+        &mut self,
+        _uuid: Uuid,
+        channel: Option<ChannelId>,
+    ) -> Result<Box<dyn Transport>, HostError> {
+        let [main, first] = &mut self.0;
+        let end = channel.map_or(main, |_| first).take();
+        Ok(Box::new(end.ok_or("connected twice")?))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections that break, and parties that give up: the guest is never at both ends.
 
+use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
@@ -155,7 +156,7 @@ fn a_destination_that_cannot_be_reached() {
         relay.accept(Box::new(there)).unwrap();
         source.push(here);
     }
-    let error = relay.run(&mut Onward(None)).unwrap_err();
+    let error = relay.run(&mut Onward(VecDeque::new())).unwrap_err();
     assert_eq!(error.place().side, Some(Side::RelayOut));
     assert_eq!(
         error.to_string(),

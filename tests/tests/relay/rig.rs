@@ -1,5 +1,6 @@
 //! A source, relays and a destination with networks between them, each on a thread of its own.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use multifd_core::memory::Mapping;
 use multifd_core::transport::Transport;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{
-    AbortHandle, ChannelCount, DeviceState, Error, GuestMemory, MethodFactory, MethodOptions,
-    MultifdMethods, PageSize, RamBlock,
+    AbortHandle, ChannelCount, ChannelId, DeviceState, Error, GuestMemory, MethodFactory,
+    MethodOptions, MultifdMethods, PageSize, RamBlock,
 };
 use multifd_tests::conformance::{Kind, PageSource};
 use multifd_tests::network::{self, Endpoint, Link, Taps};
@@ -133,6 +134,7 @@ impl Setup {
             .map(|at| {
                 let mut config = self.relay.clone();
                 config.forwarder.channels = ChannelCount::new(self.hops[at].1).unwrap();
+                config.outgoing_channels = ChannelCount::new(self.hops[at + 1].1).unwrap();
                 let relay = Relay::new(config, method(self.hops[at].0), self.sends(at + 1));
                 for end in hops[at].there.drain(..) {
                     relay.accept(Box::new(end)).unwrap();
@@ -172,7 +174,7 @@ impl Setup {
             let relaying: Vec<_> = relays
                 .into_iter()
                 .zip(ends)
-                .map(|(relay, ends)| scope.spawn(move || relay.run(&mut Onward(Some(ends)))))
+                .map(|(relay, ends)| scope.spawn(move || relay.run(&mut Onward(ends.into()))))
                 .collect();
             scope.spawn(|| meanwhile(running));
             let source = source
@@ -295,13 +297,16 @@ impl DestinationHost for Host {
     }
 }
 
-/// The connections of a relay to the next one.
-pub(crate) struct Onward(pub(crate) Option<Vec<Endpoint>>);
+/// The connections of a relay to the next one, the main one first.
+pub(crate) struct Onward(pub(crate) VecDeque<Endpoint>);
 
 impl RelayHost for Onward {
-    fn connect(&mut self, _uuid: Uuid) -> Result<Connections, HostError> {
-        let ends = self.0.take().ok_or("nobody is there")?;
-        Ok(connections(ends, true))
+    fn connect(
+        &mut self,
+        _uuid: Uuid,
+        _channel: Option<ChannelId>,
+    ) -> Result<Box<dyn Transport>, HostError> {
+        Ok(Box::new(self.0.pop_front().ok_or("nobody is there")?))
     }
 }
 
