@@ -145,6 +145,24 @@ impl<A: DirtyLog, B: DirtyLog> DirtyLog for BothLogs<A, B> {
     }
 }
 
+impl<L: DirtyLog + ?Sized> DirtyLog for Box<L> {
+    fn start(&mut self) -> Result<(), HostError> {
+        (**self).start()
+    }
+
+    fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
+        (**self).harvest(block, dirty)
+    }
+
+    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+        (**self).clear(block, chunk)
+    }
+
+    fn stop(&mut self) {
+        (**self).stop();
+    }
+}
+
 /// The log of a guest that stands still.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoWrites;
