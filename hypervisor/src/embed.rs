@@ -1,0 +1,138 @@
+//! The live migration, embedded. `docs/embedding.md` walks through this file.
+
+use std::sync::Arc;
+
+use migration::source::Event;
+use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
+use migration::{
+    Connections, Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, Report,
+    Source, SourceConfig, SourceHost,
+};
+use multifd_core::{GuestMemory, MultifdMethods};
+
+use crate::devices::{PACE_STATE, SERIAL_STATE};
+use crate::{Error, Machine};
+
+/// What migrates a machine's guest away: [`Source::migrate`] does it, and [`Source::handle`] shows and
+/// steers it from other threads. After an answer of `Ok` the guest is paused here for ever.
+///
+/// # Errors
+/// See [`Source::new`].
+pub fn source(
+    machine: &Machine,
+    mut config: SourceConfig,
+    method: &Arc<dyn MultifdMethods>,
+    connections: Connections,
+) -> Result<Source, multifd_core::Error> {
+    config.machine = machine.name();
+    Source::new(config, machine.guest_memory(), method, connections)
+}
+
+/// What takes a guest in. Connections are [accepted](Destination::accept) by it.
+pub fn destination(
+    machine: &Machine,
+    mut config: DestinationConfig,
+    method: &Arc<dyn MultifdMethods>,
+) -> Destination {
+    config.machine = Some(machine.name());
+    Destination::new(config, Arc::clone(method))
+}
+
+/// Takes a guest in, and lets it run.
+///
+/// # Errors
+/// Why the migration failed. The guest must not run here.
+pub fn receive(
+    machine: &mut Machine,
+    destination: &Destination,
+) -> Result<Report, multifd_core::Error> {
+    let report = destination.run(machine)?;
+    machine.run();
+    Ok(report)
+}
+
+impl SourceHost for Machine {
+    fn dirty_log(&mut self) -> &mut dyn DirtyLog {
+        &mut self.log
+    }
+
+    fn pause(&mut self) -> Result<(), HostError> {
+        Ok(self.vcpus.pause()?)
+    }
+
+    fn resume(&mut self) {
+        self.vcpus.resume();
+    }
+
+    fn throttle(&mut self, percent: u8) {
+        self.vcpus.throttle(percent);
+    }
+
+    fn save_devices(&mut self) -> Result<Vec<DeviceSection>, HostError> {
+        let mut devices = Vec::new();
+        for (instance, vcpu) in (0..).zip(self.vcpus.each()) {
+            devices.push(section(VCPU_STATE, instance, vcpu.save()?));
+        }
+        devices.push(section(SERIAL_STATE, 0, self.ports.save_serial()));
+        devices.push(section(PACE_STATE, 0, self.ports.save_pace()));
+        Ok(devices)
+    }
+
+    fn event(&mut self, event: &Event) {
+        log::debug!("{event:?}");
+    }
+}
+
+impl DestinationHost for Machine {
+    fn memory(
+        &mut self,
+        _: &Configuration,
+        _: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError> {
+        Ok(self.guest_memory())
+    }
+
+    fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
+        for (instance, mut vcpu) in (0..).zip(self.vcpus.each()) {
+            vcpu.load(state(devices, VCPU_STATE, instance)?)?;
+        }
+        self.ports.load_serial(state(devices, SERIAL_STATE, 0)?)?;
+        self.ports.load_pace(state(devices, PACE_STATE, 0)?)?;
+        Ok(())
+    }
+}
+
+fn section((name, version): (&str, u32), instance: u32, data: Vec<u8>) -> DeviceSection {
+    DeviceSection {
+        name: name.into(),
+        instance,
+        version,
+        data,
+    }
+}
+
+/// The state of one device, if it came and has the layout that this machine knows.
+fn state<'a>(
+    devices: &'a Tail,
+    (name, version): (&str, u32),
+    instance: u32,
+) -> Result<&'a [u8], Error> {
+    let wrong = |what: String| Error::State {
+        device: format!("{name} {instance}"),
+        what,
+    };
+    let mut sections = devices.sections.iter().flatten();
+    let section = sections
+        .find(|section| section.idstr == name && section.instance == instance)
+        .ok_or_else(|| wrong("the source has sent no state of it".into()))?;
+    if section.version != version {
+        let got = section.version;
+        return Err(wrong(format!(
+            "its state is of version {got}, wanted {version}"
+        )));
+    }
+    Ok(devices.data(section))
+}
+
+/// Name and layout of a vCPU's state. The two kinds are told apart by the machine's name.
+const VCPU_STATE: (&str, u32) = ("vcpu", 1);

@@ -1,0 +1,43 @@
+//! A small hypervisor that embeds the live migration of the crate [`migration`].
+//!
+//! It has what a hypervisor has to have for that, and little more: RAM, vCPUs, a serial port, a device
+//! that writes to guest memory by itself, and state of all of them that can be saved and loaded. Its
+//! guest is a program of its own (`program.S`) that writes to memory at a chosen rate and in a chosen
+//! pattern, and checks each page before it writes to it.
+//!
+//! The part that embeds the migration is `embed.rs`; `docs/embedding.md` walks through it.
+//!
+//! Where there is no usable KVM, threads are the vCPUs and do what the guest's program does: see
+//! [`Processors`].
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `embed` | [`SourceHost`](migration::SourceHost) and [`DestinationHost`](migration::DestinationHost) |
+//! | `machine` | [`Machine`]: all of it together |
+//! | `memory`, `layout`, `boot` | RAM, what is where in it, and how a guest begins |
+//! | `vcpus`, `vcpu` | the vCPUs' threads: run, pause, throttle |
+//! | `kvm`, `threads` | the two kinds of vCPU |
+//! | `devices` | I/O ports: serial port, and the device that gives the guest its work |
+
+mod boot;
+mod devices;
+mod embed;
+mod error;
+#[cfg(target_arch = "x86_64")]
+mod kvm;
+mod layout;
+mod machine;
+mod memory;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "code of x86"))]
+mod program;
+mod state;
+mod threads;
+mod vcpu;
+mod vcpus;
+mod workload;
+
+pub use embed::{destination, receive, source};
+pub use error::Error;
+pub use machine::{GuestReport, Machine, MachineConfig, Processors};
+pub use memory::Memory;
+pub use workload::{Pattern, Workload};

@@ -1,0 +1,291 @@
+//! Guests that run migrate between two machines, go on, and find their memory whole.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use hypervisor::{Machine, MachineConfig, Memory, Pattern, Processors, Workload};
+use migration::source::{AutoConverge, GuestAfter, SourceHandle};
+use migration::{Connections, DestinationConfig, Report, SourceConfig};
+use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::{MethodOptions, MultifdMethods, Registry};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+const MEMORY: u64 = 24 << 20;
+const PAGE: usize = 4096;
+
+#[test]
+fn every_pattern_goes_on_at_the_other_side() -> Result<()> {
+    for processors in available() {
+        for pattern in Pattern::ALL {
+            let mut config = config(processors);
+            config.workload.pattern = pattern;
+            migrates(&config).with_context(|| format!("{processors}, {pattern}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn with_the_dirty_ring() -> Result<()> {
+    for processors in available() {
+        if processors == Processors::Kvm {
+            migrates(&MachineConfig {
+                dirty_ring: Some(65536),
+                ..config(processors)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_writes_as_fast_as_it_can_is_throttled() -> Result<()> {
+    for processors in available() {
+        let mut config = config(processors);
+        config.workload.rate = None;
+        let mut guests = Guests::new(&config)?;
+        guests.source.run();
+        let mut source = SourceConfig::default();
+        // Less than it writes.
+        source.tuning.max_bandwidth = NonZeroU64::new(32 << 20);
+        source.tuning.downtime_limit = Duration::from_millis(50);
+        let mut throttle = AutoConverge::default();
+        (throttle.initial, throttle.increment) = (90, 9);
+        source.auto_converge = Some(throttle);
+        guests.migrate(source)?;
+        let handle = guests.handle.as_ref().context("it has migrated")?;
+        ensure!(handle.info().cpu_throttle_percentage >= Some(90));
+        guests.is_whole_there()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_whose_migration_fails_runs_on_here() -> Result<()> {
+    for processors in available() {
+        let mut guests = Guests::new(&config(processors))?;
+        guests.source.run();
+        // The destination has other vCPUs: it cannot load the state of all of them.
+        let more = MachineConfig {
+            vcpus: 3,
+            ..config(processors)
+        };
+        guests.destination = Machine::incoming(&more, Memory::incoming(&guests.files[1])?)?;
+        let error = guests.migrate(SourceConfig::default()).err();
+        let error = format!("{:#}", error.context("a vCPU is missing")?);
+        ensure!(error.contains("refused"), "{error}");
+        let before = guests.source.report()?.written;
+        while guests.source.report()?.written < before + 100 {
+            std::thread::yield_now();
+        }
+        ensure!(guests.source.report()?.failures.is_empty());
+        // A second attempt, to the right machine.
+        guests.destination =
+            Machine::incoming(&config(processors), Memory::incoming(&guests.files[1])?)?;
+        guests.migrate(SourceConfig::default())?;
+        guests.is_whole_there()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_guest_that_finds_a_wrong_page_says_so() -> Result<()> {
+    for processors in available() {
+        let guests = Guests::new(&config(processors))?;
+        // In the middle of the working set.
+        guests.files[0].write_all_at(&[0x77; 4096], MEMORY / 2)?;
+        guests.source.check_memory();
+        guests.source.run();
+        while guests.source.report()?.failures.len() < 2 {
+            std::thread::yield_now();
+        }
+        let report = guests.source.report()?;
+        ensure!(report.console.contains('P'), "{report:?}");
+        ensure!(
+            report.failures.iter().any(|what| what.contains("wrong")),
+            "{report:?}"
+        );
+        ensure!(guests.source.stop().is_err(), "a vCPU has halted");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_rate_is_kept() -> Result<()> {
+    for processors in available() {
+        let mut config = config(processors);
+        config.workload.rate = NonZeroU64::new(1000);
+        let guests = Guests::new(&config)?;
+        guests.source.run();
+        while guests.source.report()?.written < 300 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        guests.source.stop()?;
+        let stopped = guests.source.report()?.written;
+        std::thread::sleep(Duration::from_millis(50));
+        ensure!(guests.source.report()?.written == stopped, "it is stopped");
+    }
+    Ok(())
+}
+
+/// KVM, if there is one, and threads.
+fn available() -> Vec<Processors> {
+    let (best, why) = Processors::available();
+    if let Some(why) = why {
+        // Past the test harness, which shows nothing of a test that passes.
+        let _ = writeln!(std::io::stderr(), "skipped with KVM: {why}");
+    }
+    if best == Processors::Kvm {
+        vec![Processors::Kvm, Processors::Threads]
+    } else {
+        vec![Processors::Threads]
+    }
+}
+
+fn config(processors: Processors) -> MachineConfig {
+    MachineConfig {
+        vcpus: 2,
+        processors,
+        workload: Workload {
+            rate: NonZeroU64::new(4000),
+            pattern: Pattern::Random,
+            working_set: 22 << 20,
+        },
+        dirty_ring: None,
+    }
+}
+
+fn migrates(config: &MachineConfig) -> Result<()> {
+    let mut guests = Guests::new(config)?;
+    guests.source.run();
+    while guests.source.report()?.written < 200 {
+        std::thread::yield_now();
+    }
+    guests.migrate(SourceConfig::default())?;
+    guests.is_whole_there()
+}
+
+/// A machine with a guest, and one that it goes to.
+struct Guests {
+    source: Machine,
+    destination: Machine,
+    files: [File; 2],
+    /// Of the last migration.
+    handle: Option<SourceHandle>,
+}
+
+impl Guests {
+    fn new(config: &MachineConfig) -> Result<Self> {
+        let files = [memory()?, memory()?];
+        fill(&files[0])?;
+        Ok(Self {
+            source: Machine::boot(config, Memory::new(&files[0])?)?,
+            destination: Machine::incoming(config, Memory::incoming(&files[1])?)?,
+            files,
+            handle: None,
+        })
+    }
+
+    fn migrate(&mut self, config: SourceConfig) -> Result<Report> {
+        let method = method()?;
+        let destination =
+            hypervisor::destination(&self.destination, DestinationConfig::default(), &method);
+        let connect = || -> Result<SocketTransport> {
+            let (ours, theirs) = UnixStream::pair()?;
+            destination.accept(Box::new(SocketTransport::new(theirs)?))?;
+            Ok(SocketTransport::new(ours)?)
+        };
+        let main = connect()?;
+        let connections = Connections {
+            return_path: Some(Box::new(main.try_clone()?)),
+            main: Box::new(main),
+            channels: (0..2)
+                .map(|_| Ok(Box::new(connect()?) as Box<dyn Transport>))
+                .collect::<Result<_>>()?,
+        };
+        let source = hypervisor::source(&self.source, config, &method, connections)?;
+        self.handle = Some(source.handle());
+        let (sent, received) = std::thread::scope(|scope| {
+            let incoming = &mut self.destination;
+            let received = scope.spawn(|| hypervisor::receive(incoming, &destination));
+            (source.migrate(&mut self.source), received.join())
+        });
+        let received = received.map_err(|_| anyhow!("the destination panicked"))?;
+        match sent {
+            Ok(report) => {
+                received?;
+                Ok(report)
+            }
+            Err(failure) => {
+                ensure!(failure.guest == GuestAfter::Here);
+                Err(anyhow!("refused: {failure}; {:?}", received.err()))
+            }
+        }
+    }
+
+    /// All memory has arrived; the guest writes on there, and finds each of its pages whole.
+    fn is_whole_there(&self) -> Result<()> {
+        let here = self.source.report()?;
+        ensure!(here.failures.is_empty(), "{here:?}");
+        let there = &self.destination;
+        self.memory_is_the_same()?;
+        there.check_memory();
+        loop {
+            let report = there.report()?;
+            ensure!(report.failures.is_empty(), "{report:?}");
+            let checked = report.checked >= here.checked + there.working_set();
+            if checked && report.written > here.written + 100 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        there.stop()?;
+        ensure!(self.source.report()? == here, "it runs on both sides");
+        self.memory_is_the_same()
+    }
+
+    /// Page by page, when the guest was stopped here: the file there is what arrived, for the guest
+    /// there writes to a private view of it.
+    fn memory_is_the_same(&self) -> Result<()> {
+        let [mut ours, mut theirs] = [[0; PAGE], [0; PAGE]];
+        for offset in (0..MEMORY).step_by(PAGE) {
+            self.files[0].read_exact_at(&mut ours, offset)?;
+            self.files[1].read_exact_at(&mut theirs, offset)?;
+            ensure!(
+                ours == theirs,
+                "the page at {offset:#x} is not what was sent"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn memory() -> Result<File> {
+    let file = File::from(memfd_create("guest", MemfdFlags::empty())?);
+    file.set_len(MEMORY)?;
+    Ok(file)
+}
+
+/// Content that is not zero, and no two pages of it alike.
+fn fill(file: &File) -> Result<()> {
+    let mut state = 7_u64;
+    for offset in (0..MEMORY).step_by(64) {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        file.write_all_at(&state.to_le_bytes(), offset)?;
+    }
+    Ok(())
+}
+
+fn method() -> Result<Arc<dyn MultifdMethods>> {
+    let mut registry = Registry::new();
+    registry.register(multifd_none::NoneFactory)?;
+    Ok(registry.open("none", &MethodOptions::default())?)
+}
