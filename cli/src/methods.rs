@@ -1,9 +1,13 @@
 //! The compression methods that this command has.
 
-use migration_params::Compression;
+use std::sync::Arc;
+
+use migration::method_options;
+use migration_params::{Compression, Parameters};
 use multifd_core::method::{Path, RegistryError};
 use multifd_core::{MultifdMethods, Registry};
 
+use crate::args::MigrationArgs;
 use crate::output;
 
 /// All methods, in the order in which they are measured.
@@ -16,6 +20,18 @@ pub(crate) fn registry() -> Result<Registry, RegistryError> {
     registry.register(multifd_qpl::QplFactory)?;
     registry.register(multifd_uadk::UadkFactory::default())?;
     Ok(registry)
+}
+
+/// The method that the parameters choose; says which implementation does the work.
+pub(crate) fn open(
+    registry: &Registry,
+    parameters: &Parameters,
+    args: &MigrationArgs,
+) -> Result<Arc<dyn MultifdMethods>, RegistryError> {
+    let options = args.accelerator.options(method_options(parameters));
+    let method = registry.open(parameters.multifd_compression.name(), &options)?;
+    tell(&*method, args.quiet);
+    Ok(method)
 }
 
 /// Says which implementation does the work, where a method has more than one.

@@ -1,28 +1,22 @@
 //! `multifd recv`: the destination.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
-use migration::{
-    Destination, DestinationConfig, DestinationHost, HostError, Report, channel_count,
-    method_options,
-};
+use migration::{Destination, DestinationConfig, DestinationHost, HostError, channel_count};
 use migration_params::Settings;
-use multifd_core::{Error, Fault, GuestMemory, PageSize, Place, Side};
+use multifd_core::{GuestMemory, PageSize};
 
 use crate::args::RecvArgs;
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
-use crate::progress::{Progress, Total};
-use crate::reception::{Reception, Signs};
-use crate::report::{About, DevicesReport, MigrationReport, cpu_time};
+use crate::progress::Total;
+use crate::receiving::Receiving;
+use crate::reception::Signs;
+use crate::report::{About, DevicesReport, MigrationReport};
 use crate::store::Store;
-use crate::timeline::{Recorder, Sample};
 use crate::{methods, output, settings};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
@@ -30,37 +24,25 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let settings = settings::effective(&args.migration.set)?;
     let registry = methods::registry()?;
     settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
-    let options = method_options(&settings.parameters);
-    let method = registry.open(
-        settings.parameters.multifd_compression.name(),
-        &args.migration.accelerator.options(options),
-    )?;
-    methods::tell(&*method, args.migration.quiet);
+    let method = methods::open(&registry, &settings.parameters, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
     let listener = Listener::bind(&args.from)?;
     let address = listener.uri().to_string();
     store.set_address(&address);
     let config = config(args, &settings, &store);
     let destination = Destination::new(config, Arc::clone(&method));
-    let signs = Signs::new(listener.waker());
-    interrupt.on_signal({
-        let (abort, signs) = (destination.abort_handle(), signs.clone());
-        move || {
-            abort.abort();
-            signs.set_over();
-        }
-    });
-    announce(&address, args.migration.json)?;
+    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json)?;
+    let total = Total::default();
     let mut host = Host {
         store,
         destination: &destination,
-        signs: signs.clone(),
-        total: Total::default(),
+        signs: receiving.signs(),
+        total: Arc::clone(&total),
         devices: None,
     };
-    let reception = Reception::new(listener, &destination, signs);
-    let (report, cpu_time, timeline) = match migrate(args, &destination, reception, &mut host) {
-        Ok(result) => result,
+    let migrate = || destination.run(&mut host);
+    let received = match receiving.run(&args.migration, args.wait, &total, migrate) {
+        Ok(received) => received,
         Err(error) => {
             host.store.fail();
             return Err(error);
@@ -72,11 +54,11 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         address,
         method: &*method,
         page_size: PageSize::X86,
-        cpu_time,
+        cpu_time: received.cpu_time,
     };
-    let mut report = MigrationReport::new(&report, about);
+    let mut report = MigrationReport::new(&received.report, about);
     report.devices = host.devices;
-    report.timeline = timeline;
+    report.timeline = received.timeline;
     if let Some(devices) = &report.devices {
         tell_devices(devices);
     }
@@ -97,60 +79,6 @@ fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationCon
         config.main_time_limit = limit;
     }
     config
-}
-
-fn announce(address: &str, json: bool) -> anyhow::Result<()> {
-    if json {
-        output::message(format_args!("listening on {address}"));
-    } else {
-        output::line(format_args!("listening on {address}"))?;
-    }
-    Ok(())
-}
-
-/// Accepts connections on this thread and runs the migration on another one, from the first
-/// connection on. Answers also the processor time that it took, and how it went over time.
-fn migrate(
-    args: &RecvArgs,
-    destination: &Destination,
-    mut reception: Reception<'_>,
-    host: &mut Host<'_>,
-) -> anyhow::Result<(Report, Duration, Vec<Sample>)> {
-    let first = reception.first(args.wait)?;
-    let cpu_start = cpu_time();
-    let recorder = match args.migration.timeline {
-        true => Some(Recorder::destination(destination.monitor())?),
-        false => None,
-    };
-    let progress = if args.migration.quiet {
-        None
-    } else {
-        Some(Progress::start(
-            destination.monitor(),
-            &host.total,
-            "received",
-        )?)
-    };
-    destination.accept(Box::new(first))?;
-    let signs = host.signs.clone();
-    let result = thread::scope(|scope| {
-        let runner = scope.spawn(|| {
-            let result = destination.run(host);
-            signs.set_over();
-            result
-        });
-        if let Err(error) = reception.rest() {
-            let what = format!("cannot accept a connection: {error}");
-            let error = Error::new(Fault::Caller, what).at(Place::on(Side::Destination));
-            destination.abort_handle().fail(error);
-        }
-        drop(reception);
-        runner.join().unwrap_or_else(|panic| resume_unwind(panic))
-    });
-    drop(progress);
-    let cpu_time = cpu_time().saturating_sub(cpu_start);
-    let timeline = recorder.map(Recorder::finish).unwrap_or_default();
-    Ok((result?, cpu_time, timeline))
 }
 
 /// What the migration asks of this command.

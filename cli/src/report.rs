@@ -61,6 +61,9 @@ pub(crate) struct RamReport {
     /// Zero pages that the channels have named.
     pub(crate) duplicate: u64,
     pub(crate) page_size: usize,
+    /// How often the dirty log was fetched; only at the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dirty_sync_count: Option<u64>,
     pub(crate) mbps: f64,
     pub(crate) pages_per_second: f64,
 }
@@ -132,6 +135,7 @@ impl MigrationReport {
                 normal_bytes: total.normal_pages * page_size.bytes_u64(),
                 duplicate: report.zero_pages(),
                 page_size: page_size.bytes(),
+                dirty_sync_count: None,
                 mbps: report.mbps(),
                 pages_per_second: report.pages_per_second(),
             },
