@@ -71,10 +71,9 @@ impl<'a> Reception<'a> {
             // Asked before what is there is accepted, so that nothing that came before it is left.
             let announced = self.signs.is_announced();
             while let Some(connection) = self.listener.accept()? {
-                if self.destination.accept(Box::new(connection)).is_err() {
-                    // The migration knows why, and is over.
-                    return Ok(());
-                }
+                // The migration knows what is wrong. Until it is over, even one that has failed takes
+                // connections: they are to last until the source has heard of it.
+                let _ = self.destination.accept(Box::new(connection));
             }
             if self.signs.is_over() || (announced && self.destination.is_complete()) {
                 return Ok(());

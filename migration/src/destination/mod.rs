@@ -129,13 +129,18 @@ impl Destination {
     pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, Error> {
         let start = Instant::now();
         let main = self.receiver.wait_main(self.config.main_time_limit);
-        let main = main.map_err(|error| self.fail(error))?;
+        let main = main.map_err(|error| {
+            let error = self.fail(error);
+            self.receiver.settle(None, LAST_WORD);
+            error
+        })?;
         self.receiver.abort_handle().watch(main.interrupter());
         let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
         let mut stream = Incoming::new(reader, self.config.receiver.page_size);
-        self.migrate(&mut stream, host, start).map_err(|error| {
+        let result = self.migrate(&mut stream, host, start);
+        result.map_err(|error| {
             let error = self.fail(error);
-            refuse(&mut stream);
+            self.refuse(stream);
             error
         })
     }
@@ -183,6 +188,23 @@ impl Destination {
         })
     }
 
+    /// Tells the source that the guest stays there, if it still listens, and closes the connections once it has
+    /// heard it. A source without a return path learns it from the end of its main connection.
+    fn refuse(&self, mut stream: Incoming) {
+        let mut is_told = false;
+        if stream.has_return_path() {
+            let transport = stream.reader_mut().transport_mut();
+            transport.resume();
+            transport.set_time_limit(Some(LAST_WORD));
+            is_told = stream
+                .reply(ReturnMessage::Shut(1))
+                .inspect_err(|error| log::debug!("the source cannot be told: {error}"))
+                .is_ok();
+        }
+        let main = stream.into_reader().into_transport();
+        self.receiver.settle(is_told.then_some(main), LAST_WORD);
+    }
+
     /// Makes an error the migration's, unless it has one: then that one is answered.
     fn fail(&self, error: Error) -> Error {
         let abort = self.receiver.abort_handle();
@@ -205,21 +227,9 @@ fn take_over(stream: &mut Incoming) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tells the source that the guest stays there, if it still listens.
-fn refuse(stream: &mut Incoming) {
-    if stream.has_return_path() {
-        let transport = stream.reader_mut().transport_mut();
-        transport.resume();
-        transport.set_time_limit(Some(LAST_WORD));
-        if let Err(error) = stream.reply(ReturnMessage::Shut(1)) {
-            log::debug!("the source cannot be told of the failure: {error}");
-        }
-    }
-}
-
 fn refused(error: HostError) -> Error {
     Error::new(Fault::Caller, error)
 }
 
-/// How long to try to tell the source of a failure.
+/// How long to try to tell the source of a failure, and how long to wait until it has heard it.
 const LAST_WORD: Duration = Duration::from_secs(1);

@@ -157,6 +157,11 @@ impl Forwarder {
             })
     }
 
+    /// After a failure: waits until the source has heard of it. See [`Receiver::settle`].
+    pub fn settle(&self, main: Option<Box<dyn Transport>>, limit: Duration) {
+        self.receiver.settle(main, limit);
+    }
+
     /// What has been received from the source so far, to be asked from any thread.
     pub fn incoming(&self) -> Monitor {
         self.receiver.monitor()

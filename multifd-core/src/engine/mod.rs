@@ -30,6 +30,7 @@ mod forwarding;
 mod gate;
 mod known_uuid;
 mod lanes;
+mod linger;
 mod outlet_thread;
 mod pace;
 mod receiver;

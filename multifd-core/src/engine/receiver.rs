@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::barrier::Barrier;
 use super::control::{AbortHandle, Control};
 use super::known_uuid::KnownUuid;
+use super::linger::{self, Linger};
 use super::receiver_thread::ReceiverThread;
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
 use crate::channel::{Counters, DeviceStateSink, Landing, MigrationStats, Monitor, Target};
@@ -67,6 +68,9 @@ impl Default for ReceiverConfig {
 /// The host accepts connections and gives them to [`Self::accept`], in whatever order they come;
 /// each gets a thread that finds out which channel it is. The host's thread reads the main channel,
 /// says what the memory is once that is announced, and meets the channels at each sync point.
+///
+/// After a failure the connections stay open until the receiver is [settled](Self::settle) or dropped:
+/// the source is to hear of the failure on the main channel first.
 #[derive(Debug)]
 pub struct Receiver {
     shared: Arc<Shared>,
@@ -86,6 +90,7 @@ pub(super) struct Shared {
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
     pub(super) landing: OnceLock<Landing>,
+    pub(super) linger: Linger,
 }
 
 impl Receiver {
@@ -113,11 +118,12 @@ impl Receiver {
             counters: config.channels.ids().map(|_| Arc::default()).collect(),
             main: Mutex::new(Some(main_sender)),
             landing: OnceLock::new(),
+            linger: Linger::default(),
             config,
         };
         Self {
             shared: Arc::new(shared),
-            threads: ThreadGroup::new(),
+            threads: ThreadGroup::default(),
             main,
             accepted: 0.into(),
         }
@@ -126,24 +132,30 @@ impl Receiver {
     /// Takes a new connection: the main channel or a multifd channel, which its first bytes tell.
     /// Returns at once; what is wrong with the connection fails the migration.
     ///
+    /// After a failure the connection is closed only when the source has closed it or this side
+    /// [has settled](Self::settle), so that whoever accepts connections should do so until then; a main
+    /// connection is closed as soon as it is known to be one.
+    ///
     /// # Errors
     /// There are more connections than channels and the main one, or a thread cannot be started,
     /// both of which fail the migration; or the migration is over.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
         let shared = &self.shared;
-        if shared.control.is_over() {
-            return Err(shared.control.reason());
-        }
         let channels = shared.config.channels.count();
-        if self.accepted.fetch_add(1, Ordering::Relaxed) > channels {
-            self.accepted.fetch_sub(1, Ordering::Relaxed);
+        let mut refused = shared.control.is_over().then(|| shared.control.reason());
+        if let Some(reason) = &refused
+            && !self.may_linger()
+        {
+            return Err(reason.clone());
+        }
+        if self.accepted.fetch_add(1, Ordering::Relaxed) > channels && refused.is_none() {
             let what = format!(
                 "one connection more than the main one and {channels} channels: \
                  set multifd-channels to the same number on both sides"
             );
             let error = Error::new(Fault::Peer, what).at(Place::on(shared.side));
             shared.control.fail(error.clone());
-            return Err(error);
+            refused = Some(error);
         }
         shared.control.watch(connection.interrupter());
         let thread = ReceiverThread {
@@ -154,7 +166,16 @@ impl Receiver {
             .inspect_err(|error| {
                 self.accepted.fetch_sub(1, Ordering::Relaxed);
                 shared.control.fail(error.clone());
-            })
+            })?;
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Whether a connection that comes after the end is kept for a while.
+    fn may_linger(&self) -> bool {
+        let shared = &self.shared;
+        shared.control.error().is_some()
+            && !shared.linger.is_over()
+            && self.accepted.load(Ordering::Relaxed) < MOST_CONNECTIONS
     }
 
     /// Starts a thread that is waited for at the end.
@@ -300,9 +321,38 @@ impl Receiver {
     /// The migration failed.
     pub fn finish(&self) -> Result<MigrationStats, Error> {
         self.shared.control.finish();
-        self.threads.join();
+        self.close();
         self.shared.control.check()?;
         Ok(self.stats())
+    }
+
+    /// Fails the migration, unless it has failed already, and waits until the source has closed all of its
+    /// connections, but for no longer than `limit`; then closes them. By now the source should have been told
+    /// on the main channel, or have lost it.
+    ///
+    /// Takes the `main` connection to wait for it, too: what was sent last on a connection may not reach the
+    /// peer if it is closed while bytes of the peer's are unread.
+    pub fn settle(&self, main: Option<Box<dyn Transport>>, limit: Duration) {
+        let shared = &self.shared;
+        shared.control.fail(Error::aborted());
+        // One that was not asked for in time.
+        drop(self.main.try_recv());
+        if let Some(mut main) = main
+            && shared.linger.admit(&mut *main)
+        {
+            // Without a thread it is closed.
+            let _ = self.spawn(
+                "multifd-main".into(),
+                Box::new(move || linger::drain(&mut *main)),
+            );
+        }
+        self.threads.wait_idle(limit);
+        self.close();
+    }
+
+    fn close(&self) {
+        self.shared.linger.end();
+        self.threads.join();
     }
 
     /// What has been received so far.
@@ -336,7 +386,7 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.shared.control.fail(Error::aborted());
-        self.threads.join();
+        self.close();
     }
 }
 
@@ -355,6 +405,9 @@ impl std::fmt::Debug for ReceiverConfig {
         )
     }
 }
+
+/// The main one and 255 channels: no source has more.
+const MOST_CONNECTIONS: usize = 256;
 
 fn caller(what: impl Into<String>) -> Error {
     Error::new(Fault::Caller, what.into()).at(Place::on(Side::Destination))

@@ -1,9 +1,10 @@
 //! The thread of one accepted connection.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::barrier::BarrierPlace;
+use super::linger;
 use super::receiver::Shared;
 use super::spawn::PanicGuard;
 use crate::channel::{
@@ -26,26 +27,50 @@ impl ReceiverThread {
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
-        let place = Place::on(shared.side);
-        let limit = shared.config.init_time_limit;
-        let result = match recv_prelude(&mut *connection, limit) {
-            Ok(Prelude::Main) => self.hand_over(connection),
+        let prelude = recv_prelude(&mut *connection, shared.config.init_time_limit);
+        let is_known = prelude.is_ok();
+        let result = match prelude {
+            Ok(Prelude::Main) => return self.hand_over(connection),
             Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init),
             Err(error) => Err(error),
         };
         // After the end, when the connection is interrupted, this changes nothing.
         if let Err(error) = result {
-            shared.control.fail(error.at(place));
+            self.fail(error);
+        }
+        if shared.control.error().is_some() {
+            self.linger(&mut *connection, is_known);
         }
     }
 
-    /// Gives the main channel to the host's thread.
-    fn hand_over(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
+    fn fail(&self, error: Error) {
+        self.shared
+            .control
+            .fail(error.at(Place::on(self.shared.side)));
+    }
+
+    /// Gives the main channel to the host's thread. After a failure it is closed instead.
+    fn hand_over(&self, connection: Box<dyn Transport>) {
+        if self.shared.control.is_over() {
+            return;
+        }
         let main = self.shared.main.lock().take();
-        let main = main.ok_or_else(|| Error::new(Fault::Peer, "a second main channel"))?;
-        // Fails only if the receiver is gone.
-        let _ = main.send(connection);
-        Ok(())
+        match main {
+            // Fails only if the receiver is gone.
+            Some(main) => drop(main.send(connection)),
+            None => self.fail(Error::new(Fault::Peer, "a second main channel")),
+        }
+    }
+
+    /// After a failure: takes what the source still sends. The main channel is not waited for, as the source
+    /// learns of the failure there.
+    fn linger(&self, connection: &mut dyn Transport, is_known: bool) {
+        let is_main = |connection: &mut dyn Transport| {
+            matches!(recv_prelude(connection, Duration::MAX), Ok(Prelude::Main))
+        };
+        if self.shared.linger.admit(connection) && (is_known || !is_main(connection)) {
+            linger::drain(connection);
+        }
     }
 
     fn receive(&self, connection: &mut dyn Transport, init: InitPacket) -> Result<(), Error> {

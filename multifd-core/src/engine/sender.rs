@@ -65,7 +65,7 @@ impl Sender {
         method: &Arc<dyn MultifdMethods>,
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Self, Error> {
-        let (control, threads) = (Control::new(), ThreadGroup::new());
+        let (control, threads) = (Control::new(), ThreadGroup::default());
         log::info!(
             "sending with {}: {}",
             method.name(),

@@ -1,9 +1,10 @@
 //! How the engine gets its threads.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel as queue;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::control::Control;
 use crate::error::{Error, Fault};
@@ -44,15 +45,23 @@ impl Spawn for StdThreads {
 }
 
 /// Waits for all threads that hold a [`ThreadGuard`] of it.
-#[derive(Debug)]
-pub(crate) struct ThreadGroup {
-    alive: Mutex<Option<queue::Sender<()>>>,
-    ended: queue::Receiver<()>,
-}
+#[derive(Debug, Default)]
+pub(crate) struct ThreadGroup(Arc<Members>);
 
 /// Held by a thread while it runs, and dropped after everything else that it has.
-pub(crate) struct ThreadGuard {
-    _alive: queue::Sender<()>,
+pub(crate) struct ThreadGuard(Arc<Members>);
+
+#[derive(Debug, Default)]
+struct Members {
+    state: Mutex<State>,
+    /// The last thread has ended.
+    idle: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    alive: usize,
+    closed: bool,
 }
 
 /// Held by a thread while it works. A panic fails the migration instead of leaving it hanging; it is
@@ -60,25 +69,39 @@ pub(crate) struct ThreadGuard {
 pub(crate) struct PanicGuard<'a>(pub(crate) &'a Control);
 
 impl ThreadGroup {
-    pub(crate) fn new() -> Self {
-        let (alive, ended) = queue::bounded(0);
-        Self {
-            alive: Mutex::new(Some(alive)),
-            ended,
+    /// To be given to a new thread; `None` once the threads are waited for by [`Self::join`].
+    pub(crate) fn guard(&self) -> Option<ThreadGuard> {
+        let mut state = self.0.state.lock();
+        if state.closed {
+            return None;
         }
+        state.alive += 1;
+        Some(ThreadGuard(Arc::clone(&self.0)))
     }
 
-    /// To be given to a new thread; `None` once the threads are waited for.
-    pub(crate) fn guard(&self) -> Option<ThreadGuard> {
-        let alive = self.alive.lock().clone()?;
-        Some(ThreadGuard { _alive: alive })
+    /// Blocks until every guard is gone, but for no longer than `limit`. Threads may be added meanwhile.
+    pub(crate) fn wait_idle(&self, limit: Duration) {
+        let Members { state, idle } = &*self.0;
+        idle.wait_while_for(&mut state.lock(), |state| state.alive > 0, limit);
     }
 
     /// Blocks until every guard is gone. No thread can be added afterwards.
     pub(crate) fn join(&self) {
-        *self.alive.lock() = None;
-        // Nothing is ever sent, so this returns when the last guard is dropped.
-        let _ = self.ended.recv();
+        let Members { state, idle } = &*self.0;
+        let mut state = state.lock();
+        state.closed = true;
+        idle.wait_while(&mut state, |state| state.alive > 0);
+    }
+}
+
+impl Drop for ThreadGuard {
+    fn drop(&mut self) {
+        let Members { state, idle } = &*self.0;
+        let mut state = state.lock();
+        state.alive -= 1;
+        if state.alive == 0 {
+            idle.notify_all();
+        }
     }
 }
 

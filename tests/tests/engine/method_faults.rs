@@ -1,6 +1,7 @@
 //! Methods that fail, on either side, in any packet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use multifd_core::{Error, Fault};
 use multifd_tests::conformance::PageSource;
@@ -21,8 +22,9 @@ fn fail(setup: Setup) -> (Error, Error) {
     rig.begin().unwrap();
     let handles = (rig.sender.abort_handle(), rig.receiver.abort_handle());
     while migrate(&mut rig).is_ok() {}
-    // The failing side has closed its connections, which ends the other one.
+    // The failing side closes its connections, which ends the other one.
     rig.receiver.sync().unwrap_err();
+    rig.receiver.settle(None, Duration::ZERO);
     while rig.queue_all().and_then(|()| rig.sender.sync()).is_ok() {}
     let (sender, receiver) = (rig.sender.finish(), rig.receiver.finish());
     let (sent, received) = (handles.0.error(), handles.1.error());
