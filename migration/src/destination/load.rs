@@ -42,13 +42,17 @@ impl<'a> Load<'a> {
     /// Deals with the next event; answers whether it was the last one before the devices.
     pub(super) fn step(&mut self, stream: &mut Incoming) -> Result<bool, Error> {
         match stream.next_event()? {
-            Event::Configuration(configuration) => self.check_machine(configuration)?,
+            Event::Configuration(configuration) => self.configuration = configuration,
             Event::Command(Command::Ping(handover::OFFER)) => {
                 self.hands_over = true;
                 stream.reply(ReturnMessage::Pong(handover::ACCEPT))?;
             }
             Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
-            Event::RamStart { blocks, .. } => self.attach(&blocks)?,
+            Event::RamStart { blocks, .. } => {
+                // Not before: by now the return path is open, and the source can be told.
+                self.check_machine()?;
+                self.attach(&blocks)?;
+            }
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
             Event::Sync => self.destination.receiver.sync()?,
             Event::SectionEnd(RamPart::Start) => {
@@ -62,8 +66,8 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    fn check_machine(&mut self, configuration: Configuration) -> Result<(), Error> {
-        let config = &self.destination.config;
+    fn check_machine(&self) -> Result<(), Error> {
+        let (config, configuration) = (&self.destination.config, &self.configuration);
         if let Some(want) = &config.machine
             && *want != configuration.machine
         {
@@ -78,7 +82,6 @@ impl<'a> Load<'a> {
             let what = format!("the source migrates the VM {got}, this side is {want}");
             return Err(Error::new(Fault::Peer, what));
         }
-        self.configuration = configuration;
         Ok(())
     }
 
