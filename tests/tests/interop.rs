@@ -18,7 +18,7 @@ macro_rules! groups {
     };
 }
 
-groups!(memory, saved);
+groups!(memory, saved, failures);
 
 #[test]
 fn every_case_is_run() {

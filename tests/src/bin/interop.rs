@@ -49,7 +49,7 @@ fn main() -> Result<()> {
                 eprintln!("ok      {seconds:5.1} s  {case:?}");
                 rows.push((case.row, verified));
             }
-            Ok(Outcome::Skipped) => eprintln!("skipped, no old QEMU: {case:?}"),
+            Ok(Outcome::Skipped(why)) => eprintln!("skipped, {why}: {case:?}"),
             Err(error) => {
                 eprintln!("FAILED  {seconds:5.1} s  {error:#}");
                 failed += 1;

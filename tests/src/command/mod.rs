@@ -2,6 +2,8 @@
 
 mod build;
 mod process;
+mod small_disk;
 
 pub use build::Multifd;
 pub use process::{Finished, Running};
+pub use small_disk::has_small_disks;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Lab, Row, cases, lab};
+use crate::peer;
 
 /// One migration, or a pair of them, with real QEMUs.
 pub struct Case {
@@ -14,7 +15,15 @@ pub struct Case {
     pub group: &'static str,
     /// What it is.
     pub row: Row,
+    need: Option<Need>,
     run: Box<Run>,
+}
+
+/// What a case needs besides the QEMUs.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    what: &'static str,
+    is_there: fn() -> bool,
 }
 
 type Run = dyn Fn(&Lab) -> Result<Vec<&'static str>> + Send + Sync;
@@ -24,8 +33,8 @@ type Run = dyn Fn(&Lab) -> Result<Vec<&'static str>> + Send + Sync;
 pub enum Outcome {
     /// What was verified, in the words of the table.
     Verified(Vec<&'static str>),
-    /// This machine lacks a QEMU for it.
-    Skipped,
+    /// This machine lacks something for it: what that is.
+    Skipped(&'static str),
 }
 
 impl Case {
@@ -38,8 +47,16 @@ impl Case {
         Self {
             group,
             row,
+            need: None,
             run: Box::new(run),
         }
+    }
+
+    /// The same case, which is skipped on a machine that lacks something; where peers are required it fails.
+    #[must_use]
+    pub fn needs(self, what: &'static str, is_there: fn() -> bool) -> Self {
+        let need = Some(Need { what, is_there });
+        Self { need, ..self }
     }
 
     /// Runs it.
@@ -48,7 +65,12 @@ impl Case {
     /// What went wrong, with the case's name.
     pub fn run(&self, lab: &Lab) -> Result<Outcome> {
         if self.row.peers.need_old() && !lab.has_old() {
-            return Ok(Outcome::Skipped);
+            return Ok(Outcome::Skipped("no old QEMU"));
+        }
+        if let Some(need) = self.need.filter(|need| !(need.is_there)()) {
+            let (what, name) = (need.what, self.row.name());
+            ensure!(!peer::are_required(), "{name} needs {what}");
+            return Ok(Outcome::Skipped(what));
         }
         let verified = (self.run)(lab).with_context(|| self.row.name())?;
         ensure!(!verified.is_empty(), "{} verifies nothing", self.row.name());
@@ -81,7 +103,7 @@ pub fn run_group(group: &str) -> Result<()> {
         let result = case.run(&lab);
         let word = match &result {
             Ok(Outcome::Verified(_)) => "ok",
-            Ok(Outcome::Skipped) => "skipped, no old QEMU",
+            Ok(Outcome::Skipped(why)) => &format!("skipped: {why}"),
             Err(_) => "FAILED",
         };
         let line = format!(

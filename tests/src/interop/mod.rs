@@ -7,6 +7,7 @@
 //! A new group of cases is a module with a function `cases`, listed in [`cases`].
 
 mod case;
+mod failures;
 mod lab;
 mod memory;
 mod row;
@@ -20,7 +21,7 @@ pub use row::{Age, Peers, Row, table};
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [memory::cases(), saved::cases()]
+    [memory::cases(), saved::cases(), failures::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -97,6 +97,28 @@ pub fn migrate_live(qemu: &mut Qemu, uri: &str) -> Result<()> {
     qemu.set_parameters(json!({"downtime-limit": 30_000, "max-bandwidth": 0}))
 }
 
+/// Starts a migration after one that has failed, once QEMU has put that one's connections away: until then
+/// it takes no other.
+///
+/// # Errors
+/// QEMU's.
+pub fn migrate_again(qemu: &mut Qemu, uri: &str) -> Result<()> {
+    let start = std::time::Instant::now();
+    loop {
+        let open = qemu.execute("query-yank", json!({}))?;
+        let open = open.as_array().context("query-yank")?;
+        let is_migration = |instance: &Value| instance.get("type") == Some(&json!("migration"));
+        if !open.iter().any(is_migration) {
+            return qemu.migrate(uri);
+        }
+        ensure!(
+            start.elapsed() < LIMIT,
+            "the connections are still there: {open:?}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Waits until the migration has fetched the dirty memory so often, or the guest is stopped: one that gets no
 /// processor for a while has nothing to send.
 ///
