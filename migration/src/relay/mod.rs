@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use multifd_core::engine::Forwarding;
-use multifd_core::memory::IoVecMut;
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
 use multifd_core::{
@@ -119,8 +118,11 @@ impl Relay {
     /// if it can be, and the destination has lost its connections: the guest runs on at the source.
     pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
         let abort = self.forwarder.abort_handle();
-        self.pass_on(host)
-            .inspect_err(|error| abort.fail(error.clone()))
+        self.pass_on(host).inspect_err(|error| {
+            abort.fail(error.clone());
+            // Does nothing if that has been done.
+            self.forwarder.settle(None, LAST_WORD);
+        })
     }
 
     fn pass_on(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
@@ -151,11 +153,14 @@ impl Relay {
         let incoming = Incoming::new(reader, self.config.forwarder.page_size);
         let mut stream = MainStream::new(incoming, onward.main, &mut forwarding, host, &link);
         let result = stream.run(limit).map_err(|error| self.fail(error));
-        let (mut incoming, passed) = stream.close();
+        let (incoming, passed) = stream.close();
         let ended = back.end(Self::patience(&result));
         let result = Self::outcome(result, ended.as_ref(), &link);
-        if let (Err(_), Some(ended)) = (&result, ended) {
-            refuse(ended.to_source, &mut incoming, &link);
+        if let (Err(error), Some(ended)) = (&result, ended) {
+            self.fail(error.clone());
+            let main = incoming.into_reader().into_transport();
+            let is_told = refuse(ended.to_source, &link);
+            self.forwarder.settle(is_told.then_some(main), LAST_WORD);
         }
         result.and_then(|()| self.report(passed, forwarding, &link))
     }
@@ -266,32 +271,17 @@ struct Onward {
     channels: Vec<Box<dyn Transport>>,
 }
 
-/// Tells the source that the guest stays there, if it still listens, and lets it read that.
-fn refuse(mut to_source: Box<dyn Transport>, stream: &mut Incoming, link: &Link) {
-    if !link.has_return_path() {
-        return;
+/// Tells the source that the guest stays there, if it still listens; answers whether it has been told.
+fn refuse(mut to_source: Box<dyn Transport>, link: &Link) -> bool {
+    if !link.has_return_path() || link.is_shut() {
+        return link.is_shut();
     }
     to_source.resume();
     to_source.set_time_limit(Some(LAST_WORD));
-    if !link.is_shut() {
-        let bytes = ReturnMessage::Shut(1).encode();
-        if let Err(error) = send_all(&mut *to_source, &mut [bytes.as_slice().into()]) {
-            log::debug!("the source cannot be told of the failure: {error}");
-            return;
-        }
-    }
-    // A connection that is closed with something unread in it takes back what was sent.
-    let start = Instant::now();
-    let main = stream.reader_mut().transport_mut();
-    main.resume();
-    main.set_time_limit(Some(LAST_WORD));
-    let mut scratch = vec![0; SCRATCH];
-    while start.elapsed() < LAST_WORD {
-        let room = &mut [IoVecMut::from(scratch.as_mut_slice())];
-        if !matches!(main.recv(room), Ok(1..)) {
-            return;
-        }
-    }
+    let bytes = ReturnMessage::Shut(1).encode();
+    send_all(&mut *to_source, &mut [bytes.as_slice().into()])
+        .inspect_err(|error| log::debug!("the source cannot be told of the failure: {error}"))
+        .is_ok()
 }
 
 /// Whether the connections to the destination broke: it may have a reason to tell.
@@ -323,4 +313,3 @@ impl std::fmt::Debug for Method {
 
 /// For a last word to the source, and for one of the destination's.
 const LAST_WORD: Duration = Duration::from_secs(1);
-const SCRATCH: usize = 64 * 1024;

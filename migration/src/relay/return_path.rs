@@ -74,11 +74,13 @@ impl ReturnPath {
                 Err(error) => listener.abort.fail(error.clone()),
                 Ok(()) => {}
             }
+            let Listener {
+                reader, to_source, ..
+            } = listener;
+            // This end is closed before anybody believes that all is over.
+            drop(reader);
             // Fails only if nobody waits any more.
-            let _ = send_ended.send(Ended {
-                outcome,
-                to_source: listener.to_source,
-            });
+            let _ = send_ended.send(Ended { outcome, to_source });
         });
         threads
             .spawn("multifd-return".into(), body)
