@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -15,21 +18,31 @@ use crate::uri::Uri;
 
 /// Connects, and tries again for up to `wait` while nobody listens.
 pub(crate) fn first(uri: &Uri, wait: Duration) -> Result<SocketTransport, Failure> {
+    let once = &mut || dial(uri, &|| false);
+    patiently(wait, &|| false, once).map_err(|error| failure(uri, &error))
+}
+
+/// Connects with `dial`, and tries again for up to `wait` while nobody listens, unless that is `cancelled`.
+pub(crate) fn patiently(
+    wait: Duration,
+    cancelled: &dyn Fn() -> bool,
+    dial: &mut dyn FnMut() -> io::Result<SocketTransport>,
+) -> io::Result<SocketTransport> {
     let start = Instant::now();
     loop {
-        match connect(uri) {
-            Err(error) if nobody_listens(&error) && start.elapsed() < wait => {
-                log::debug!("nobody listens on {uri} yet: {error}");
+        match dial() {
+            Err(error) if nobody_listens(&error) && start.elapsed() < wait && !cancelled() => {
+                log::debug!("nobody listens yet: {error}");
                 thread::sleep(PAUSE);
             }
-            result => return result.map_err(|error| failure(uri, &error)),
+            result => return result,
         }
     }
 }
 
 /// Connects one more channel to a destination that has taken the main connection.
 pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure> {
-    connect(uri).map_err(|error| {
+    dial(uri, &|| false).map_err(|error| {
         let what = format!("source, channel {channel}: cannot connect to {uri}: {error}");
         Failure::new(ExitCode::Connection, what).hint(
             "the destination took the main connection and then stopped listening: see its own \
@@ -38,14 +51,15 @@ pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure
     })
 }
 
-fn connect(uri: &Uri) -> io::Result<SocketTransport> {
+/// Connects, unless that is `cancelled` while the other side does not answer.
+pub(crate) fn dial(uri: &Uri, cancelled: &dyn Fn() -> bool) -> io::Result<SocketTransport> {
     match uri {
         Uri::Tcp { host, port } => {
             let host = if host.is_empty() { "localhost" } else { host };
             SocketTransport::new(connect_tcp(host, *port)?)
         }
         Uri::Unix(path) => {
-            let transport = SocketTransport::new(UnixStream::connect(path)?)?;
+            let transport = SocketTransport::new(connect_unix(path, cancelled)?)?;
             transport.set_send_buffer(UNIX_SEND_BUFFER)?;
             Ok(transport)
         }
@@ -65,6 +79,28 @@ fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+/// Tries again while nobody accepts what is connected already.
+fn connect_unix(path: &Path, cancelled: &dyn Fn() -> bool) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let start = Instant::now();
+    loop {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        match net::connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::AGAIN) if start.elapsed() < CONNECT_LIMIT && !cancelled() => {
+                thread::sleep(PAUSE);
+            }
+            Err(Errno::AGAIN) => {
+                let what =
+                    "it accepts no more connections: is multifd-channels alike on both sides?";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn nobody_listens(error: &io::Error) -> bool {

@@ -1,6 +1,6 @@
 //! How a failure reaches the user.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::exit_code::ExitCode;
 use crate::{hint, output};
@@ -38,22 +38,41 @@ impl Failure {
 
 /// Says what failed: on stderr, and as an object on stdout if that is wanted.
 pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
-    let code = ExitCode::of(error);
-    let hint = hint::for_error(error);
-    output::message(format_args!("multifd: {error:#}"));
-    if let Some(hint) = &hint {
+    tell("", error);
+    if json {
+        // There is a failure to report already.
+        let _ = output::json(&object(error));
+    }
+    ExitCode::of(error)
+}
+
+/// Says that one of several migrations failed; its object is on a line of its own.
+pub(crate) fn report_one(number: usize, error: &anyhow::Error, json: bool) {
+    tell(&format!("migration {number}: "), error);
+    if json {
+        let mut object = object(error);
+        if let Some(members) = object.as_object_mut() {
+            members.insert("migration".into(), number.into());
+        }
+        // There is a failure to report already.
+        let _ = output::json_line(&object);
+    }
+}
+
+fn tell(prefix: &str, error: &anyhow::Error) {
+    output::message(format_args!("multifd: {prefix}{error:#}"));
+    if let Some(hint) = hint::for_error(error) {
         output::message(format_args!("hint: {hint}"));
     }
-    if json {
-        let cancelled = code == ExitCode::Interrupted;
-        let object = json!({
-            "status": if cancelled { "cancelled" } else { "failed" },
-            "error-desc": format!("{error:#}"),
-            "hint": hint,
-            "exit-code": code as u8,
-        });
-        // There is a failure to report already.
-        let _ = output::json(&object);
-    }
-    code
+}
+
+fn object(error: &anyhow::Error) -> Value {
+    let code = ExitCode::of(error);
+    let cancelled = code == ExitCode::Interrupted;
+    json!({
+        "status": if cancelled { "cancelled" } else { "failed" },
+        "error-desc": format!("{error:#}"),
+        "hint": hint::for_error(error),
+        "exit-code": code as u8,
+    })
 }

@@ -52,6 +52,17 @@ fn for_fault(error: &Error) -> Option<&'static str> {
             "the source may have ended or be set up differently: see its own messages, and set \
              multifd, multifd-channels and multifd-compression alike on both sides",
         ),
+        (Fault::Connection, Side::RelayIn) => Some(
+            "the source may have ended, given up or be set up differently: see its own messages, and \
+             set --in multifd-channels and multifd-compression as it has them",
+        ),
+        (Fault::Connection, Side::RelayOut) => Some(
+            "the destination may have refused the guest, ended, or not listen: see its own messages, \
+             and set --out multifd-channels and multifd-compression as it has them",
+        ),
+        (Fault::Peer, Side::RelayOut) => {
+            Some("see the destination's own messages; the guest may go on at the source")
+        }
         (Fault::Peer, Side::Source) => {
             Some("see the destination's own messages; the guest may go on here")
         }

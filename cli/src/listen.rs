@@ -13,6 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::output;
+use crate::peer::Peer;
 use crate::tcp;
 use crate::uri::Uri;
 
@@ -87,6 +89,16 @@ impl Listener {
         })
     }
 
+    /// Says where it listens: on stdout, or on stderr if JSON goes there.
+    pub(crate) fn announce(&self, json: bool) -> io::Result<()> {
+        let uri = &self.uri;
+        if json {
+            output::message(format_args!("listening on {uri}"));
+            return Ok(());
+        }
+        output::line(format_args!("listening on {uri}"))
+    }
+
     /// The address, with the port that the kernel chose for port 0.
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
@@ -98,19 +110,25 @@ impl Listener {
 
     /// Waits for a connection or a wake-up; `None` waits for ever.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Ready> {
+        self.wait_beside(&[], limit)
+    }
+
+    /// As [`Self::wait`], but something to receive on one of `others` is a wake-up, too.
+    pub(crate) fn wait_beside(
+        &mut self,
+        others: &[BorrowedFd<'_>],
+        limit: Option<Duration>,
+    ) -> io::Result<Ready> {
         let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(LONGEST));
         let (woken, connected, none) = {
-            let mut fds = [
-                PollFd::new(&self.wake, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
-            ];
+            let own = [self.wake.as_fd(), self.socket.as_fd()];
+            let all = own.iter().chain(others);
+            let mut fds: Vec<_> = all
+                .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+                .collect();
             let count = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))?;
-            let [wake, socket] = &fds;
-            (
-                !wake.revents().is_empty(),
-                !socket.revents().is_empty(),
-                count == 0,
-            )
+            let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+            (ready(0), ready(1), count == 0)
         };
         if none {
             return Ok(Ready::TimedOut);
@@ -129,15 +147,30 @@ impl Listener {
 
     /// Accepts a connection that is there already.
     pub(crate) fn accept(&self) -> io::Result<Option<SocketTransport>> {
-        let accepted: io::Result<OwnedFd> = match &self.socket {
-            Socket::Tcp(socket) => socket.accept().and_then(|(stream, _)| {
+        let accepted = self.accept_from()?;
+        Ok(accepted.map(|(connection, _)| connection))
+    }
+
+    /// Accepts a connection that is there already, and answers who has made it.
+    pub(crate) fn accept_from(&self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        let accepted: io::Result<(OwnedFd, Option<Peer>)> = match &self.socket {
+            Socket::Tcp(socket) => socket.accept().and_then(|(stream, address)| {
                 tcp::prepare(&stream)?;
-                Ok(stream.into())
+                Ok((stream.into(), Some(Peer::Host(address.ip()))))
             }),
-            Socket::Unix(socket) => socket.accept().map(|(stream, _)| stream.into()),
+            Socket::Unix(socket) => socket.accept().map(|(stream, _)| (stream.into(), None)),
         };
         match accepted {
-            Ok(stream) => SocketTransport::new(stream).map(Some),
+            Ok((stream, host)) => {
+                let connection = SocketTransport::new(stream)?;
+                let process = || {
+                    connection
+                        .peer_process()
+                        .map_or(Peer::Somebody, Peer::Process)
+                };
+                let peer = host.unwrap_or_else(process);
+                Ok(Some((connection, peer)))
+            }
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }

@@ -26,11 +26,13 @@ mod page;
 mod pair;
 mod params;
 mod paths;
+mod peer;
 mod progress;
 mod ram;
 mod receiving;
 mod reception;
 mod recv;
+mod relay;
 mod report;
 mod saved;
 mod send;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
+        Command::Relay(args) => relay::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Params(args) => params::run(args),

@@ -10,7 +10,6 @@ use multifd_core::{Error, Fault, Place, Side};
 use crate::args::MigrationArgs;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
-use crate::output;
 use crate::progress::{Progress, Total};
 use crate::reception::{Reception, Signs};
 use crate::report::cpu_time;
@@ -47,7 +46,7 @@ impl<'a> Receiving<'a> {
                 signs.set_over();
             }
         });
-        announce(&listener.uri().to_string(), json)?;
+        listener.announce(json)?;
         Ok(Self {
             reception: Reception::new(listener, destination, signs.clone()),
             destination,
@@ -115,13 +114,4 @@ impl<'a> Receiving<'a> {
             runner.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
-}
-
-fn announce(address: &str, json: bool) -> anyhow::Result<()> {
-    if json {
-        output::message(format_args!("listening on {address}"));
-    } else {
-        output::line(format_args!("listening on {address}"))?;
-    }
-    Ok(())
 }

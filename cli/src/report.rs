@@ -145,7 +145,12 @@ impl MigrationReport {
                 percent: 100.0 * about.cpu_time.as_secs_f64()
                     / report.total_time.as_secs_f64().max(1e-9),
             },
-            channels: report.channels.channels.iter().map(channel).collect(),
+            channels: report
+                .channels
+                .channels
+                .iter()
+                .map(ChannelReport::new)
+                .collect(),
             paths: PathsReport::new(&report.channels.total().paths),
             downtime_items: report.down_time_items.map(Into::into),
             timeline: Vec::new(),
@@ -181,17 +186,19 @@ impl MigrationReport {
     }
 }
 
-fn channel(stats: &ChannelStats) -> ChannelReport {
-    ChannelReport {
-        packets: stats.packets,
-        normal: stats.normal_pages,
-        duplicate: stats.zero_pages,
-        guest_bytes: stats.guest_bytes,
-        wire_bytes: stats.wire_bytes,
-        cpu_time: millis(stats.cpu_time),
-        waited_for_work: millis(stats.waited_for_work),
-        waited_for_connection: millis(stats.waited_for_connection),
-        paths: PathsReport::new(&stats.paths),
+impl ChannelReport {
+    pub(crate) fn new(stats: &ChannelStats) -> Self {
+        Self {
+            packets: stats.packets,
+            normal: stats.normal_pages,
+            duplicate: stats.zero_pages,
+            guest_bytes: stats.guest_bytes,
+            wire_bytes: stats.wire_bytes,
+            cpu_time: millis(stats.cpu_time),
+            waited_for_work: millis(stats.waited_for_work),
+            waited_for_connection: millis(stats.waited_for_connection),
+            paths: PathsReport::new(&stats.paths),
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use multifd_core::wire::Uuid;
+
 /// Where a migration goes to or comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Uri {
@@ -20,6 +22,22 @@ pub(crate) enum Uri {
 pub(crate) struct UriError {
     what: String,
 }
+
+impl Uri {
+    /// The address for one guest: `{uuid}` in a path becomes its UUID.
+    pub(crate) fn for_guest(&self, uuid: Uuid) -> Self {
+        match self {
+            Self::Unix(path) => match path.to_str() {
+                Some(path) => Self::Unix(path.replace(UUID, &uuid.to_string()).into()),
+                None => self.clone(),
+            },
+            Self::Tcp { .. } => self.clone(),
+        }
+    }
+}
+
+/// What stands for a guest's UUID.
+const UUID: &str = "{uuid}";
 
 impl FromStr for Uri {
     type Err = UriError;
@@ -102,6 +120,19 @@ mod tests {
             let uri = Uri::Unix(path.into());
             assert_eq!(format!("unix:{path}").parse(), Ok(uri.clone()));
             assert_eq!(uri.to_string(), format!("unix:{path}"));
+        }
+    }
+
+    #[test]
+    fn a_guest_has_its_own_path() {
+        let uuid = Uuid::parse("12345678-9abc-def0-1234-56789abcdef0").unwrap();
+        let of = |text: &str| text.parse::<Uri>().unwrap().for_guest(uuid).to_string();
+        assert_eq!(
+            of("unix:/run/{uuid}/in"),
+            "unix:/run/12345678-9abc-def0-1234-56789abcdef0/in"
+        );
+        for same in ["unix:/run/uuid", "tcp:host:1"] {
+            assert_eq!(of(same), same);
         }
     }
 

@@ -9,6 +9,7 @@ mod guest;
 mod inspect;
 mod params;
 mod recv;
+mod relay;
 mod send;
 
 pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
@@ -20,6 +21,7 @@ pub(crate) use guest::GuestArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
+pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
 
 use std::time::Duration;
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Receive memory from a source
     Recv(RecvArgs),
+    /// Pass migrations on while they run, with other methods, channels and bandwidths on each side
+    Relay(RelayArgs),
     /// Measure methods, levels and numbers of channels between two processes of this host
     Bench(BenchArgs),
     /// Say what is in a saved migration, or in the recorded bytes of a connection
@@ -70,6 +74,7 @@ impl Command {
             Self::Send(args) => args.migration.json,
             Self::Recv(args) => args.migration.json,
             Self::Inspect(args) => args.json,
+            Self::Relay(args) => args.json,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Advise(args) => args.json,

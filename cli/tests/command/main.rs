@@ -10,4 +10,5 @@ mod interrupted;
 mod measured;
 mod migrate;
 mod refused;
+mod relayed;
 mod tree;

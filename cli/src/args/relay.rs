@@ -1,0 +1,74 @@
+//! `multifd relay`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use multifd_core::wire::Uuid;
+
+use super::{AcceleratorArgs, seconds, uuid};
+use crate::exit_code;
+use crate::uri::Uri;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit_code::HELP)]
+pub(crate) struct RelayArgs {
+    /// The address to listen on for the source: tcp:HOST:PORT, with an IPv6 address in brackets, or
+    /// unix:PATH
+    ///
+    /// With port 0 the kernel chooses one. The first line on stdout, or on stderr with --json, is
+    /// "listening on ADDRESS".
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Uri,
+    /// The destination: tcp:HOST:PORT or unix:PATH. Connected to when a source has connected
+    ///
+    /// {uuid} in a path stands for the guest's UUID, so that each guest goes to a QEMU of its own.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) to: Uri,
+    /// Set a parameter of the source's side by its QEMU name, as the source has it; may be repeated
+    ///
+    /// multifd-compression, multifd-channels, and max-bandwidth: most bytes per second that are taken
+    /// from the source's channels. The defaults are QEMU's, but max-bandwidth is 0, unlimited.
+    #[arg(long = "in", value_name = "NAME=VALUE")]
+    pub(crate) incoming: Vec<String>,
+    /// Set a parameter of the destination's side by its QEMU name; may be repeated
+    ///
+    /// As --in, and the levels: multifd-zlib-level and so on. With zero-page-detection=multifd, the
+    /// default, zero pages that the source has not found are found here; a QEMU before 9.0 wants none.
+    #[arg(long = "out", value_name = "NAME=VALUE")]
+    pub(crate) outgoing: Vec<String>,
+    /// The guest's UUID; another guest is refused [default: whatever the source says]
+    #[arg(long, value_parser = uuid)]
+    pub(crate) uuid: Option<Uuid>,
+    /// How long to wait for the destination to listen, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) wait: Duration,
+    /// How long a peer may be silent where it has to answer, in seconds
+    ///
+    /// A new connection of the source that does not say what it is, channels that do not come to a
+    /// barrier, a missing main connection [default: 30, 60, 30]; a destination that takes nothing or
+    /// does not answer a PING [default: 60].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) time_limit: Option<Duration>,
+    /// Go on listening when a migration has ended or failed, until SIGINT or SIGTERM
+    ///
+    /// Several migrations may run at once. Connections that come from one process over a unix socket,
+    /// or from one host over tcp, belong to one migration as long as its channels are not complete.
+    #[arg(long)]
+    pub(crate) keep_listening: bool,
+    /// Most migrations at once; others wait
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "16",
+        requires = "keep_listening"
+    )]
+    pub(crate) max_migrations: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArgs,
+    /// Print the result as a JSON object; with --keep-listening one for each migration, on a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show neither progress nor which implementation does the work
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}

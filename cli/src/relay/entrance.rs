@@ -1,0 +1,228 @@
+//! Which connections belong together.
+//!
+//! Nothing on the wire says to which migration a connection belongs. But a source makes its main
+//! connection first, then its channels, and says something on the main connection when all of them are
+//! made. So the connections of one peer are taken in the order in which they were accepted: a main
+//! connection, and so many channels behind it. A channel where a main connection should be belongs to a
+//! source that is set to more channels than this side.
+//!
+//! Where there is only one migration, all connections belong to it, in whatever order they come.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use multifd_core::transport::SocketTransport;
+
+use super::passage::{Class, classify};
+use crate::listen::Listener;
+use crate::output;
+use crate::peer::Peer;
+
+/// The listener, and connections that have no migration yet.
+pub(super) struct Entrance {
+    listener: Listener,
+    lines: HashMap<Peer, Line>,
+    /// Connections of a migration: the main one and the channels.
+    connections: usize,
+    /// How long a connection may not say what it is.
+    limit: Duration,
+    taking: Taking,
+}
+
+/// Which connections are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// Those of several migrations.
+    Several,
+    /// All, for the only migration.
+    One,
+    /// No more: the only migration has all that it needs.
+    None,
+}
+
+/// The connections of one peer.
+#[derive(Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    /// The migration that gets the next ones, and how many.
+    open: Option<(usize, usize)>,
+}
+
+struct Waiting {
+    connection: SocketTransport,
+    since: Instant,
+    class: Class,
+}
+
+/// What is to be done with a connection.
+pub(super) enum Arrival {
+    /// It starts a migration, whose number is to be given to [`Entrance::open`].
+    Start(Peer),
+    /// It is of the migration with this number.
+    Of(usize, SocketTransport),
+    /// It is a channel of a migration of this peer that has all of its channels.
+    Surplus(Peer, SocketTransport),
+}
+
+impl Entrance {
+    /// For several migrations of so many `connections`.
+    pub(super) fn several(listener: Listener, connections: usize, limit: Duration) -> Self {
+        Self {
+            listener,
+            lines: HashMap::new(),
+            connections,
+            limit,
+            taking: Taking::Several,
+        }
+    }
+
+    /// For one migration, which knows by itself when there are too many connections.
+    pub(super) fn one(listener: Listener, limit: Duration) -> Self {
+        Self {
+            taking: Taking::One,
+            ..Self::several(listener, usize::MAX, limit)
+        }
+    }
+
+    /// The only migration has all of its connections.
+    pub(super) fn stop_at_one(&mut self) {
+        if self.taking == Taking::One {
+            self.taking = Taking::None;
+        }
+    }
+
+    /// Waits until there may be something to do, or somebody has called the listener's waker.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        let mut deadline = None;
+        let mut heads = Vec::new();
+        for head in self.lines.values().filter_map(Line::unknown_head) {
+            let end = head.since + self.limit;
+            deadline = Some(deadline.map_or(end, |deadline: Instant| deadline.min(end)));
+            match head.connection.peek(&mut [0; 4]) {
+                // A part of the magic would wake at once, again and again.
+                Ok(Some(_)) => deadline = Some(Instant::now() + PAUSE),
+                _ => heads.push(head.connection.as_fd()),
+            }
+        }
+        let limit = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        self.listener.wait_beside(&heads, limit)?;
+        Ok(())
+    }
+
+    /// Takes all connections that are there. Answers those that belong to a migration, and where one
+    /// is to be started; then `open` has to be called before this is called again.
+    pub(super) fn arrivals(&mut self, may_start: bool) -> io::Result<Vec<Arrival>> {
+        while let Some((connection, peer)) = self.listener.accept_from()? {
+            let (peer, class) = match self.taking {
+                Taking::Several => (peer, Class::Unknown),
+                Taking::One => (Peer::Somebody, Class::Main),
+                Taking::None => {
+                    output::message(format_args!(
+                        "a connection of {peer} was closed: --keep-listening takes more than one \
+                         migration"
+                    ));
+                    continue;
+                }
+            };
+            self.lines
+                .entry(peer)
+                .or_default()
+                .waiting
+                .push_back(Waiting {
+                    connection,
+                    since: Instant::now(),
+                    class,
+                });
+        }
+        let mut arrivals = Vec::new();
+        for (peer, line) in &mut self.lines {
+            line.sort(*peer, self.limit, &mut arrivals);
+        }
+        if may_start {
+            let ready = self.lines.iter().find(|(_, line)| line.is_ready());
+            arrivals.extend(ready.map(|(peer, _)| Arrival::Start(*peer)));
+        }
+        self.lines.retain(|_, line| !line.is_empty());
+        Ok(arrivals)
+    }
+
+    /// The next connections of a peer belong to this migration.
+    pub(super) fn open(&mut self, peer: Peer, number: usize) {
+        let line = self.lines.entry(peer).or_default();
+        line.open = Some((number, self.connections));
+    }
+
+    /// A migration takes no more connections.
+    pub(super) fn close(&mut self, number: usize) {
+        for line in self.lines.values_mut() {
+            line.open.take_if(|(open, _)| *open == number);
+        }
+    }
+
+    /// Whether no connection of a peer waits of which nothing is known.
+    pub(super) fn is_sorted(&self, peer: Peer) -> bool {
+        let line = self.lines.get(&peer);
+        line.is_none_or(|line| line.unknown_head().is_none())
+    }
+}
+
+impl Line {
+    /// Takes from the front what belongs to a migration, or to none.
+    fn sort(&mut self, peer: Peer, limit: Duration, arrivals: &mut Vec<Arrival>) {
+        loop {
+            if let Some((number, left)) = self.open.take() {
+                let Some(next) = self.waiting.pop_front() else {
+                    self.open = Some((number, left));
+                    return;
+                };
+                self.open = (left > 1).then(|| (number, left - 1));
+                arrivals.push(Arrival::Of(number, next.connection));
+                continue;
+            }
+            let Some(head) = self.waiting.front_mut() else {
+                return;
+            };
+            if head.class == Class::Unknown {
+                head.class = classify(&head.connection);
+            }
+            match head.class {
+                Class::Main => return,
+                Class::Unknown if head.since.elapsed() < limit => return,
+                class => {
+                    let head = self.waiting.pop_front();
+                    match (class, head) {
+                        (Class::Channel, Some(head)) => {
+                            arrivals.push(Arrival::Surplus(peer, head.connection));
+                        }
+                        (Class::Unknown, _) => output::message(format_args!(
+                            "a connection of {peer} said nothing for {} s, and was closed",
+                            limit.as_secs_f32()
+                        )),
+                        _ => log::info!("a connection of {peer} is of no migration"),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a migration can be started.
+    fn is_ready(&self) -> bool {
+        let head = self.waiting.front();
+        self.open.is_none() && head.is_some_and(|head| head.class == Class::Main)
+    }
+
+    /// The first connection, if it has not said what it is.
+    fn unknown_head(&self) -> Option<&Waiting> {
+        let head = self.waiting.front();
+        head.filter(|head| self.open.is_none() && head.class == Class::Unknown)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_none()
+    }
+}
+
+/// Until more of four bytes has come.
+const PAUSE: Duration = Duration::from_millis(10);

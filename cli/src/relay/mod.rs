@@ -1,0 +1,229 @@
+//! `multifd relay`: between a source and a destination.
+
+mod entrance;
+mod passage;
+mod plan;
+mod report;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+
+use migration::RelayReport;
+use multifd_core::Error;
+use multifd_core::transport::SocketTransport;
+
+use crate::args::RelayArgs;
+use crate::exit_code::ExitCode;
+use crate::interrupt::Interrupt;
+use crate::listen::Listener;
+use crate::peer::Peer;
+use crate::progress::Progress;
+use crate::{failure, output};
+use entrance::{Arrival, Entrance};
+use passage::{Desk, Message, News, Passage};
+use plan::Plan;
+use report::PassageReport;
+
+pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let plan = Arc::new(Plan::new(args)?);
+    let listener = Listener::bind(&args.listen)?;
+    let address = listener.uri().to_string();
+    let (send_messages, messages) = mpsc::channel();
+    let desk = Desk {
+        messages: send_messages,
+        waker: listener.waker(),
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    interrupt.on_signal({
+        let (interrupted, waker) = (Arc::clone(&interrupted), listener.waker());
+        move || {
+            interrupted.store(true, Ordering::Release);
+            waker.wake();
+        }
+    });
+    listener.announce(args.json)?;
+    let connections = 1 + plan.config.forwarder.channels.count();
+    let limit = plan.config.forwarder.init_time_limit;
+    let entrance = match args.keep_listening {
+        true => Entrance::several(listener, connections, limit),
+        false => Entrance::one(listener, limit),
+    };
+    let relaying = Relaying {
+        args,
+        entrance,
+        plan,
+        address,
+        desk,
+        messages,
+        interrupted,
+        passages: BTreeMap::new(),
+        started: 0,
+        progress: None,
+    };
+    relaying.run()
+}
+
+/// The listening thread, and what it knows of the migrations.
+struct Relaying<'a> {
+    args: &'a RelayArgs,
+    plan: Arc<Plan>,
+    entrance: Entrance,
+    /// Where it listens.
+    address: String,
+    desk: Desk,
+    messages: mpsc::Receiver<Message>,
+    interrupted: Arc<AtomicBool>,
+    passages: BTreeMap<usize, Passage>,
+    started: usize,
+    progress: Option<Progress>,
+}
+
+impl Relaying<'_> {
+    fn run(mut self) -> anyhow::Result<ExitCode> {
+        loop {
+            while let Ok(Message { number, news }) = self.messages.try_recv() {
+                match news {
+                    News::Announced(reply) => self.announced(number, reply),
+                    News::Ended(result) => {
+                        if let Some(end) = self.ended(number, result)? {
+                            return Ok(end);
+                        }
+                    }
+                }
+            }
+            if self.interrupted.load(Ordering::Acquire) {
+                if self.passages.is_empty() {
+                    return self.interrupted();
+                }
+                self.abort();
+            }
+            while self.arrivals()? {}
+            self.answer();
+            self.entrance.wait()?;
+        }
+    }
+
+    /// Takes what has been accepted; answers whether a migration was started, which wants some of it.
+    fn arrivals(&mut self) -> anyhow::Result<bool> {
+        let one = !self.args.keep_listening;
+        let most = if one {
+            1
+        } else {
+            self.args.max_migrations.get()
+        };
+        let may_start = self.passages.len() < most && !self.interrupted.load(Ordering::Acquire);
+        let mut started = false;
+        for arrival in self.entrance.arrivals(may_start)? {
+            match arrival {
+                Arrival::Start(peer) => {
+                    self.start(peer)?;
+                    started = true;
+                }
+                Arrival::Of(number, connection) => self.accept(number, connection),
+                Arrival::Surplus(peer, connection) => self.surplus(peer, connection),
+            }
+        }
+        Ok(started)
+    }
+
+    fn start(&mut self, peer: Peer) -> anyhow::Result<()> {
+        self.started += 1;
+        let number = self.started;
+        let passage = Passage::start(number, peer, &self.plan, &self.desk)?;
+        if self.args.keep_listening {
+            output::message(format_args!("migration {number}: from {peer}"));
+        } else if !self.args.quiet {
+            let monitor = passage.relay.monitor();
+            self.progress = Some(Progress::start(monitor, &passage.total, "passed on")?);
+        }
+        self.passages.insert(number, passage);
+        self.entrance.open(peer, number);
+        Ok(())
+    }
+
+    fn accept(&self, number: usize, connection: SocketTransport) {
+        if let Some(passage) = self.passages.get(&number)
+            && let Err(error) = passage.relay.accept(Box::new(connection))
+        {
+            // The migration knows it, too.
+            log::debug!("migration {number}: {error}");
+        }
+    }
+
+    /// A channel more than there should be, in the last migration of its peer that may still have some.
+    fn surplus(&self, peer: Peer, connection: SocketTransport) {
+        let of = |passage: &Passage| passage.peer == peer && !passage.announced;
+        let last = self.passages.iter().rev().find(|(_, passage)| of(passage));
+        match last {
+            Some((number, _)) => self.accept(*number, connection),
+            None => output::message(format_args!(
+                "a channel of {peer} belongs to no migration, and was closed"
+            )),
+        }
+    }
+
+    fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) {
+        if let Some(passage) = self.passages.get_mut(&number) {
+            passage.asking = Some(reply);
+        }
+    }
+
+    /// Lets migrations go on whose connections are all known.
+    fn answer(&mut self) {
+        for passage in self.passages.values_mut() {
+            let failed = passage.relay.abort_handle().error().is_some();
+            if !failed && !self.entrance.is_sorted(passage.peer) {
+                continue;
+            }
+            if let Some(reply) = passage.asking.take() {
+                passage.announced = true;
+                self.entrance.stop_at_one();
+                // It may have failed meanwhile.
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    /// Reports a migration that has ended; answers how the command ends, if it does.
+    fn ended(
+        &mut self,
+        number: usize,
+        result: Result<Box<RelayReport>, Error>,
+    ) -> anyhow::Result<Option<ExitCode>> {
+        self.progress = None;
+        self.entrance.close(number);
+        self.passages.remove(&number);
+        let more = self.args.keep_listening;
+        match result {
+            Ok(report) => {
+                let report = PassageReport::new(&report, number, &self.plan, self.address.clone());
+                report.print(self.args.json, more)?;
+                Ok((!more).then_some(ExitCode::Ok))
+            }
+            Err(error) if more => {
+                failure::report_one(number, &error.into(), self.args.json);
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The end by a signal, once no migration is left.
+    fn interrupted(&self) -> anyhow::Result<ExitCode> {
+        if self.args.keep_listening {
+            // Each migration has said what became of it.
+            return Ok(ExitCode::Interrupted);
+        }
+        Err(Error::aborted().into())
+    }
+
+    /// Ends all migrations.
+    fn abort(&mut self) {
+        for passage in self.passages.values() {
+            passage.relay.abort_handle().abort();
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! One migration that is passed on, on a thread of its own.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use migration::stream::{AnnouncedBlock, Configuration};
+use migration::{HostError, Relay, RelayHost, RelayReport};
+use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::wire::Uuid;
+use multifd_core::{AbortHandle, ChannelId, Error};
+
+use super::plan::Plan;
+use super::turn::Turn;
+use crate::connect;
+use crate::listen::Waker;
+use crate::peer::Peer;
+use crate::progress::Total;
+
+/// A migration, as the listening thread sees it.
+pub(super) struct Passage {
+    pub(super) relay: Arc<Relay>,
+    pub(super) peer: Peer,
+    /// The source has said what it sends, so it has made all of its connections.
+    pub(super) announced: bool,
+    /// Who waits to be told whether there were more of them.
+    pub(super) asking: Option<mpsc::Sender<()>>,
+    pub(super) total: Total,
+}
+
+/// What a migration tells the listening thread.
+pub(super) struct Message {
+    /// The migration's number.
+    pub(super) number: usize,
+    pub(super) news: News,
+}
+
+pub(super) enum News {
+    /// It has announced its memory, and waits for an answer.
+    Announced(mpsc::Sender<()>),
+    /// It has ended.
+    Ended(Result<Box<RelayReport>, Error>),
+}
+
+/// Where the messages go.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) waker: Waker,
+}
+
+impl Desk {
+    fn tell(&self, number: usize, news: News) {
+        // Nobody listens only if this process ends.
+        let _ = self.messages.send(Message { number, news });
+        self.waker.wake();
+    }
+}
+
+impl Passage {
+    /// Starts a migration that has no connection yet.
+    pub(super) fn start(
+        number: usize,
+        peer: Peer,
+        plan: &Arc<Plan>,
+        desk: &Desk,
+    ) -> io::Result<Self> {
+        let relay = Arc::new(plan.relay());
+        let total = Total::default();
+        let mut host = Host {
+            number,
+            plan: Arc::clone(plan),
+            desk: desk.clone(),
+            abort: relay.abort_handle(),
+            total: Arc::clone(&total),
+            turn: None,
+        };
+        let running = Arc::clone(&relay);
+        thread::Builder::new()
+            .name(format!("relay-{number}"))
+            .spawn(move || {
+                let result = running.run(&mut host);
+                host.desk.tell(number, News::Ended(result.map(Box::new)));
+            })?;
+        Ok(Self {
+            relay,
+            peer,
+            announced: false,
+            asking: None,
+            total,
+        })
+    }
+}
+
+/// What the relay asks of this command.
+struct Host {
+    number: usize,
+    plan: Arc<Plan>,
+    desk: Desk,
+    abort: AbortHandle,
+    total: Total,
+    /// While the connections are made.
+    turn: Option<Turn>,
+}
+
+impl RelayHost for Host {
+    fn connect(
+        &mut self,
+        uuid: Uuid,
+        channel: Option<ChannelId>,
+    ) -> Result<Box<dyn Transport>, HostError> {
+        let to = &self.plan.outgoing.address.for_guest(uuid);
+        let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
+        let cancelled = || self.abort.error().is_some();
+        let Some(channel) = channel else {
+            let turn = &mut self.turn;
+            let mut dial = || {
+                *turn = Some(self.plan.connecting.take());
+                let main = connect::dial(to, &cancelled);
+                // Others need not wait for a destination that does not listen.
+                main.inspect_err(|_| *turn = None)
+            };
+            let main = connect::patiently(self.plan.wait, &cancelled, &mut dial);
+            return Ok(Box::new(main.map_err(failed)?));
+        };
+        let connection = connect::dial(to, &cancelled).map_err(failed)?;
+        if channel.index() + 1 == self.plan.config.outgoing_channels.count() {
+            self.turn = None;
+        }
+        Ok(Box::new(connection))
+    }
+
+    fn announced(
+        &mut self,
+        _configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<(), HostError> {
+        let bytes = blocks.iter().map(|block| block.used_length).sum();
+        self.total.store(bytes, Ordering::Relaxed);
+        let (reply, answer) = mpsc::channel();
+        self.desk.tell(self.number, News::Announced(reply));
+        answer.recv().map_err(|_| "the relay ends".into())
+    }
+}
+
+/// The first bytes of a connection say what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Main,
+    Channel,
+    /// It is closed, or of no migration.
+    Other,
+    /// Too few bytes have come.
+    Unknown,
+}
+
+/// Looks at the first bytes of a connection.
+pub(super) fn classify(connection: &SocketTransport) -> Class {
+    use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
+    let mut magic = [0; 4];
+    match connection.peek(&mut magic) {
+        Ok(None | Some(1..=3)) => Class::Unknown,
+        Ok(Some(4)) => match u32::from_be_bytes(magic) {
+            MAIN_MAGIC => Class::Main,
+            MULTIFD_MAGIC => Class::Channel,
+            _ => Class::Other,
+        },
+        Ok(_) | Err(_) => Class::Other,
+    }
+}

@@ -1,0 +1,122 @@
+//! What a relay is to do with each migration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use migration::{Relay, RelayConfig, method_options};
+use migration_params::{Settings, ZeroPageDetection};
+use multifd_core::{MultifdMethods, Registry};
+
+use super::turn::Turns;
+use crate::args::RelayArgs;
+use crate::failure::Failure;
+use crate::uri::Uri;
+use crate::{methods, settings};
+
+/// The two sides, as they are for every migration.
+pub(super) struct Plan {
+    pub(super) config: RelayConfig,
+    pub(super) incoming: Side,
+    pub(super) outgoing: Side,
+    /// How long to wait for the destination to listen.
+    pub(super) wait: Duration,
+    /// The connections of one migration are made one after the other: a relay on the other side sees by
+    /// that which of them belong together.
+    pub(super) connecting: Turns,
+}
+
+/// One side.
+pub(super) struct Side {
+    pub(super) address: Uri,
+    pub(super) method: Arc<dyn MultifdMethods>,
+}
+
+impl Plan {
+    /// Checks the arguments and opens the methods.
+    ///
+    /// # Errors
+    /// A wrong setting, or one that a relay has nothing to do with; a method that cannot be opened.
+    pub(super) fn new(args: &RelayArgs) -> anyhow::Result<Self> {
+        let incoming = settings::effective(&args.incoming)?;
+        let outgoing = settings::effective(&args.outgoing)?;
+        check_names("--in", &args.incoming, &BOTH)?;
+        check_names("--out", &args.outgoing, &[&BOTH[..], &OUT].concat())?;
+        if outgoing.parameters.zero_page_detection == ZeroPageDetection::Legacy {
+            let what = "--out zero-page-detection=legacy is not for a relay: it finds zero pages in \
+                        packets (multifd) or not at all (none)";
+            return Err(Failure::usage(what).into());
+        }
+        let registry = methods::registry()?;
+        let host = settings::host(&registry);
+        incoming.check_incoming(settings::TRANSPORT, &host)?;
+        outgoing.check_migrate(settings::TRANSPORT, &host)?;
+        let mut config = RelayConfig::with_parameters(&incoming.parameters, &outgoing.parameters);
+        config.forwarder.uuid = args.uuid;
+        if let Some(limit) = args.time_limit {
+            config.forwarder.init_time_limit = limit;
+            config.forwarder.sync_time_limit = limit;
+            config.main_time_limit = limit;
+            config.destination_time_limit = limit;
+        }
+        Ok(Self {
+            config,
+            incoming: Side::new(args, &registry, &incoming, &args.listen)?,
+            outgoing: Side::new(args, &registry, &outgoing, &args.to)?,
+            wait: args.wait,
+            connecting: Turns::default(),
+        })
+    }
+
+    /// A relay for one migration.
+    pub(super) fn relay(&self) -> Relay {
+        let methods = (&self.incoming.method, &self.outgoing.method);
+        Relay::new(
+            self.config.clone(),
+            Arc::clone(methods.0),
+            Arc::clone(methods.1),
+        )
+    }
+}
+
+impl Side {
+    fn new(
+        args: &RelayArgs,
+        registry: &Registry,
+        settings: &Settings,
+        address: &Uri,
+    ) -> anyhow::Result<Self> {
+        let parameters = &settings.parameters;
+        let options = args.accelerator.options(method_options(parameters));
+        let method = registry.open(parameters.multifd_compression.name(), &options)?;
+        methods::tell(&*method, args.quiet);
+        Ok(Self {
+            address: address.clone(),
+            method,
+        })
+    }
+}
+
+/// What a relay does for each side. The levels have no effect on the source's side, but a user may give
+/// both sides the same settings, as QEMU takes them.
+const BOTH: [&str; 6] = [
+    "multifd-compression",
+    "multifd-channels",
+    "multifd-zlib-level",
+    "multifd-zstd-level",
+    "multifd-qatzip-level",
+    "max-bandwidth",
+];
+const OUT: [&str; 1] = ["zero-page-detection"];
+
+/// Everything else is a matter of source and destination.
+fn check_names(option: &str, given: &[String], known: &[&str]) -> Result<(), Failure> {
+    for text in given {
+        let end = text.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
+        let name = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+        if !known.contains(&name) {
+            let what = format!("{option} {name} is not for a relay: source and destination decide");
+            return Err(Failure::usage(what).hint(format!("{option} takes {}", known.join(", "))));
+        }
+    }
+    Ok(())
+}
