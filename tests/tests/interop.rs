@@ -18,7 +18,7 @@ macro_rules! groups {
     };
 }
 
-groups!(memory, saved, failures);
+groups!(memory, saved, failures, relay);
 
 #[test]
 fn every_case_is_run() {

@@ -10,6 +10,8 @@ mod case;
 mod failures;
 mod lab;
 mod memory;
+mod relay;
+mod relay_kept;
 mod row;
 mod saved;
 pub mod steps;
@@ -21,8 +23,14 @@ pub use row::{Age, Peers, Row, table};
 /// All cases, in the order of the table.
 #[must_use]
 pub fn cases() -> Vec<Case> {
-    [memory::cases(), saved::cases(), failures::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        memory::cases(),
+        saved::cases(),
+        failures::cases(),
+        relay::cases(),
+        relay_kept::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

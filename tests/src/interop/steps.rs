@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Age, Lab};
+use crate::command::Running;
 use crate::guest::{self, Counter, Snapshot};
 use crate::peer::{Passes, Qemu};
 
@@ -173,6 +174,34 @@ pub fn check_guest_goes_on(
 #[must_use]
 pub fn socket(folder: &Path, name: &str) -> String {
     format!("unix:{}", folder.join(name).display())
+}
+
+/// Starts a relay with `--json` from and to these addresses, and answers where it listens. The links are those of
+/// the source's side and of the destination's.
+///
+/// # Errors
+/// It does not start.
+pub fn start_relay(
+    lab: &Lab,
+    (listen, to): (&str, &str),
+    (incoming, outgoing): (Link, Link),
+    more: &[&str],
+) -> Result<(Running, String)> {
+    let mut args = ["relay", "--json", "--quiet", "--listen", listen, "--to", to]
+        .map(String::from)
+        .to_vec();
+    for (option, link) in [("--in", incoming), ("--out", outgoing)] {
+        for set in [
+            format!("multifd-compression={}", link.method),
+            format!("multifd-channels={}", link.channels),
+        ] {
+            args.extend([option.into(), set]);
+        }
+    }
+    args.extend(more.iter().copied().map(String::from));
+    let mut relay = lab.multifd().start(args)?;
+    let uri = relay.wait_address()?;
+    Ok((relay, uri))
 }
 
 /// Starts a guest that counts, and waits until it has filled its memory.

@@ -1,0 +1,9 @@
+//! Relays between real QEMUs: what goes wrong, and what happens then. In each case the guest runs on at
+//! the source, and a relay that keeps listening passes the next migration.
+//!
+//! What goes right is in the table of interoperation.
+
+mod failures;
+mod mismatches;
+mod rig;
+mod several;
