@@ -14,7 +14,7 @@ use crate::pair::PairReport;
 /// meets all of them alike.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let cases = cases(args, &laboratory::methods(&args.guest.methods)?)?;
-    let laboratory = Laboratory::new(&args.guest)?;
+    let laboratory = Laboratory::new(&args.guest, None, &[])?;
     if let Some(first) = cases.first() {
         laboratory.run(first, ", warm-up")?;
     }

@@ -7,7 +7,8 @@ use crate::measurement::{Case, Measurement};
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let methods = laboratory::methods(&args.guest.methods)?;
-    let laboratory = Laboratory::new(&args.guest)?;
+    let workload = (!args.still).then_some(&args.workload);
+    let laboratory = Laboratory::new(&args.guest, workload, &args.set)?;
     let (mut measurements, mut reports) = (Vec::new(), Vec::new());
     for method in methods {
         let case = Case {

@@ -25,8 +25,13 @@ impl Guest {
     /// Makes the memories and fills the source's.
     pub(crate) fn new(len: u64, fill_paths: &[PathBuf]) -> anyhow::Result<Self> {
         let guest = Self::empty(len)?;
-        fill::fill(&guest.source, len, fill_paths)?;
+        guest.refill(fill_paths)?;
         Ok(guest)
+    }
+
+    /// Fills the source's memory again: a guest that ran has written to it.
+    pub(crate) fn refill(&self, fill_paths: &[PathBuf]) -> anyhow::Result<()> {
+        fill::fill(&self.source, self.len, fill_paths)
     }
 
     /// Makes the memories, to be filled by the caller.

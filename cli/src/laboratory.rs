@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::thread;
 
+use hypervisor::Processors;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use crate::args::GuestArgs;
+use crate::args::{GuestArgs, WorkloadArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::fill::{ZERO_PERCENT, or_usual};
@@ -15,13 +16,15 @@ use crate::guest::Guest;
 use crate::interrupt::Interrupt;
 use crate::measurement::{self, Case, Measurement};
 use crate::page::{self, PageRun};
-use crate::pair::{PairReport, Pairs};
-use crate::{methods, output};
+use crate::pair::{Commands, PairReport, Pairs};
+use crate::{methods, output, vm};
 
 /// A guest that is migrated again and again.
 pub(crate) struct Laboratory {
     guest: Guest,
-    fill: Vec<String>,
+    fill: Vec<PathBuf>,
+    /// What the guest does, if it runs.
+    workload: Option<WorkloadArgs>,
     pairs: Pairs,
     page: Option<PathBuf>,
     json: bool,
@@ -34,17 +37,19 @@ pub(crate) struct Run {
 }
 
 impl Laboratory {
-    pub(crate) fn new(args: &GuestArgs) -> anyhow::Result<Self> {
+    /// A guest with a workload runs; memory without one stands still. `set` is for both sides.
+    pub(crate) fn new(
+        args: &GuestArgs,
+        workload: Option<&WorkloadArgs>,
+        set: &[String],
+    ) -> anyhow::Result<Self> {
         let interrupt = Interrupt::install()?;
         let fill = or_usual(&args.fill);
-        let mut arguments = args.accelerator.arguments();
-        if args.report.is_some() {
-            arguments.push("--timeline".into());
-        }
         let laboratory = Self {
             guest: Guest::new(args.memory.0, &fill)?,
-            fill: fill.iter().map(|path| path.display().to_string()).collect(),
-            pairs: Pairs::new(interrupt, arguments),
+            fill,
+            workload: workload.cloned(),
+            pairs: Pairs::new(interrupt, commands(args, workload, set)),
             page: args.report.clone(),
             json: args.json,
         };
@@ -54,22 +59,38 @@ impl Laboratory {
 
     /// Migrates once. `note` says which run it is, for the progress shown.
     pub(crate) fn run(&self, case: &Case, note: &str) -> anyhow::Result<Run> {
+        if self.workload.is_some() {
+            self.guest.refill(&self.fill)?;
+        }
         self.guest.spoil_destination()?;
         let label = format!("{}{note}", case.label());
         let report = self.pairs.run(&self.guest, &case.settings(), &label)?;
-        let difference = self.guest.first_difference()?;
-        match difference {
+        let wrong = self.look(&report)?;
+        match &wrong {
             None => {
                 let (total, time) = (HumanBytes(self.guest.len()), report.source.total_time);
-                output::message(format_args!("{label}: {total} in {time:.0} ms, verified"));
+                let rounds = rounds(&report);
+                output::message(format_args!(
+                    "{label}: {total} in {time:.0} ms, {rounds}verified"
+                ));
             }
-            Some(offset) => output::message(format_args!(
-                "{label}: the memory that arrived differs from offset {offset:#x} on"
-            )),
+            Some(wrong) => output::message(format_args!("{label}: {wrong}")),
         }
         Ok(Run {
             report,
-            verified: difference.is_none(),
+            verified: wrong.is_none(),
+        })
+    }
+
+    /// What is wrong with what arrived.
+    fn look(&self, report: &PairReport) -> anyhow::Result<Option<String>> {
+        if let Some(offset) = self.guest.first_difference()? {
+            let what = format!("the memory that arrived differs from offset {offset:#x} on");
+            return Ok(Some(what));
+        }
+        Ok(match (&report.source.guest, &report.destination.guest) {
+            (Some(source), Some(destination)) => vm::verdict(source, destination).err(),
+            _ => None,
         })
     }
 
@@ -96,6 +117,13 @@ impl Laboratory {
                 "memory": self.guest.len(),
                 "zero-percent": ZERO_PERCENT,
                 "fill": self.fill,
+                "guest": self.workload.as_ref().map(|workload| json!({
+                    "processors": workload.processors().0.to_string(),
+                    "vcpus": workload.vcpus,
+                    "dirty-rate": workload.dirty_rate.value(),
+                    "pattern": workload.pattern.name(),
+                    "working-set": workload.working_set(self.guest.len()),
+                })),
                 "processors": processors(),
                 "results": measurements,
             }))?;
@@ -111,13 +139,77 @@ impl Laboratory {
     }
 
     fn description(&self) -> String {
-        format!(
-            "{} of guest memory: {ZERO_PERCENT} % zero pages, the others from {}\n\
-             source and destination: two processes, {} processors, tcp over 127.0.0.1",
+        let fill: Vec<_> = self
+            .fill
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let mut text = format!(
+            "{} of guest memory: {ZERO_PERCENT} % zero pages, the others from {}\n",
             HumanBytes(self.guest.len()),
-            self.fill.join(", "),
-            processors(),
-        )
+            fill.join(", "),
+        );
+        if let Some(workload) = &self.workload {
+            text.push_str(&describe(workload, self.guest.len()));
+        }
+        let processors = processors();
+        text.push_str(&format!(
+            "source and destination: two processes, {processors} processors, tcp over 127.0.0.1"
+        ));
+        text
+    }
+}
+
+/// What a guest does, and on what: one line.
+fn describe(workload: &WorkloadArgs, memory: u64) -> String {
+    let (count, plural) = match workload.vcpus {
+        1 => ("a".to_owned(), ""),
+        count => (count.to_string(), "s"),
+    };
+    let vcpus = match workload.processors() {
+        (Processors::Kvm, _) => format!("{count} vCPU{plural} of KVM"),
+        (Processors::Threads, why) => {
+            let why = why.unwrap_or_default();
+            format!("{count} thread{plural} for vCPU{plural} ({why})")
+        }
+    };
+    let rate = match workload.dirty_rate.value() {
+        0 => "as fast as it can".to_owned(),
+        rate => format!("{} a second", HumanBytes(rate)),
+    };
+    format!(
+        "guest: {vcpus}, writes to {} {rate}, {} pages\n",
+        HumanBytes(workload.working_set(memory)),
+        workload.pattern,
+    )
+}
+
+/// What to start for each side.
+fn commands(args: &GuestArgs, workload: Option<&WorkloadArgs>, set: &[String]) -> Commands {
+    let mut arguments = args.accelerator.arguments();
+    for setting in set {
+        arguments.extend(["--set".into(), setting.clone()]);
+    }
+    if args.report.is_some() {
+        arguments.push("--timeline".into());
+    }
+    match workload {
+        None => Commands::still(&arguments),
+        Some(workload) => {
+            arguments.extend(workload.arguments(args.memory.0));
+            Commands::running(&arguments)
+        }
+    }
+}
+
+/// What a guest that ran went through, for the line of its run.
+fn rounds(report: &PairReport) -> String {
+    match (&report.source.guest, report.source.ram.dirty_sync_count) {
+        (Some(_), Some(rounds)) => {
+            let downtime = report.source.downtime;
+            format!("{rounds} rounds, stopped for {downtime:.1} ms, ")
+        }
+        _ => String::new(),
     }
 }
 

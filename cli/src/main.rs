@@ -45,6 +45,7 @@ mod table;
 mod tcp;
 mod timeline;
 mod uri;
+mod vm;
 
 use clap::Parser;
 
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Params(args) => params::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Advise(args) => advise::run(args),
+        Command::Vm(args) => vm::run(args),
     };
     result.unwrap_or_else(|error| failure::report(&error, json))
 }

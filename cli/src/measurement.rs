@@ -32,6 +32,9 @@ pub(crate) struct Measurement {
     pub(crate) setup_time: f64,
     pub(crate) mbps: f64,
     pub(crate) pages_per_second: f64,
+    /// How often the dirty log was fetched, of a guest that ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dirty_sync_count: Option<u64>,
     /// Percent of one processor, of the whole process.
     pub(crate) send_cpu: f64,
     /// Percent of one processor, of the whole process.
@@ -42,7 +45,8 @@ pub(crate) struct Measurement {
     pub(crate) send_paths: PathsReport,
     /// The same at the destination.
     pub(crate) recv_paths: PathsReport,
-    /// Whether after every run all bytes of the destination were the source's.
+    /// Whether after every run all bytes of the destination were the source's, and a guest that ran
+    /// went on with them.
     pub(crate) verified: bool,
 }
 
@@ -93,6 +97,7 @@ impl Measurement {
             setup_time: median(|run| run.source.setup_time),
             mbps: median(|run| run.source.ram.mbps),
             pages_per_second: median(|run| run.source.ram.pages_per_second),
+            dirty_sync_count: rounds(runs),
             send_cpu: median(|run| run.source.cpu.percent),
             recv_cpu: median(|run| run.destination.cpu.percent),
             ratio: median(|run| run.source.ratio),
@@ -108,15 +113,27 @@ fn last(runs: &[PairReport], paths: fn(&PairReport) -> &PathsReport) -> PathsRep
     runs.last().map(paths).cloned().unwrap_or_default()
 }
 
-/// The table for humans, narrow enough for 80 columns.
+/// The median of the rounds, if the guests ran.
+fn rounds(runs: &[PairReport]) -> Option<u64> {
+    let ran = runs.iter().filter(|run| run.source.guest.is_some());
+    let rounds: Vec<_> = ran
+        .filter_map(|run| run.source.ram.dirty_sync_count)
+        .collect();
+    (!rounds.is_empty()).then(|| whole_median(rounds))
+}
+
+/// The table for humans, narrow enough for 80 columns: of guests that ran, the rounds are of interest.
 pub(crate) fn table(measurements: &[Measurement]) -> Table {
+    let ran = measurements
+        .iter()
+        .any(|row| row.dirty_sync_count.is_some());
     let mut table = Table::new([
         "method",
         "chan-\nnels",
         "total\ntime\n(ms)",
         "down\ntime\n(ms)",
         "through-\nput\n(mbps)",
-        "pages\nper\nsecond",
+        if ran { "rounds" } else { "pages\nper\nsecond" },
         "send\ncpu %",
         "recv\ncpu %",
         "ratio",
@@ -131,7 +148,10 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
             format!("{:.0}", row.total_time),
             format!("{:.1}", row.downtime),
             format!("{:.0}", row.mbps),
-            format!("{:.0}", row.pages_per_second),
+            match row.dirty_sync_count {
+                Some(rounds) => rounds.to_string(),
+                None => format!("{:.0}", row.pages_per_second),
+            },
             format!("{:.0}", row.send_cpu),
             format!("{:.0}", row.recv_cpu),
             format!("{:.2}", row.ratio),

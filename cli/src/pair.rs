@@ -1,4 +1,4 @@
-//! One measured migration: `multifd send` and `multifd recv` as two processes over 127.0.0.1.
+//! One measured migration: two processes of this program over 127.0.0.1.
 
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -19,8 +19,13 @@ use crate::report::MigrationReport;
 pub(crate) struct Pairs {
     interrupt: Interrupt,
     running: Arc<Mutex<Vec<Pid>>>,
-    /// What both sides are told in every run.
-    arguments: Vec<String>,
+    commands: Commands,
+}
+
+/// What the processes are told in every run, beside addresses, memory and settings.
+pub(crate) struct Commands {
+    pub(crate) source: Vec<String>,
+    pub(crate) destination: Vec<String>,
 }
 
 /// What both processes of a pair have reported.
@@ -36,8 +41,32 @@ struct Ended {
     stderr: String,
 }
 
+impl Commands {
+    /// `send` and `recv`, for memory that stands still.
+    pub(crate) fn still(more: &[String]) -> Self {
+        let of = |words: &[&str]| {
+            let words = words.iter().map(ToString::to_string);
+            words.chain(more.iter().cloned()).collect()
+        };
+        Self {
+            source: of(&["send"]),
+            destination: of(&["recv", "--in-place", "--wait", "10"]),
+        }
+    }
+
+    /// `vm` on both sides. A guest that is too fast is slowed down: every run comes to an end.
+    pub(crate) fn running(more: &[String]) -> Self {
+        let vm = ["vm", "--set", "auto-converge=on"].map(String::from);
+        let vm: Vec<_> = vm.into_iter().chain(more.iter().cloned()).collect();
+        Self {
+            source: vm.clone(),
+            destination: vm,
+        }
+    }
+}
+
 impl Pairs {
-    pub(crate) fn new(interrupt: Interrupt, arguments: Vec<String>) -> Self {
+    pub(crate) fn new(interrupt: Interrupt, commands: Commands) -> Self {
         let running = Arc::new(Mutex::new(Vec::<Pid>::new()));
         let children = Arc::clone(&running);
         interrupt.on_signal(move || {
@@ -49,7 +78,7 @@ impl Pairs {
         Self {
             interrupt,
             running,
-            arguments,
+            commands,
         }
     }
 
@@ -92,15 +121,8 @@ impl Pairs {
         settings: &[String],
         label: &str,
     ) -> anyhow::Result<(Ended, Ended)> {
-        let mut recv = self.command("recv", settings)?;
-        recv.args([
-            "--from",
-            "tcp:127.0.0.1:0",
-            "--in-place",
-            "--quiet",
-            "--wait",
-            "10",
-        ]);
+        let mut recv = command(&self.commands.destination, settings)?;
+        recv.args(["--from", "tcp:127.0.0.1:0", "--quiet"]);
         recv.args(["--ram", &guest.destination_path()]);
         let mut recv = self.start(recv.stderr(Stdio::piped()))?;
         let (address, recv_stderr) = listen(recv.stderr.take().context("no stderr")?);
@@ -111,7 +133,7 @@ impl Pairs {
             let what = format!("{label}: {}", ended.text("destination"));
             return Err(Failure::new(code, what).into());
         };
-        let mut send = self.command("send", settings)?;
+        let mut send = command(&self.commands.source, settings)?;
         send.args([
             "--to",
             &address,
@@ -129,16 +151,6 @@ impl Pairs {
         Ok((source, finish(recv, Some(recv_stderr))?))
     }
 
-    /// This program again, as one side.
-    fn command(&self, side: &str, settings: &[String]) -> io::Result<Command> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([side, "--json"]).args(&self.arguments);
-        for setting in settings {
-            command.args(["--set", setting]);
-        }
-        Ok(command)
-    }
-
     fn start(&self, command: &mut Command) -> anyhow::Result<Child> {
         let mut running = lock(&self.running);
         let child = command
@@ -148,6 +160,16 @@ impl Pairs {
         running.push(Pid::from_child(&child));
         Ok(child)
     }
+}
+
+/// This program again, as one side.
+fn command(arguments: &[String], settings: &[String]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(arguments).arg("--json");
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    Ok(command)
 }
 
 impl Ended {

@@ -43,6 +43,9 @@ pub(crate) struct MigrationReport {
     /// How it went over time, if that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
+    /// What the guest did that ran meanwhile, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) guest: Option<GuestSummary>,
     /// The device sections that came; only at the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<DevicesReport>,
@@ -89,6 +92,20 @@ pub(crate) struct ChannelReport {
     pub(crate) waited_for_work: f64,
     pub(crate) waited_for_connection: f64,
     pub(crate) paths: PathsReport,
+}
+
+/// What a guest did that checks its own memory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct GuestSummary {
+    /// Pages that it had written to before it ran on this side.
+    pub(crate) written_before: u64,
+    /// The same at its end on this side.
+    pub(crate) written: u64,
+    /// Pages whose content it has found right.
+    pub(crate) checked: u64,
+    /// What it has found wrong.
+    pub(crate) failures: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -154,6 +171,7 @@ impl MigrationReport {
             paths: PathsReport::new(&report.channels.total().paths),
             downtime_items: report.down_time_items.map(Into::into),
             timeline: Vec::new(),
+            guest: None,
             devices: None,
         }
     }

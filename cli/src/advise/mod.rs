@@ -27,7 +27,7 @@ use crate::doctor::{self, Devices};
 use crate::exit_code::ExitCode;
 use crate::interrupt::Interrupt;
 use crate::output;
-use crate::pair::Pairs;
+use crate::pair::{Commands, Pairs};
 use crate::size::MemorySize;
 use cost::Sides;
 use measure::Effort;
@@ -40,7 +40,7 @@ use subject::{Measured, Subject};
 pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
     let subjects = subject::all(args)?;
     let interrupt = Interrupt::install()?;
-    let pairs = Pairs::new(interrupt, args.accelerator.arguments());
+    let pairs = Pairs::new(interrupt, Commands::still(&args.accelerator.arguments()));
     if args.check {
         return check::run(args, &subjects, &pairs);
     }

@@ -11,6 +11,8 @@ mod params;
 mod recv;
 mod relay;
 mod send;
+mod vm;
+mod workload;
 
 pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
 pub(crate) use advise::AdviseArgs;
@@ -23,6 +25,8 @@ pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
+pub(crate) use vm::VmArgs;
+pub(crate) use workload::WorkloadArgs;
 
 use std::time::Duration;
 
@@ -47,7 +51,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Migrate between two processes of this host, with each method, and compare the memories
+    /// Migrate a running guest between two processes of this host, with each method, and check it
     Demo(DemoArgs),
     /// Send memory to a destination
     Send(SendArgs),
@@ -65,6 +69,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Say which method, which level and how many channels to take, and why
     Advise(AdviseArgs),
+    /// Be one side of a demo: a small hypervisor
+    #[command(hide = true)]
+    Vm(VmArgs),
 }
 
 impl Command {
@@ -78,6 +85,7 @@ impl Command {
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Advise(args) => args.json,
+            Self::Vm(args) => args.migration.json,
             Self::Demo(args) => args.guest.json,
             Self::Bench(args) => args.guest.json,
         }

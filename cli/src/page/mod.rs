@@ -53,6 +53,7 @@ fn table(runs: &[PageRun<'_>]) -> String {
         "down time, ms",
         "mbps",
         "pages per second",
+        "rounds",
         "send cpu, %",
         "recv cpu, %",
         "ratio",
@@ -66,13 +67,16 @@ fn table(runs: &[PageRun<'_>]) -> String {
         let _ = write!(
             table,
             "</tr>\n<tr><td>{}{level}</td><td>{}</td><td>{:.0}</td><td>{:.1}</td><td>{:.0}</td>\
-             <td>{:.0}</td><td>{:.0}</td><td>{:.0}</td><td>{:.2}</td><td>{}</td>",
+             <td>{:.0}</td><td>{}</td><td>{:.0}</td><td>{:.0}</td><td>{:.2}</td><td>{}</td>",
             escaped(&row.method),
             row.channels,
             row.total_time,
             row.downtime,
             row.mbps,
             row.pages_per_second,
+            row.dirty_sync_count
+                .map(|rounds| rounds.to_string())
+                .unwrap_or_default(),
             row.send_cpu,
             row.recv_cpu,
             row.ratio,
@@ -94,6 +98,16 @@ fn section(run: &PageRun<'_>) -> String {
         escaped(&run.row.method),
         escaped(&source.implementation),
     );
+    if let (Some(here), Some(there)) = (&source.guest, &destination.guest) {
+        let _ = writeln!(
+            section,
+            "<p>The guest wrote to {} pages until it was stopped, and to {} more at the destination, where it \
+             looked at {}.</p>",
+            here.written,
+            there.written - there.written_before.min(there.written),
+            there.checked - here.checked.min(there.checked),
+        );
+    }
     let end = source.timeline.last().map_or(0.0, |sample| sample.at);
     let band = Some((end - source.downtime, end)).filter(|(from, _)| *from >= 0.0);
     let charts = [

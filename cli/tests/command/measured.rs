@@ -6,16 +6,67 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::harness::{Folder, METHODS, guest, run, start};
 
 /// Data to fill memory with that every machine has: the command itself.
 const FILL: &str = env!("CARGO_BIN_EXE_multifd");
 
+/// With KVM where it can be used, and with threads.
 #[test]
-fn the_demo_verifies_every_method() -> Result<()> {
-    let demo = run(&["demo", "--memory", "64M", "--fill", FILL, "--json"])?.json(0)?;
-    assert_eq!(demo["memory"], 64 << 20);
+fn the_demo_verifies_a_running_guest_with_every_method() -> Result<()> {
+    for threads in [&[][..], &["--threads"]] {
+        let demo = ["demo", "--memory", "16M", "--fill", FILL, "--json"];
+        let demo = [&demo[..], &["--dirty-rate", "2M"]].concat();
+        let demo = run(&[&demo[..], threads].concat())?.json(0)?;
+        let processors = &demo["guest"]["processors"];
+        assert!(processors == "threads" || (processors == "kvm" && threads.is_empty()));
+        verified(&demo)?;
+        for row in demo["results"].as_array().context("no results")? {
+            // The start, and the last memory, are the least.
+            assert!(row["dirty-sync-count"].as_u64() >= Some(2), "{row:#}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_demo_verifies_memory_that_stands_still() -> Result<()> {
+    let demo = [
+        "demo", "--memory", "16M", "--fill", FILL, "--json", "--still",
+    ];
+    let demo = run(&demo)?.json(0)?;
+    assert!(demo["guest"].is_null());
+    verified(&demo)
+}
+
+/// A guest that writes faster than its pages can be sent never fits into its down time, but it can be
+/// slowed down.
+#[test]
+fn a_guest_that_is_too_fast_is_throttled() -> Result<()> {
+    let rate = ["--dirty-rate", "0", "--max-bandwidth", "64M"];
+    let demo = [
+        "demo",
+        "--memory",
+        "32M",
+        "--fill",
+        FILL,
+        "--methods",
+        "none",
+        "--json",
+    ];
+    let limit = ["--set", "downtime-limit=20"];
+    let demo = run(&[&demo[..], &rate, &limit].concat())?.json(0)?;
+    let row = &demo["results"][0];
+    assert_eq!(row["verified"], true, "{row:#}");
+    assert!(row["dirty-sync-count"].as_u64() > Some(3), "{row:#}");
+    Ok(())
+}
+
+/// Each method has a row, and each is verified and compresses.
+fn verified(demo: &Value) -> Result<()> {
+    assert_eq!(demo["memory"], 16 << 20);
     let results = demo["results"].as_array().context("no results")?;
     let methods: Vec<_> = results.iter().map(|row| row["method"].clone()).collect();
     assert_eq!(methods, METHODS);
@@ -42,6 +93,7 @@ fn memory_that_differs_is_found() -> Result<()> {
         "--methods",
         "none",
         "--json",
+        "--still",
     ];
     let mut demo = start(&[&demo[..], &["--max-bandwidth", "2M"]].concat())?;
     demo.wait_line("two processes")?;
