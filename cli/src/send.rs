@@ -64,6 +64,7 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
     }
     if let Some(limit) = args.migration.time_limit {
         config.confirm_time_limit = limit;
+        config.destination_time_limit = limit;
     }
     config
 }

@@ -1,15 +1,20 @@
 //! A destination that cannot take the guest says so, and the source knows it from there.
 
-use std::fs;
-use std::os::unix::net::UnixListener;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use migration::source::GuestAfter;
 use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{
-    Destination, DestinationConfig, DestinationHost, HostError, Report, Source, SourceConfig,
+    Connections, Destination, DestinationConfig, DestinationHost, HostError, Report, Source,
+    SourceConfig,
 };
-use migration_params::{Compression, Parameters};
+use migration_params::{Compression, Parameters, ZeroPageDetection};
+use multifd_core::transport::SocketTransport;
 use multifd_core::{Error, Fault, GuestMemory};
 use multifd_tests::host::{self, accept_all, connect, file_memory};
 use tempfile::TempDir;
@@ -68,6 +73,45 @@ fn another_method() -> Result<()> {
         ensure!(destination.fault() == Fault::Peer, "{text}");
         ensure!(text.contains("compressed with zlib, wanted zstd"), "{text}");
         ensure!(text.contains("block \"ram\""), "{text}");
+    }
+    Ok(())
+}
+
+/// The destination's machine takes connections, and nobody there does anything with them.
+#[test]
+fn a_destination_that_takes_nothing() -> Result<()> {
+    let folder = TempDir::new()?;
+    let [socket, ram] = ["socket", "ram"].map(|name| folder.path().join(name));
+    let _listener = UnixListener::bind(&socket)?;
+    // Of zeros the main connection is full, of other pages the channels are.
+    for (zero_pages, start) in [(ZeroPageDetection::Legacy, 0), (ZeroPageDetection::None, 1)] {
+        let file = File::create(&ram)?;
+        file.write_all_at(&vec![7; start << 20], 0)?;
+        file.set_len(256 << 20)?;
+        let parameters = Parameters {
+            zero_page_detection: zero_pages,
+            ..Parameters::default()
+        };
+        let mut config = SourceConfig::with_parameters(&parameters);
+        config.destination_time_limit = Duration::from_millis(100);
+        let memory = file_memory(&[("ram", &ram)])?;
+        // With the system's buffers, which are soon full.
+        let connect = || -> Result<_> {
+            let stream = UnixStream::connect(&socket)?;
+            Ok(Box::new(SocketTransport::new(stream)?))
+        };
+        let main = connect()?;
+        let connections = Connections {
+            return_path: Some(Box::new(SocketTransport::try_clone(&main)?)),
+            main,
+            channels: vec![connect()?, connect()?],
+        };
+        let source = Source::new(config, memory, &host::open(&parameters)?, connections)?;
+        let failure = source.run().err().context("it was taken")?;
+        ensure!(failure.guest == GuestAfter::Here, "{failure:?}");
+        let text = failure.error.to_string();
+        ensure!(failure.error.fault() == Fault::Connection, "{text}");
+        ensure!(text.contains("has taken nothing for 0.1 s"), "{text}");
     }
     Ok(())
 }

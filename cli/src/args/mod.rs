@@ -107,8 +107,8 @@ pub(crate) struct MigrationArgs {
     /// How long the peer may be silent where it has to answer, in seconds
     ///
     /// At the destination: a new connection that does not say what it is, channels that do not come
-    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: the
-    /// confirmation [default: 60].
+    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: a destination
+    /// that takes nothing, the confirmation [default: 60, 60].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) time_limit: Option<Duration>,
     #[command(flatten)]

@@ -56,6 +56,9 @@ pub struct SourceConfig {
     pub device_packets: Vec<DeviceState>,
     /// How long the destination may take to confirm once it has everything; 60 s by default.
     pub confirm_time_limit: Duration,
+    /// How long the destination may take nothing of what is sent, on any connection; 60 s by default. The guest
+    /// runs on then. It is noticed within twice that time.
+    pub destination_time_limit: Duration,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
 }
@@ -78,6 +81,7 @@ impl Default for SourceConfig {
             tail: None,
             device_packets: Vec::new(),
             confirm_time_limit: Duration::from_secs(60),
+            destination_time_limit: Duration::from_secs(60),
             threads: Arc::new(StdThreads),
         }
     }

@@ -82,6 +82,7 @@ impl Source {
         let mut sender_config = SenderConfig::default();
         sender_config.uuid = config.uuid;
         sender_config.zero_pages = config.zero_pages == ZeroPageDetection::Multifd;
+        sender_config.destination_time_limit = config.destination_time_limit;
         sender_config.threads = Arc::clone(&config.threads);
         let page_size = memory.page_size();
         let sizes = (memory.total_bytes(), page_size.bytes_u64());
@@ -93,7 +94,8 @@ impl Source {
             .return_path
             .map(|transport| ReturnPath::start(transport, abort.clone(), &*config.threads))
             .transpose()?;
-        let writer = Writer::new(connections.main);
+        let mut writer = Writer::new(connections.main);
+        writer.set_patience(config.destination_time_limit, progress(sender.monitor()));
         let stream = Outgoing::new(writer, page_size, config.sync_mode);
         let handle = SourceHandle::new((abort, sender.monitor()), sizes, start, config.tuning);
         Ok(Self {
@@ -281,6 +283,16 @@ impl Source {
             (Some(return_path), Fault::Connection) => return_path.last_word().unwrap_or(first),
             _ => first,
         }
+    }
+}
+
+/// What answers whether the channels have sent anything since it was asked last: the destination reads the
+/// main connection no further while it waits for them.
+fn progress(monitor: Monitor) -> impl FnMut() -> bool + Send + 'static {
+    let mut seen = None;
+    move || {
+        let now = Some(monitor.wire_bytes());
+        std::mem::replace(&mut seen, now) != now
     }
 }
 

@@ -61,7 +61,8 @@ impl Source {
         return_path.forget_pongs();
         self.stream.command(Command::Ping(self.pings))?;
         self.stream.flush()?;
-        if !return_path.wait_pong(self.pings, PONG_LIMIT)? {
+        let limit = PONG_LIMIT.min(self.config.confirm_time_limit);
+        if !return_path.wait_pong(self.pings, limit)? {
             log::debug!(
                 "PING {} was not answered: switching over without it",
                 self.pings

@@ -1,9 +1,11 @@
 //! Writing one direction of the main connection, and knowing how far it has come.
 
 use std::fmt;
+use std::io;
+use std::time::Duration;
 
 use multifd_core::memory::IoVec;
-use multifd_core::transport::{self, Transport};
+use multifd_core::transport::Transport;
 
 use super::reader::len_u64;
 use super::{Direction, Position, StreamError};
@@ -16,6 +18,14 @@ pub struct Writer {
     transport: Box<dyn Transport>,
     buffer: Vec<u8>,
     sent: u64,
+    patience: Option<Patience>,
+}
+
+/// How long to wait for a peer that takes nothing.
+struct Patience {
+    limit: Duration,
+    /// Asked each time that the limit is over: whether to go on.
+    is_alive: Box<dyn FnMut() -> bool + Send>,
 }
 
 impl Writer {
@@ -25,7 +35,20 @@ impl Writer {
             transport,
             buffer: Vec::with_capacity(BUFFER_LEN),
             sent: 0,
+            patience: None,
         }
+    }
+
+    /// Asks `is_alive` whether to go on waiting each time that the destination has taken nothing for as long as
+    /// `limit`. Without this, the transport decides.
+    pub(crate) fn set_patience(
+        &mut self,
+        limit: Duration,
+        is_alive: impl FnMut() -> bool + Send + 'static,
+    ) {
+        self.transport.set_time_limit(Some(limit));
+        let is_alive = Box::new(is_alive);
+        self.patience = Some(Patience { limit, is_alive });
     }
 
     /// How many bytes have been written, sent or not: the offset of the next one in the stream.
@@ -88,10 +111,31 @@ impl Writer {
             direction: Direction::Main,
             offset: self.sent,
         };
-        transport::send_all(&mut *self.transport, &mut [IoVec::from(bytes)])
-            .map_err(|error| StreamError::Send { at, error })?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let sent = match self.transport.send(&[IoVec::from(rest)]) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.wait_on(error),
+                result => result,
+            };
+            let sent = sent.map_err(|error| StreamError::Send { at, error })?;
+            rest = rest.get(sent..).unwrap_or_default();
+        }
         self.sent = self.sent.saturating_add(len_u64(bytes));
         Ok(())
+    }
+
+    /// Nothing was sent in time. Whether that is an error.
+    fn wait_on(&mut self, error: io::Error) -> io::Result<usize> {
+        let Some(patience) = &mut self.patience else {
+            return Err(error);
+        };
+        if (patience.is_alive)() {
+            return Ok(0);
+        }
+        let seconds = patience.limit.as_secs_f32();
+        let what = format!("the destination has taken nothing for {seconds} s");
+        Err(io::Error::new(error.kind(), what))
     }
 }
 

@@ -144,6 +144,7 @@ impl Forwarder {
             uuid,
             zero_pages: self.config.zero_pages,
             threads: Arc::clone(&self.config.threads),
+            ..SenderConfig::default()
         };
         let place = Place::on(Side::RelayOut);
         Exchange::new(control, self.config.page_size, parcels, bandwidths)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crossbeam_channel::{self as queue, select_biased};
 
@@ -30,6 +31,8 @@ pub(super) struct Lanes {
     idle: VecDeque<(ChannelId, Batch)>,
     /// How many channels have not sent the last SYNC yet, or are not set up yet.
     unsynced: usize,
+    /// How long the destination may take nothing while it is waited for.
+    time_limit: Duration,
 }
 
 #[derive(Debug)]
@@ -110,9 +113,12 @@ impl Lanes {
             reports,
             idle,
             unsynced: count,
+            // A method takes as long as it needs to be set up.
+            time_limit: Duration::MAX,
         };
         // Every channel reports its set-up like a first SYNC.
         lanes.wait_synced()?;
+        lanes.time_limit = config.destination_time_limit;
         for _ in 0..BATCHES_PER_CHANNEL {
             let batch = |channel| (channel, Batch::new(memory.page_size()));
             lanes.idle.extend(channels.ids().map(batch));
@@ -183,13 +189,38 @@ impl Lanes {
         Ok(())
     }
 
+    /// Waits for a channel, as long as any of them gets something sent.
     fn wait_report(&mut self) -> Result<(), Error> {
-        let report = select_biased! {
-            recv(self.control.woken()) -> _ => return Err(self.control.reason()),
-            recv(self.reports) -> report => report.map_err(|_| self.control.reason())?,
-        };
-        self.take(report);
-        Ok(())
+        let mut sent = None;
+        loop {
+            let report = select_biased! {
+                recv(self.control.woken()) -> _ => return Err(self.control.reason()),
+                recv(self.reports) -> report => report.map_err(|_| self.control.reason())?,
+                default(self.time_limit) => {
+                    let now = Some(self.wire_bytes());
+                    if sent == now {
+                        return Err(self.stalled());
+                    }
+                    sent = now;
+                    continue;
+                }
+            };
+            self.take(report);
+            return Ok(());
+        }
+    }
+
+    fn wire_bytes(&self) -> u64 {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.counters.wire_bytes()).sum()
+    }
+
+    fn stalled(&self) -> Error {
+        let seconds = self.time_limit.as_secs_f32();
+        let what = format!("the destination has taken nothing for {seconds} s");
+        let error = Error::new(Fault::Connection, what).at(Place::on(Side::Source));
+        self.control.fail(error.clone());
+        error
     }
 
     fn take(&mut self, report: Report) {

@@ -1,6 +1,7 @@
 //! The sending end of a migration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::control::{AbortHandle, Control};
 use super::lanes::{Lanes, caller};
@@ -23,6 +24,9 @@ pub struct SenderConfig {
     /// Look for zero pages in the channels' threads and list them without payload: QEMU's
     /// `zero-page-detection=multifd`. Only receivers since QEMU 9.0 understand it; on by default.
     pub zero_pages: bool,
+    /// How long the destination may take nothing, on any channel, although the host waits for that; it is
+    /// noticed within twice that time. A destination that is set to more channels is found so. 60 s by default.
+    pub destination_time_limit: Duration,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
 }
@@ -32,6 +36,7 @@ impl Default for SenderConfig {
         Self {
             uuid: Uuid::default(),
             zero_pages: true,
+            destination_time_limit: Duration::from_secs(60),
             threads: Arc::new(StdThreads),
         }
     }

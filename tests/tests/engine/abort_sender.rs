@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use multifd_core::transport::Transport;
+use multifd_core::transport::{Transport, recv_all};
 use multifd_core::{DeviceState, Error, Fault, GuestMemory, PageSize, Sender, SenderConfig};
 use multifd_tests::network::{self, Endpoint, Link, Tap, Watchdog};
 
@@ -17,6 +18,7 @@ struct Source {
     method: Arc<Scripted>,
     link: Link,
     channels: u8,
+    destination_time_limit: Duration,
 }
 
 /// What there is besides the sender.
@@ -35,6 +37,7 @@ impl Source {
             method: Arc::default(),
             link: Link::default().capacity(1 << 20),
             channels: 3,
+            destination_time_limit: Duration::MAX,
         }
     }
 
@@ -43,6 +46,7 @@ impl Source {
         let mut config = SenderConfig::default();
         config.threads = Arc::clone(&self.threads) as _;
         config.zero_pages = false;
+        config.destination_time_limit = self.destination_time_limit;
         let mut rest = Rest {
             taps: Vec::new(),
             peers: Vec::new(),
@@ -97,7 +101,7 @@ fn assert_failed(mut sender: Sender, text: &str) {
         sender.sync(),
         sender.device_state(state),
         sender.wait_sent(),
-        sender.abort_handle().sleep(std::time::Duration::MAX),
+        sender.abort_handle().sleep(Duration::MAX),
         sender.finish().map(drop),
     ];
     for (call, result) in results.into_iter().enumerate() {
@@ -423,4 +427,52 @@ fn an_abort_after_the_end_does_nothing() {
         assert_eq!(peer.recv(&mut [room.as_mut_slice().into()]).unwrap(), 0);
     }
     assert_eq!(peers, 3);
+}
+
+/// A destination that is there and takes nothing is given up, whatever the host waits for.
+#[test]
+fn while_nothing_is_taken() {
+    let _watchdog = Watchdog::start();
+    for wait in [queue_all, Sender::wait_sent] {
+        let mut source = Source::new();
+        source.destination_time_limit = Duration::from_millis(10);
+        let (mut sender, rest) = source.start();
+        sender.sync().unwrap();
+        let (block, _) = guest::pages(sender.memory())[0];
+        sender.queue_run(block, 0, 6 * 128).unwrap();
+        let error = wait(&mut sender).unwrap_err();
+        let text = "source: the destination has taken nothing for 0.01 s";
+        assert_eq!(
+            (error.fault(), error.to_string().as_str()),
+            (Fault::Connection, text)
+        );
+        assert_failed(sender, text);
+        rest.assert_gone(3);
+    }
+}
+
+/// A slow destination is not given up: it is waited for far longer than the limit, but takes something in between.
+#[test]
+fn while_little_is_taken() {
+    let _watchdog = Watchdog::start();
+    let mut source = Source::new();
+    source.channels = 1;
+    source.destination_time_limit = Duration::from_secs(1);
+    let (mut sender, mut rest) = source.start();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let packet = &mut vec![0; 1344 + (512 << 10)];
+            for _ in 0..22 {
+                thread::sleep(Duration::from_millis(120));
+                let room = &mut [packet.as_mut_slice().into()];
+                // The last packets are smaller, so that the end may come.
+                let _ = recv_all(&mut rest.peers[0], room);
+            }
+        });
+        sender.sync().unwrap();
+        queue_all(&mut sender).unwrap();
+        sender.wait_sent().unwrap();
+        sender.finish().unwrap();
+    });
+    rest.assert_gone(1);
 }
