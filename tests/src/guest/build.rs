@@ -52,14 +52,8 @@ impl Counter {
             folder: TempDir::with_prefix("multifd-guest-")?,
             memory,
         };
-        let mut image = counter.boot_sector()?;
         let limit = u32::try_from(counter.range().end)?;
-        let place = image.get_mut(LIMIT..LIMIT + 4);
-        place
-            .context("the boot sector is too short")?
-            .copy_from_slice(&limit.to_le_bytes());
-        image.resize(DISK_BYTES, 0);
-        fs::write(counter.image(), image)?;
+        disk(counter.folder.path(), "counter.s", &[(LIMIT, limit)])?;
         Ok(counter)
     }
 
@@ -80,31 +74,40 @@ impl Counter {
     pub fn range(&self) -> Range<u64> {
         FIRST..self.memory - (1 << 20)
     }
+}
 
-    fn boot_sector(&self) -> Result<Vec<u8>> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/counter.s");
-        let (object, sector) = (
-            self.folder.path().join("o"),
-            self.folder.path().join("sector"),
-        );
-        run(Command::new("as")
-            .arg("--32")
-            .arg(source)
-            .arg("-o")
-            .arg(&object))?;
-        run(Command::new("ld")
-            .args(["-m", "elf_i386", "-Ttext=0x7c00", "--oformat", "binary"])
-            .arg(&object)
-            .arg("-o")
-            .arg(&sector))?;
-        let sector = fs::read(sector)?;
-        let len = sector.len();
-        ensure!(
-            sector.ends_with(&[0x55, 0xaa]) && len == 512,
-            "no boot sector but {len} bytes"
-        );
-        Ok(sector)
+/// Assembles a boot sector of `guest/`, with 32-bit numbers at some places of it, to a disk in `folder`.
+pub(super) fn disk(folder: &Path, source: &str, numbers: &[(usize, u32)]) -> Result<PathBuf> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("guest")
+        .join(source);
+    let (object, sector) = (folder.join("o"), folder.join("sector"));
+    run(Command::new("as")
+        .arg("--32")
+        .arg(source)
+        .arg("-o")
+        .arg(&object))?;
+    run(Command::new("ld")
+        .args(["-m", "elf_i386", "-Ttext=0x7c00", "--oformat", "binary"])
+        .arg(&object)
+        .arg("-o")
+        .arg(&sector))?;
+    let mut image = fs::read(sector)?;
+    let len = image.len();
+    ensure!(
+        image.ends_with(&[0x55, 0xaa]) && len == 512,
+        "no boot sector but {len} bytes"
+    );
+    for (place, number) in numbers {
+        let place = image.get_mut(*place..place + 4);
+        place
+            .context("the boot sector is too short")?
+            .copy_from_slice(&number.to_le_bytes());
     }
+    image.resize(DISK_BYTES, 0);
+    let disk = folder.join("disk");
+    fs::write(&disk, image)?;
+    Ok(disk)
 }
 
 fn run(command: &mut Command) -> Result<()> {

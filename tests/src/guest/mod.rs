@@ -1,4 +1,6 @@
-//! A guest that counts: the boot sector of `guest/counter.s`, and what its memory must look like.
+//! Guests of this project.
+//!
+//! One counts: the boot sector of `guest/counter.s`, and what its memory must look like.
 //!
 //! It writes a pass number and words derived from it to every page from [`FIRST`] up to its limit, in
 //! the order of addresses, pass after pass, and prints a letter on the serial port after each pass. So
@@ -20,10 +22,12 @@
 //! ```
 
 mod build;
+mod paced;
 mod page;
 mod snapshot;
 
 pub use build::{Counter, require};
+pub use paced::Paced;
 pub use page::{FIRST, Kind, PAGE, page};
 pub use snapshot::{Border, Snapshot, check};
 

@@ -87,7 +87,13 @@ impl Builder {
     #[must_use]
     pub fn boot(mut self, guest: &Counter) -> Self {
         self.memory.bytes = guest.memory();
-        self.disk = Some(guest.image());
+        self.boot_disk(guest.image())
+    }
+
+    /// Boots the disk of a guest. As [`Self::boot`], but the memory is whatever it is.
+    #[must_use]
+    pub fn boot_disk(mut self, disk: PathBuf) -> Self {
+        self.disk = Some(disk);
         self
     }
 

@@ -5,7 +5,6 @@
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
-mod memory;
 mod ours;
 mod run;
 mod table;
@@ -16,9 +15,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use migration_params::Compression;
+use multifd_tests::arena::Arena;
 use multifd_tests::peer::Qemu;
 
-use memory::Arena;
 use run::{Case, Run};
 
 /// Compares with a real QEMU, in one run, on the same memory.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use migration_params::Compression;
 
-use crate::memory::Arena;
+use multifd_tests::arena::Arena;
 
 /// What is migrated, and how.
 pub(crate) struct Case<'a> {

@@ -1,4 +1,4 @@
-//! Two files of guest memory: one to send, one to receive.
+//! Two files of guest memory, for measurements: one to send, one to receive.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use multifd_core::RamBlock;
 use multifd_core::memory::Span;
-use multifd_tests::host::file_memory;
 use tempfile::TempDir;
 
-use crate::run::Run;
+use crate::host::file_memory;
 
 /// The memory of both sides. Its files are used again for every run, so that no run pays for a
 /// page's first touch.
-pub(crate) struct Arena {
-    pub(crate) source: PathBuf,
-    pub(crate) destination: PathBuf,
-    pub(crate) bytes: u64,
+#[derive(Debug)]
+pub struct Arena {
+    /// The source's memory.
+    pub source: PathBuf,
+    /// The destination's memory.
+    pub destination: PathBuf,
+    /// Bytes of each.
+    pub bytes: u64,
     source_block: RamBlock,
     destination_block: RamBlock,
     _folder: TempDir,
@@ -28,8 +31,12 @@ const ZERO_PAGES: usize = 38;
 const PAGE: usize = 4096;
 
 impl Arena {
-    pub(crate) fn new(parent: &Path, bytes: u64) -> Result<Self> {
-        let folder = TempDir::with_prefix_in("compare-qemu-", parent)?;
+    /// Makes the files in a folder of its own in `parent`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(parent: &Path, bytes: u64) -> Result<Self> {
+        let folder = TempDir::with_prefix_in("multifd-memory-", parent)?;
         let file = |name| -> Result<(PathBuf, RamBlock)> {
             let path = folder.path().join(name);
             File::create(&path)?.set_len(bytes)?;
@@ -49,8 +56,12 @@ impl Arena {
         })
     }
 
-    /// Fills the source's memory and answers how many bytes of its pages are not zero.
-    pub(crate) fn fill(&self, paths: &[PathBuf]) -> Result<u64> {
+    /// Fills the source's memory with files and the files in folders, over and over, and answers how
+    /// many bytes of its pages are not zero.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or that hold less than a page.
+    pub fn fill(&self, paths: &[PathBuf]) -> Result<u64> {
         let mut content = Vec::new();
         for path in paths {
             let entries = if path.is_dir() {
@@ -80,7 +91,10 @@ impl Arena {
     }
 
     /// Spoils the destination's memory, runs a migration, and compares the memories.
-    pub(crate) fn checked(&self, migrate: impl FnOnce() -> Result<Run>) -> Result<Run> {
+    ///
+    /// # Errors
+    /// The migration's, and memories that differ.
+    pub fn checked<T>(&self, migrate: impl FnOnce() -> Result<T>) -> Result<T> {
         let pairs = || {
             self.pages(&self.source_block)
                 .zip(self.pages(&self.destination_block))
