@@ -12,8 +12,12 @@ use multifd_tests::live::{Controls, Guest, Outcome, Pair, Rate};
 use super::method;
 
 const PAGES: u64 = 2048;
-/// How many moments of each kind are tried.
-const MOMENTS: u64 = 25;
+/// How many moments of each kind are tried: so many as the environment variable `MULTIFD_MOMENTS` says,
+/// or 25.
+fn moments() -> u64 {
+    let number = std::env::var("MULTIFD_MOMENTS").ok();
+    number.and_then(|text| text.parse().ok()).unwrap_or(25)
+}
 
 #[test]
 fn cancelled_at_any_moment() -> Result<()> {
@@ -93,7 +97,7 @@ fn at_any_moment(seed: u64, harm: impl Fn(&Controls) + Sync) -> Result<()> {
     let whole = pair()?.migrate(&mut guest, |_| ())?.source?.transferred();
     let mut random = PageSource::new(seed);
     let mut stayed = 0;
-    for number in 0..MOMENTS {
+    for number in 0..moments() {
         let mut guest = Guest::start(PAGES, Rate::Pages(4_000))?;
         let moment = Moment::new(number, whole, &mut random);
         let outcome = pair()?.migrate(&mut guest, |controls| {
