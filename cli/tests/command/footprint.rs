@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
@@ -38,10 +39,8 @@ fn a_migration_takes_little_memory_of_its_own() -> Result<()> {
         let result = demo.finish()?.json(0)?;
         ensure!(result["results"][0]["verified"] == true, "{result:#}");
         ensure!(most.len() == 2, "{most:?}");
-        eprintln!(
-            "{method}, {memory}: {:?} KiB",
-            most.values().map(|b| b >> 10).collect::<Vec<_>>()
-        );
+        let kib: Vec<_> = most.values().map(|bytes| bytes >> 10).collect();
+        writeln!(std::io::stderr(), "{memory}, {method}: {kib:?} KiB")?;
         ensure!(
             most.values().all(|bytes| *bytes <= MOST),
             "{method}: {most:?}"
