@@ -18,7 +18,7 @@ macro_rules! groups {
     };
 }
 
-groups!(memory, saved, failures, relay);
+groups!(memory, saved, failures_from, failures_to, relay);
 
 #[test]
 fn every_case_is_run() {

@@ -134,6 +134,17 @@ impl Qemu {
         }
     }
 
+    /// Kills the process and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.child.kill()?;
+        self.process.child.wait()?;
+        Ok(())
+    }
+
     /// Asks the process to end and waits for it.
     ///
     /// # Errors

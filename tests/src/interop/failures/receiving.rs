@@ -1,0 +1,258 @@
+//! Guests that `recv --save` does not get.
+
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::super::steps::LIMIT;
+use super::super::{Case, Lab};
+use super::bench::{Bench, runs_on, wait_for_pages};
+use super::meddler::{Edit, Meddler};
+use super::{FROM, row};
+use crate::command::{self, Finished, Running};
+use crate::peer::Qemu;
+
+pub(super) fn cases() -> Vec<Case> {
+    let troubles = [
+        Trouble::Arguments {
+            mode: "another UUID",
+            args: &["--uuid", "12345678-9abc-def0-1234-56789abcdef0"],
+            codes: &[3],
+            words: &["--uuid"],
+        },
+        Trouble::Arguments {
+            mode: "another method",
+            args: &["--set", "multifd-compression=zstd"],
+            codes: &[3],
+            words: &["multifd-compression"],
+        },
+        Trouble::Arguments {
+            mode: "another machine type",
+            args: &["--machine", "pc-q35-10.0"],
+            codes: &[3],
+            words: &["the source's machine is \"pc-i440fx"],
+        },
+        Trouble::Arguments {
+            mode: "fewer channels here",
+            args: &["--set", "multifd-channels=1"],
+            codes: &[3],
+            words: &["multifd-channels"],
+        },
+        Trouble::Arguments {
+            mode: "more channels here",
+            args: &["--set", "multifd-channels=3", "--time-limit", "1"],
+            codes: &[4],
+            words: &["multifd-channels"],
+        },
+        Trouble::Edited {
+            mode: "a channel number too high",
+            edit: Edit::Channel(9),
+            words: &["channel number 9", "multifd-channels"],
+        },
+        Trouble::Edited {
+            mode: "a channel number twice",
+            edit: Edit::Channel(0),
+            words: &["channel 0"],
+        },
+        Trouble::Edited {
+            mode: "an unknown block",
+            edit: Edit::Main(b"\x06pc.ram", b"\x06no.ram"),
+            words: &["pc.ram"],
+        },
+        Trouble::Edited {
+            mode: "a block twice",
+            edit: Edit::Main(b"\x06pc.rom", b"\x06pc.ram"),
+            words: &["pc.ram"],
+        },
+        Trouble::Edited {
+            mode: "a block of another size",
+            edit: Edit::Main(
+                b"\x06pc.ram\0\0\0\0\0\x80\0\0",
+                b"\x06pc.ram\0\0\0\0\0\x70\0\0",
+            ),
+            words: &["main stream"],
+        },
+        Trouble::Stranger,
+        Trouble::SmallDisk,
+        Trouble::Signal(Signal::INT),
+        Trouble::Signal(Signal::KILL),
+        Trouble::Cancel,
+    ];
+    let troubles = troubles.into_iter().map(|trouble| {
+        let row = row(&format!("live, {}", trouble.mode()), FROM, ROLE);
+        let case = Case::new(GROUP, row, move |lab| trouble.run(lab));
+        match trouble {
+            Trouble::SmallDisk => case.needs(SMALL_DISK, command::has_small_disks),
+            _ => case,
+        }
+    });
+    let special = [
+        ("live, the QEMU is killed", qemu_killed as fn(&Lab) -> _),
+        ("live, x-ignore-shared", ignore_shared),
+    ];
+    let special = special.map(|(mode, run)| Case::new(GROUP, row(mode, FROM, ROLE), run));
+    troubles.chain(special).collect()
+}
+
+/// What goes wrong while a guest is received that counts.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// The command is told other things than the QEMU.
+    Arguments {
+        mode: &'static str,
+        args: &'static [&'static str],
+        codes: &'static [i32],
+        words: &'static [&'static str],
+    },
+    /// Somebody changes what the QEMU says.
+    Edited {
+        mode: &'static str,
+        edit: Edit,
+        words: &'static [&'static str],
+    },
+    /// Somebody else connects first and says nothing.
+    Stranger,
+    /// The guest does not fit.
+    SmallDisk,
+    /// The command gets a signal while memory comes.
+    Signal(Signal),
+    /// The QEMU is told to give up while memory goes.
+    Cancel,
+}
+
+impl Trouble {
+    fn mode(self) -> &'static str {
+        match self {
+            Self::Arguments { mode, .. } | Self::Edited { mode, .. } => mode,
+            Self::Stranger => "a silent connection besides",
+            Self::SmallDisk => "a disk that is too small",
+            Self::Signal(Signal::KILL) => "SIGKILL",
+            Self::Signal(_) => "SIGINT",
+            Self::Cancel => "migrate_cancel",
+        }
+    }
+
+    fn run(self, lab: &Lab) -> Result<Vec<&'static str>> {
+        let bench = Bench::new()?;
+        let mut source = bench.source(lab)?;
+        let finished = self.fail(lab, &bench, &mut source)?;
+        self.check(&finished)?;
+        source.wait_status(&["failed", "cancelled"], LIMIT)?;
+        runs_on(&mut source).context("after the failure")?;
+        ensure!(!bench.saved().exists(), "something was kept");
+        if !matches!(self, Self::Signal(Signal::KILL)) {
+            ensure!(!bench.partial().exists(), "something is left");
+        }
+        bench.save(lab, &mut source).context("the second attempt")?;
+        Ok(vec![
+            "the guest runs on",
+            "nothing is kept",
+            "a second attempt succeeds",
+        ])
+    }
+
+    /// Migrates until it has failed.
+    fn fail(self, lab: &Lab, bench: &Bench, source: &mut Qemu) -> Result<Finished> {
+        let mut receiving = self.receive(lab, bench)?;
+        let uri = receiving.wait_address()?;
+        let meddler = match self {
+            Self::Edited { edit, .. } => Some(Meddler::start(bench.socket(), &uri, edit)?),
+            _ => None,
+        };
+        let _stranger = match self {
+            Self::Stranger => Some(UnixStream::connect(bench.own_socket())?),
+            _ => None,
+        };
+        // So slow that it is not over before it fails.
+        source.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 8 << 20}))?;
+        source.migrate(&meddler.as_ref().map_or(uri, Meddler::uri))?;
+        match self {
+            Self::Signal(signal) => {
+                wait_for_pages(source)?;
+                receiving.signal(signal)?;
+            }
+            Self::Cancel => {
+                wait_for_pages(source)?;
+                source.execute("migrate_cancel", json!({}))?;
+            }
+            _ => {}
+        }
+        receiving.finish()
+    }
+
+    fn receive(self, lab: &Lab, bench: &Bench) -> Result<Running> {
+        match self {
+            Self::Arguments { args, .. } => bench.receive(lab, args),
+            Self::Stranger => bench.receive(lab, &["--time-limit", "1"]),
+            Self::SmallDisk => {
+                let (args, multifd) = (bench.arguments(&[]), lab.multifd());
+                multifd.start_on_small_disk(&bench.folder(), 4 << 20, args)
+            }
+            _ => bench.receive(lab, &[]),
+        }
+    }
+
+    /// How the command ended.
+    fn check(self, finished: &Finished) -> Result<()> {
+        match self {
+            Self::Arguments { codes, words, .. } => finished.failed(codes, words),
+            Self::Edited { words, .. } => finished.failed(&[3], words),
+            Self::Stranger => finished.failed(&[3, 4], &["multifd: destination"]),
+            Self::SmallDisk => finished.failed(&[1], &["do not fit"]),
+            Self::Signal(Signal::KILL) => {
+                ensure!(finished.code.is_none(), "{finished:?}");
+                Ok(())
+            }
+            Self::Signal(_) => finished.failed(&[130], &[]),
+            Self::Cancel => finished.failed(&[4], &["multifd: "]),
+        }
+    }
+}
+
+/// The source ends in the middle: the command does, too, and keeps nothing.
+fn qemu_killed(lab: &Lab) -> Result<Vec<&'static str>> {
+    let bench = Bench::new()?;
+    let mut source = bench.source(lab)?;
+    let mut receiving = bench.receive(lab, &[])?;
+    source.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 8 << 20}))?;
+    source.migrate(&receiving.wait_address()?)?;
+    wait_for_pages(&mut source)?;
+    drop(source);
+    receiving
+        .finish()?
+        .failed(&[4], &["the source may have ended"])?;
+    ensure!(
+        !bench.saved().exists() && !bench.partial().exists(),
+        "something was kept"
+    );
+    Ok(vec!["the command ends", "nothing is kept"])
+}
+
+/// Memory that the source does not send cannot be kept.
+fn ignore_shared(lab: &Lab) -> Result<Vec<&'static str>> {
+    let bench = Bench::new()?;
+    let mut source = bench.source(lab)?;
+    source.set_capabilities(&[("x-ignore-shared", true)])?;
+    let mut receiving = bench.receive(lab, &[])?;
+    source.migrate(&receiving.wait_address()?)?;
+    receiving.finish()?.failed(
+        &[3],
+        &["x-ignore-shared is not supported: turn it off at the source"],
+    )?;
+    source.wait_status(&["failed"], LIMIT)?;
+    runs_on(&mut source)?;
+    source.set_capabilities(&[("x-ignore-shared", false)])?;
+    bench.save(lab, &mut source).context("the second attempt")?;
+    Ok(vec![
+        "refused with the reason",
+        "the guest runs on",
+        "a second attempt succeeds",
+    ])
+}
+
+const GROUP: &str = "failures_from";
+const ROLE: &str = "recv --save";
+const SMALL_DISK: &str =
+    "unshare and mount of util-linux, and a kernel that lets this user mount a tmpfs";
