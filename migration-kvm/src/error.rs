@@ -51,6 +51,14 @@ pub enum KvmError {
     /// The kernel, or the kind of VM, has no dirty ring.
     #[error("KVM has no dirty ring for this VM: use the dirty log")]
     NoRing,
+    /// KVM has written over entries of a vCPU's dirty ring before they were taken. It stops a vCPU when
+    /// 64 entries are left; where it emulates many of the guest's instructions in one go, these may
+    /// write to more pages than that.
+    #[error(
+        "KVM has overrun the dirty ring of a vCPU, so writes were lost: use the dirty log, or from \
+         the VM's start on a larger ring"
+    )]
+    Overrun,
 }
 
 impl KvmError {

@@ -30,6 +30,7 @@ mod log;
 mod pages;
 mod raw;
 mod ring;
+mod rings;
 mod slot;
 #[cfg(feature = "vm-memory")]
 pub mod vm_memory;

@@ -9,14 +9,16 @@ use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
 
 use crate::KvmError;
-use crate::raw::{self, GfnRing};
+use crate::raw::{self, Entry, GfnRing};
+use crate::rings::Rings;
 use crate::slot::{MemorySlot, Slots};
 
 /// Writes as KVM lists them in a ring per vCPU (`KVM_CAP_DIRTY_LOG_RING`, Linux 5.11).
 ///
 /// A fetch costs what was written, not what there is, and a vCPU that writes much has to stop while
 /// its ring is emptied. It is chosen before the first vCPU is created, and excludes the dirty log from
-/// then on.
+/// then on. If the ring is overrun, so that writes are lost, the migration fails with
+/// [`KvmError::Overrun`], and so does each later one; the guest runs on.
 ///
 /// ```no_run
 /// # use std::os::fd::AsRawFd;
@@ -58,7 +60,9 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    rings: Vec<GfnRing>,
+    rings: Rings,
+    /// KVM has lost writes, and its place in a ring is not known any more.
+    overrun: bool,
     /// What has been taken from the rings and was not harvested yet, by block.
     blocks: Vec<DirtyBitmap>,
 }
@@ -86,7 +90,8 @@ impl KvmDirtyRing {
         let page_size = memory.page_size().bytes_u64();
         let blocks = memory.blocks().iter();
         let state = State {
-            rings: Vec::new(),
+            rings: Rings::default(),
+            overrun: false,
             blocks: blocks
                 .map(|block| DirtyBitmap::clean(block.len() / page_size))
                 .collect(),
@@ -108,7 +113,7 @@ impl KvmDirtyRing {
     pub fn add_vcpu(&self, vcpu: &impl AsRawFd) -> Result<(), KvmError> {
         let ring = GfnRing::map(vcpu, self.shared.entries)
             .map_err(KvmError::vm("map the dirty ring of a vCPU"))?;
-        self.shared.lock().rings.push(ring);
+        self.shared.lock().rings.add(ring);
         Ok(())
     }
 
@@ -123,7 +128,7 @@ impl KvmDirtyRing {
 
 impl RingCollector {
     /// Takes all entries of all rings, and write-protects their pages again. Answers how many entries
-    /// there were. The migration gets them at its next fetch.
+    /// there were. The migration gets them at its next fetch, or [`KvmError::Overrun`].
     ///
     /// # Errors
     /// KVM does not take the entries back: the vCPU cannot run on.
@@ -134,27 +139,40 @@ impl RingCollector {
 
 impl Shared {
     fn collect(&self, state: &mut State) -> Result<u64, KvmError> {
-        let State { rings, blocks } = state;
-        let mut entries = 0;
-        for ring in rings {
-            while let Some(entry) = ring.take() {
-                entries += 1;
-                // Slots that are none of the guest memory's may be logged by the VMM for itself.
-                let Some(slot) = self.slots.find(entry.slot) else {
-                    continue;
-                };
-                if entry.page < slot.pages
-                    && let Some(block) = blocks.get_mut(slot.block.position())
-                {
-                    block.mark(slot.first_page + entry.page, 1);
-                }
+        let State { rings, blocks, .. } = &mut *state;
+        let mark = |entry: Entry| {
+            // Slots that are none of the guest memory's may be logged by the VMM for itself.
+            if let Some(slot) = self.slots.find(entry.slot)
+                && entry.page < slot.pages
+                && let Some(block) = blocks.get_mut(slot.block.position())
+            {
+                block.mark(slot.first_page + entry.page, 1);
             }
+        };
+        let emptied = rings.empty(mark, || self.slots.vm.reset_dirty_rings());
+        let emptied = emptied.map_err(KvmError::vm("reset the dirty rings"))?;
+        if emptied.overrun {
+            state.overrun = true;
+            self.slots.stop_logging();
         }
-        if entries > 0 {
-            let reset = self.slots.vm.reset_dirty_rings();
-            reset.map_err(KvmError::vm("reset the dirty rings"))?;
+        if state.overrun {
+            // The guest runs on.
+            let reset = || self.slots.vm.reset_dirty_rings();
+            state.rings.give_up(reset);
         }
-        Ok(entries)
+        Ok(emptied.entries)
+    }
+
+    /// The log, as long as it knows of all writes.
+    fn whole<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, KvmError> {
+        self.collect(&mut state)?;
+        if state.overrun {
+            return Err(KvmError::Overrun);
+        }
+        Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -165,8 +183,7 @@ impl Shared {
 
 impl DirtyLog for KvmDirtyRing {
     fn start(&mut self) -> Result<(), HostError> {
-        let mut state = self.shared.lock();
-        self.shared.collect(&mut state)?;
+        let mut state = self.shared.whole(self.shared.lock())?;
         for block in &mut state.blocks {
             *block = DirtyBitmap::clean(block.pages());
         }
@@ -174,8 +191,7 @@ impl DirtyLog for KvmDirtyRing {
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
-        let mut state = self.shared.lock();
-        self.shared.collect(&mut state)?;
+        let mut state = self.shared.whole(self.shared.lock())?;
         if let Some(block) = state.blocks.get_mut(block.position()) {
             let mut from = 0;
             while let Some(chunk) = block.take_chunk(&mut from) {

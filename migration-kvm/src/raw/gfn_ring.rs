@@ -15,6 +15,8 @@ pub(crate) struct GfnRing {
     count: u32,
     /// Of the next entry to take; counts on past the ring's end.
     next: u32,
+    /// Entries taken since the kernel last had all of them back.
+    unreset: u32,
 }
 
 /// A page that was written to.
@@ -60,17 +62,14 @@ impl GfnRing {
             entries,
             count,
             next: 0,
+            unreset: 0,
         })
     }
 
     /// Takes the next entry, if the kernel has filled it.
     pub(crate) fn take(&mut self) -> Option<Entry> {
-        let at = self.next % self.count;
-        // SAFETY: `at` is below `count`, the number of entries that are mapped until the drop, at a
-        // page's start and so aligned. All accesses on both sides are atomic or ordered by `flags`.
-        let gfn = unsafe { self.entries.add(at as usize).as_ref() };
-        // Acquire: the entry was written before its flag.
-        if gfn.flags.load(Ordering::Acquire) & DIRTY == 0 {
+        let gfn = self.entry(0);
+        if !gfn.is_dirty() {
             return None;
         }
         let entry = Entry {
@@ -80,7 +79,51 @@ impl GfnRing {
         // Release: the entry was read before the kernel may fill it anew.
         gfn.flags.store(RESET, Ordering::Release);
         self.next = self.next.wrapping_add(1);
+        self.unreset = self.unreset.saturating_add(1);
         Some(entry)
+    }
+
+    /// Whether as many entries as there are, or more, were taken since the kernel had all of them
+    /// back: it has not stopped the vCPU before, and may have written over entries.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.unreset >= self.count
+    }
+
+    /// The kernel has got back all entries that were taken.
+    pub(crate) fn all_reset(&mut self) {
+        self.unreset = 0;
+    }
+
+    /// Gives all entries back of a ring that was overrun, into which nothing is written any more: those
+    /// that are filled, and those before them that the kernel has passed by. Answers how many.
+    pub(crate) fn give_up(&mut self) -> u32 {
+        let Some(passed) = (0..self.count).find(|ahead| self.entry(*ahead).is_dirty()) else {
+            return 0;
+        };
+        for ahead in 0..passed {
+            self.entry(ahead).flags.store(RESET, Ordering::Release);
+        }
+        self.next = self.next.wrapping_add(passed);
+        let mut given = passed;
+        while self.take().is_some() {
+            given = given.saturating_add(1);
+        }
+        given
+    }
+
+    /// The entry that is so many behind the next one.
+    fn entry(&self, ahead: u32) -> &Gfn {
+        let at = self.next.wrapping_add(ahead) % self.count;
+        // SAFETY: `at` is below `count`, the number of entries that are mapped until the drop, at a
+        // page's start and so aligned. All accesses on both sides are atomic or ordered by `flags`.
+        unsafe { self.entries.add(at as usize).as_ref() }
+    }
+}
+
+impl Gfn {
+    fn is_dirty(&self) -> bool {
+        // Acquire: the entry was written before its flag.
+        self.flags.load(Ordering::Acquire) & DIRTY != 0
     }
 }
 
@@ -103,46 +146,88 @@ const DIRTY: u32 = 1;
 const RESET: u32 = 2;
 
 #[cfg(test)]
+pub(crate) use tests::FakeRing;
+
+#[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs::File;
-    use std::io::Write as _;
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
 
-    /// A file in the place of a vCPU: entries 0 and 1 are dirty.
-    fn file() -> File {
-        let mut file = tempfile();
-        file.set_len(page_size() * (PAGE_OFFSET + 1)).unwrap();
-        for (at, page) in [(0, 7_u64), (1, 9)] {
-            let mut bytes = Vec::new();
-            bytes.write_all(&DIRTY.to_ne_bytes()).unwrap();
-            bytes.write_all(&0x1_0002_u32.to_ne_bytes()).unwrap();
-            bytes.write_all(&page.to_ne_bytes()).unwrap();
-            file.write_all_at(&bytes, page_size() * PAGE_OFFSET + at * 16)
-                .unwrap();
-        }
-        file.flush().unwrap();
-        file
+    /// A file in the place of a vCPU, and what the kernel does with a ring: it fills entries whether
+    /// there is room or not, and takes back those that were given back in a row.
+    pub(crate) struct FakeRing {
+        file: File,
+        count: u32,
+        pushed: Cell<u32>,
+        reset: Cell<u32>,
     }
 
-    fn tempfile() -> File {
-        let path = std::env::temp_dir().join(format!("gfn-ring-{}", std::process::id()));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .unwrap();
-        std::fs::remove_file(path).unwrap();
-        file
+    impl FakeRing {
+        pub(crate) fn new(count: u32) -> Self {
+            let file = tempfile::tempfile().unwrap();
+            let len = page_size() * PAGE_OFFSET + GfnRing::ENTRY_BYTES * u64::from(count);
+            file.set_len(len).unwrap();
+            Self {
+                file,
+                count,
+                pushed: Cell::new(0),
+                reset: Cell::new(0),
+            }
+        }
+
+        pub(crate) fn map(&self) -> GfnRing {
+            GfnRing::map(&self.file, self.count).unwrap()
+        }
+
+        pub(crate) fn push(&self, page: u64) {
+            let at = self.at(self.pushed.replace(self.pushed.get() + 1));
+            self.write(at, &DIRTY.to_ne_bytes());
+            self.write(at + 4, &0x1_0002_u32.to_ne_bytes());
+            self.write(at + 8, &page.to_ne_bytes());
+        }
+
+        /// Takes at most so many entries back; answers how many.
+        pub(crate) fn reset(&self, most: u32) -> u32 {
+            for count in 0..most {
+                let at = self.at(self.reset.get());
+                if self.flags(at) != RESET {
+                    return count;
+                }
+                self.write(at, &[0; 4]);
+                self.reset.set(self.reset.get() + 1);
+            }
+            most
+        }
+
+        /// Entries that the kernel has filled and not got back.
+        pub(crate) fn used(&self) -> u32 {
+            self.pushed.get() - self.reset.get()
+        }
+
+        fn at(&self, index: u32) -> u64 {
+            page_size() * PAGE_OFFSET + GfnRing::ENTRY_BYTES * u64::from(index % self.count)
+        }
+
+        fn flags(&self, at: u64) -> u32 {
+            let mut flags = [0; 4];
+            self.file.read_exact_at(&mut flags, at).unwrap();
+            u32::from_ne_bytes(flags)
+        }
+
+        fn write(&self, at: u64, bytes: &[u8]) {
+            self.file.write_all_at(bytes, at).unwrap();
+        }
     }
 
     #[test]
     fn entries_are_taken_once_and_given_back() {
-        let file = file();
-        let mut ring = GfnRing::map(&file, 2).unwrap();
+        let fake = FakeRing::new(4);
+        let mut ring = fake.map();
+        fake.push(7);
+        fake.push(9);
         for page in [7, 9] {
             let want = Entry {
                 slot: 0x1_0002,
@@ -150,13 +235,9 @@ mod tests {
             };
             assert_eq!(ring.take(), Some(want));
         }
-        // Both are the kernel's again.
         assert_eq!(ring.take(), None);
-        let mut flags = [0; 4];
-        for at in [0, 16] {
-            file.read_exact_at(&mut flags, page_size() * PAGE_OFFSET + at)
-                .unwrap();
-            assert_eq!(u32::from_ne_bytes(flags), RESET);
-        }
+        // Both are the kernel's again.
+        assert_eq!(fake.reset(4), 2);
+        assert!(!ring.is_overrun());
     }
 }

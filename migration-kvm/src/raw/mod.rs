@@ -12,7 +12,9 @@ mod gfn_ring;
 mod region;
 mod vm;
 
-pub(crate) use gfn_ring::GfnRing;
+#[cfg(test)]
+pub(crate) use gfn_ring::FakeRing;
+pub(crate) use gfn_ring::{Entry, GfnRing};
 #[cfg(feature = "vm-memory")]
 pub(crate) use region::Region;
 pub(crate) use vm::{

@@ -118,11 +118,13 @@ impl Vm {
         answer(unsafe { libc::ioctl(self.raw(), CLEAR_DIRTY_LOG, &raw const args) }).map(drop)
     }
 
-    /// Takes back the entries that were given back, and write-protects their pages.
-    pub(crate) fn reset_dirty_rings(&self) -> io::Result<()> {
+    /// Takes back entries that were given back, and write-protects their pages. Answers of how many
+    /// entries: a signal for this thread leaves some for the next call.
+    pub(crate) fn reset_dirty_rings(&self) -> io::Result<u32> {
         // SAFETY: this ioctl has no argument and touches no memory of ours but the rings, whose
         // fields are atomic here.
-        answer(unsafe { libc::ioctl(self.raw(), RESET_DIRTY_RINGS, 0) }).map(drop)
+        let got = unsafe { libc::ioctl(self.raw(), RESET_DIRTY_RINGS, 0) };
+        Ok(answer(got)?.unsigned_abs())
     }
 
     fn raw(&self) -> c_int {

@@ -34,12 +34,26 @@ fn the_ring_loses_nothing() -> Result<()> {
     let guest = Guest::new(&kvm)?;
     // Small, so that it is full again and again.
     let mut log = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024)?;
-    let vcpus = vcpus(&guest)?;
-    for vcpu in &vcpus {
-        log.add_vcpu(&vcpu.fd)?;
-    }
-    let collector = log.collector();
-    migrates(&guest, vcpus, &mut log, Some(&collector))
+    migrates_with_ring(&guest, vcpus(&guest)?, &mut log)
+}
+
+/// Where the guest's writes are emulated, many come between two looks at whether its ring is full.
+#[test]
+fn a_ring_that_is_overrun_is_an_error() -> Result<()> {
+    let Some(kvm) = kvm() else { return Ok(()) };
+    let guest = Guest::new(&kvm)?;
+    let mut log = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024)?;
+    let vcpus = vcpus(&guest)?.into_iter();
+    // So many that nothing but a full ring stops it for long.
+    let vcpus = vcpus.map(|vcpu| vcpu.writes_per_exit(2000));
+    let Err(error) = migrates_with_ring(&guest, vcpus.collect::<Result<_>>()?, &mut log) else {
+        return Ok(());
+    };
+    let lost = format!("{error:#}");
+    ensure!(lost.contains("overrun the dirty ring"), "{lost}");
+    let again = log.start().map_err(flat).err().context("it cannot go on")?;
+    ensure!(again.to_string().contains("overrun"), "{again}");
+    Ok(())
 }
 
 #[test]
@@ -59,6 +73,14 @@ fn vcpus(guest: &Guest) -> Result<Vec<Vcpu>> {
         .collect()
 }
 
+fn migrates_with_ring(guest: &Guest, vcpus: Vec<Vcpu>, log: &mut KvmDirtyRing) -> Result<()> {
+    for vcpu in &vcpus {
+        log.add_vcpu(&vcpu.fd)?;
+    }
+    let collector = log.collector();
+    migrates(guest, vcpus, log, Some(&collector))
+}
+
 /// Migrates twice: a log can be started again.
 fn migrates(
     guest: &Guest,
@@ -70,23 +92,33 @@ fn migrates(
         let running = vcpus.into_iter().map(|vcpu| vcpu.start(ring.cloned()));
         let running: Vec<_> = running.collect();
         let mut copy = Copy::of(&guest.memory);
-        log.start().map_err(flat)?;
-        if ring.is_some() {
-            running.iter().for_each(Running::wait_full_ring);
-        }
-        for _ in 0..8 {
-            running.iter().for_each(Running::wait_writes);
-            copy.round(log, true)?;
-            copy.harvest(log)?;
+        if let Err(error) = rounds(&running, &mut copy, log, ring.is_some()) {
+            log.stop();
+            running.iter().for_each(Running::abandon);
+            return Err(error);
         }
         vcpus = running
             .into_iter()
             .map(Running::stop)
             .collect::<Result<_>>()?;
-        copy.harvest(log)?;
-        copy.round(log, false)?;
+        let last = copy.harvest(log).and_then(|()| copy.round(log, false));
         log.stop();
+        last?;
         copy.check(&vcpus)?;
+    }
+    Ok(())
+}
+
+/// While the guest runs.
+fn rounds(running: &[Running], copy: &mut Copy, log: &mut dyn DirtyLog, ring: bool) -> Result<()> {
+    log.start().map_err(flat)?;
+    if ring {
+        running.iter().for_each(Running::wait_full_ring);
+    }
+    for _ in 0..8 {
+        running.iter().for_each(Running::wait_writes);
+        copy.round(log, true)?;
+        copy.harvest(log)?;
     }
     Ok(())
 }

@@ -83,6 +83,7 @@ impl Guest {
         Ok(Vcpu {
             fd,
             number,
+            writes_per_exit: WRITES_PER_EXIT,
             exits: 0,
             memory: (self.memory.clone(), Arc::clone(&self.code)),
         })
@@ -93,7 +94,8 @@ impl Guest {
 pub(crate) struct Vcpu {
     pub(crate) fd: VcpuFd,
     number: u64,
-    /// How often it has told that it wrote [`WRITES_PER_EXIT`] pages.
+    writes_per_exit: u64,
+    /// How often it has told that it wrote so many pages.
     exits: u64,
     memory: (GuestMemory, Arc<Mapping>),
 }
@@ -108,21 +110,35 @@ pub(crate) struct Running {
 #[derive(Default)]
 struct Watched {
     stop: AtomicBool,
+    /// Stop wherever it is.
+    abandon: AtomicBool,
     exits: AtomicU64,
     full_rings: AtomicU64,
 }
 
 impl Vcpu {
+    /// [`WRITE_ALL`] writes so many pages before it tells, instead of [`WRITES_PER_EXIT`].
+    pub(crate) fn writes_per_exit(mut self, writes: u64) -> Result<Self> {
+        let mut regs = self.fd.get_regs()?;
+        (regs.rdi, self.writes_per_exit) = (writes, writes);
+        self.fd.set_regs(&regs)?;
+        Ok(self)
+    }
+
     /// Runs until it is stopped.
     pub(crate) fn start(mut self, ring: Option<RingCollector>) -> Running {
         let watched = Arc::new(Watched::default());
         let shown = Arc::clone(&watched);
         let thread = std::thread::spawn(move || {
-            while !shown.stop.load(Ordering::Relaxed) {
+            while !shown.abandon.load(Ordering::Relaxed) {
                 match self.fd.run()? {
                     VcpuExit::IoOut(PORT, _) => {
                         self.exits += 1;
                         shown.exits.fetch_add(1, Ordering::Relaxed);
+                        // Only here the number of its writes is known.
+                        if shown.stop.load(Ordering::Relaxed) {
+                            return Ok(self);
+                        }
                     }
                     VcpuExit::Unsupported(EXIT_DIRTY_RING_FULL) => {
                         let ring = ring.as_ref().context("there is no ring")?;
@@ -156,7 +172,7 @@ impl Vcpu {
     /// How often [`WRITE_ALL`] wrote to each page, counted as the program does.
     pub(crate) fn add_writes(&self, counts: &mut [u32]) {
         let mut state = seed(self.number);
-        for _ in 0..self.exits * WRITES_PER_EXIT {
+        for _ in 0..self.exits * self.writes_per_exit {
             state = state.wrapping_mul(0x19_660d).wrapping_add(0x3c6e_f35f);
             counts[(state >> 8) as usize % counts.len()] += 1;
         }
@@ -179,22 +195,29 @@ impl Vcpu {
 impl Running {
     /// Waits until it has written some more pages, or has ended.
     pub(crate) fn wait_writes(&self) {
-        self.wait(&self.watched.exits, 8);
-    }
-
-    /// Waits until its ring was full, or it has ended.
-    pub(crate) fn wait_full_ring(&self) {
-        self.wait(&self.watched.full_rings, 1);
-    }
-
-    fn wait(&self, counter: &AtomicU64, more: u64) {
-        let want = counter.load(Ordering::Relaxed) + more;
-        while counter.load(Ordering::Relaxed) < want && !self.thread.is_finished() {
+        let exits = || self.watched.exits.load(Ordering::Relaxed);
+        let want = exits() + 8;
+        while exits() < want && !self.thread.is_finished() {
             std::thread::yield_now();
         }
     }
 
-    /// Stops it at the next exit.
+    /// Waits until its ring was full, or it has written what fills it, or it has ended.
+    pub(crate) fn wait_full_ring(&self) {
+        let full = || self.watched.full_rings.load(Ordering::Relaxed) > 0;
+        let exits = || self.watched.exits.load(Ordering::Relaxed);
+        let start = exits();
+        while !full() && exits() < start + 64 && !self.thread.is_finished() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops it at its next exit, even if its ring is full for ever. It cannot be checked then.
+    pub(crate) fn abandon(&self) {
+        self.watched.abandon.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops it where it tells that it has written.
     pub(crate) fn stop(self) -> Result<Vcpu> {
         self.watched.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("no panic")
