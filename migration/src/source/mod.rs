@@ -57,7 +57,6 @@ pub struct Source {
     handle: SourceHandle,
     start: Instant,
     setup_time: Duration,
-    down_since: Option<Instant>,
     main_zero_pages: u64,
     convergence: Convergence,
     last_fetch: LastFetch,
@@ -106,7 +105,6 @@ impl Source {
             handle,
             start,
             setup_time: Duration::ZERO,
-            down_since: None,
             main_zero_pages: 0,
             convergence: Convergence::default(),
             last_fetch: LastFetch::none(start),
@@ -150,8 +148,10 @@ impl Source {
         let mut host = Supervised::new(host);
         match self.send_guest(&mut host) {
             Ok(()) => {
+                // What the host still does is neither the guest's down time nor the migration's.
+                let total_time = self.start.elapsed();
                 host.end(false);
-                Ok(self.complete(&mut host))
+                Ok(self.complete(total_time, &mut host))
             }
             Err(error) => Err(self.fail(error, &mut host)),
         }
@@ -214,15 +214,12 @@ impl Source {
 
     /// Ends the threads, closes the connections, and reports. The guest is the destination's by now,
     /// whatever happens here.
-    fn complete(self, host: &mut Supervised<'_>) -> Report {
-        let (total_time, monitor) = (self.start.elapsed(), self.sender.monitor());
+    fn complete(self, total_time: Duration, host: &mut Supervised<'_>) -> Report {
+        let monitor = self.sender.monitor();
         let mut report = Report {
             total_time,
             setup_time: self.setup_time,
-            down_time: self
-                .down_since
-                .map(|since| since.elapsed())
-                .unwrap_or_default(),
+            down_time: Duration::ZERO,
             down_time_items: None,
             ram_bytes: self.sender.memory().total_bytes(),
             main_bytes: 0,
@@ -241,6 +238,7 @@ impl Source {
             state.status = Status::Completed;
             state.total_time = Some(total_time);
             report.down_time_items = state.down_time;
+            report.down_time = state.down_time.unwrap_or_default().total();
         });
         host.host.event(&Event::Status(Status::Completed));
         report

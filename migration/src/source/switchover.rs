@@ -31,7 +31,6 @@ impl Source {
         let mut clock = Clock::new();
         let mut down_time = DownTime::default();
         host.pause()?;
-        self.down_since = Some(clock.last);
         down_time.pause = clock.lap();
         if self.config.pause_before_switchover {
             self.enter(host, Status::PreSwitchover)?;

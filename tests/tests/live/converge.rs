@@ -173,7 +173,8 @@ fn arrived(guest: &Guest, outcome: &Outcome) -> Result<()> {
     let report = outcome.source.as_ref().map_err(Clone::clone)?;
     outcome.destination.as_ref().map_err(Clone::clone)?;
     ensure!(!guest.is_running() && guest.paused == 1 && guest.resumed == 0);
-    ensure!(report.down_time_items.is_some());
+    let items = report.down_time_items.context("there was a down time")?;
+    ensure!(report.down_time == items.total());
     let devices = outcome.devices.as_ref().context("no devices")?;
     let writes = guest.writes().to_be_bytes();
     ensure!(devices.bytes.windows(8).any(|bytes| bytes == writes));
