@@ -1,9 +1,11 @@
 //! The cases of the table of interoperation, a test for each group.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-use multifd_tests::interop::{cases, run_group};
+use anyhow::{Context as _, Result, ensure};
+use multifd_tests::interop::{Age, Counterpart, QEMU_TESTS, Row, cases, run_group, table_of_tests};
 
 macro_rules! groups {
     ($($group:ident),+ $(,)?) => {
@@ -18,7 +20,7 @@ macro_rules! groups {
     };
 }
 
-groups!(memory, saved, failures_from, failures_to, relay);
+groups!(memory, saved, tcp, failures_from, failures_to, relay);
 
 #[test]
 fn every_case_is_run() {
@@ -26,4 +28,86 @@ fn every_case_is_run() {
     assert_eq!(groups, GROUPS.iter().copied().collect());
     let names: BTreeSet<_> = cases().iter().map(|case| case.row.name()).collect();
     assert_eq!(names.len(), cases().len(), "two cases of one name");
+}
+
+/// The lines of the page are those of the cases, in their order.
+#[test]
+fn the_page_has_every_case() -> Result<()> {
+    let page = page()?;
+    let version = |age| match age {
+        Age::Current => "10.0".to_owned(),
+        Age::Old => "7.2".to_owned(),
+    };
+    let wanted = cases()
+        .into_iter()
+        .filter(|case| case.group != "relay")
+        .map(|case| format!("| {} | ", case.row.columns(&version).join(" | ")));
+    let lines = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| QEMU |"));
+    let lines = lines.skip(2).take_while(|line| line.starts_with('|'));
+    let mut lines = lines.filter(|line| !line.contains("`relay`"));
+    for start in wanted {
+        let line = lines.next().context(start.clone())?;
+        ensure!(line.starts_with(&start), "{line:?} instead of {start:?}");
+    }
+    ensure!(lines.next().is_none(), "a line of no case");
+    Ok(())
+}
+
+#[test]
+fn the_page_has_every_test_of_qemus() -> Result<()> {
+    ensure!(
+        page()?.contains(&table_of_tests()),
+        "not what --qemu-tests prints:\n{}",
+        table_of_tests()
+    );
+    Ok(())
+}
+
+/// What is named as the counterpart of a test of QEMU's is there.
+#[test]
+fn every_counterpart_exists() -> Result<()> {
+    let cases = cases();
+    for theirs in QEMU_TESTS {
+        let name = theirs.name;
+        ensure!(
+            !theirs.here.is_empty() || !theirs.remark.is_empty(),
+            "{name}: neither a counterpart nor a reason"
+        );
+        for here in theirs.here {
+            match here {
+                Counterpart::Line {
+                    group,
+                    method,
+                    mode,
+                } => {
+                    let is_it =
+                        |row: &Row| (row.method.as_str(), row.mode.as_str()) == (*method, *mode);
+                    let count = cases
+                        .iter()
+                        .filter(|case| case.group == *group && is_it(&case.row))
+                        .count();
+                    ensure!(count == 1, "{name}: {count} cases are {here:?}");
+                }
+                Counterpart::Test { file, function } => {
+                    let text = fs::read_to_string(root().join(file)).context(*file)?;
+                    let start = format!("#[test]\nfn {function}(");
+                    ensure!(
+                        text.contains(&start),
+                        "{name}: no test {function} in {file}"
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn page() -> Result<String> {
+    Ok(fs::read_to_string(root().join("docs/interop.md"))?)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

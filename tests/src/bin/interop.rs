@@ -23,10 +23,17 @@ struct Args {
     /// Only say what cases there are
     #[arg(long)]
     list: bool,
+    /// Print the table of QEMU's own tests instead, and what here does the same
+    #[arg(long)]
+    qemu_tests: bool,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    if args.qemu_tests {
+        print!("{}", interop::table_of_tests());
+        return Ok(());
+    }
     let mut cases = interop::cases();
     cases.retain(|case| {
         let name = format!("{case:?}");

@@ -7,6 +7,7 @@
 //! A new group of cases is a module with a function `cases`, listed in [`cases`].
 
 mod case;
+mod counterparts;
 mod failures;
 mod lab;
 mod memory;
@@ -15,8 +16,10 @@ mod relay_kept;
 mod row;
 mod saved;
 pub mod steps;
+mod tcp;
 
 pub use case::{Case, Outcome, run_group};
+pub use counterparts::{Counterpart, QEMU_TESTS, QemuTest, table_of_tests};
 pub use lab::{Lab, require};
 pub use row::{Age, Peers, Row, table};
 
@@ -26,6 +29,7 @@ pub fn cases() -> Vec<Case> {
     [
         memory::cases(),
         saved::cases(),
+        tcp::cases(),
         failures::cases(),
         relay::cases(),
         relay_kept::cases(),

@@ -56,10 +56,11 @@ impl Row {
         format!("{role} {peers:?}, {machine}, {method}, {mode}, {channels} channels")
     }
 
-    /// The columns, with the versions of this machine's QEMUs.
-    fn columns(&self, lab: &Lab) -> [String; 6] {
+    /// The columns but the last, with the versions of the QEMUs.
+    #[must_use]
+    pub fn columns(&self, version: &dyn Fn(Age) -> String) -> [String; 6] {
         [
-            self.peers.text(lab),
+            self.peers.text(version),
             format!("`{}`", self.role.replace(", ", "`, `")),
             self.machine.clone(),
             self.method.clone(),
@@ -79,11 +80,11 @@ impl Peers {
         }
     }
 
-    fn text(self, lab: &Lab) -> String {
+    fn text(self, version: &dyn Fn(Age) -> String) -> String {
         match self {
-            Self::From(age) => format!("from {}", lab.version(age)),
-            Self::To(age) => format!("to {}", lab.version(age)),
-            Self::Between(from, to) => format!("{} to {}", lab.version(from), lab.version(to)),
+            Self::From(age) => format!("from {}", version(age)),
+            Self::To(age) => format!("to {}", version(age)),
+            Self::Between(from, to) => format!("{} to {}", version(from), version(to)),
         }
     }
 }
@@ -93,7 +94,7 @@ impl Peers {
 pub fn table(lab: &Lab, rows: &[(Row, Vec<&'static str>)]) -> String {
     let mut text = String::from(HEAD);
     for (row, verified) in rows {
-        let columns = row.columns(lab).join(" | ");
+        let columns = row.columns(&|age| lab.version(age)).join(" | ");
         // Writing to a string does not fail.
         let _ = writeln!(text, "| {columns} | {} |", verified.join("; "));
     }

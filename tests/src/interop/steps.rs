@@ -91,9 +91,17 @@ impl Link {
 /// # Errors
 /// QEMU's; the guest is not sent again and again.
 pub fn migrate_live(qemu: &mut Qemu, uri: &str) -> Result<()> {
+    migrate_live_with(qemu, json!({"uri": uri}))
+}
+
+/// As [`migrate_live`], with these arguments of QMP's `migrate`.
+///
+/// # Errors
+/// As there.
+pub fn migrate_live_with(qemu: &mut Qemu, arguments: Value) -> Result<()> {
     // With no down time allowed it ends only if the guest has not written anything for a whole round.
     qemu.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 32 << 20}))?;
-    qemu.migrate(uri)?;
+    qemu.execute("migrate", arguments)?;
     wait_rounds(qemu, 3)?;
     qemu.set_parameters(json!({"downtime-limit": 30_000, "max-bandwidth": 0}))
 }

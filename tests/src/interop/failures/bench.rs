@@ -19,13 +19,26 @@ use crate::peer::Qemu;
 pub(super) struct Bench {
     folder: TempDir,
     pub(super) counter: Counter,
+    link: Link,
+    over_tcp: bool,
 }
 
 impl Bench {
     pub(super) fn new() -> Result<Self> {
+        Self::with(Link::PLAIN, false)
+    }
+
+    /// The command listens on TCP.
+    pub(super) fn over_tcp(link: Link) -> Result<Self> {
+        Self::with(link, true)
+    }
+
+    fn with(link: Link, over_tcp: bool) -> Result<Self> {
         let bench = Self {
             folder: TempDir::with_prefix("multifd-failures-")?,
             counter: Counter::assemble(MEMORY)?,
+            link,
+            over_tcp,
         };
         fs::create_dir(bench.folder())?;
         Ok(bench)
@@ -46,15 +59,18 @@ impl Bench {
 
     pub(super) fn source(&self, lab: &Lab) -> Result<Qemu> {
         let mut qemu = steps::start_guest(lab, Age::Current, MACHINE, &self.counter, None)?;
-        Link::PLAIN.prepare(&mut qemu, Age::Current)?;
+        self.link.prepare(&mut qemu, Age::Current)?;
         Ok(qemu)
     }
 
     pub(super) fn arguments(&self, more: &[&str]) -> Vec<String> {
-        let from = format!("unix:{}", self.own_socket().display());
+        let from = match self.over_tcp {
+            true => "tcp:127.0.0.1:0".to_owned(),
+            false => format!("unix:{}", self.own_socket().display()),
+        };
         let mut args = vec!["recv".to_owned(), "--from".into(), from];
         args.extend(["--save".into(), self.saved().display().to_string()]);
-        args.extend(Link::PLAIN.args());
+        args.extend(self.link.args());
         args.extend(more.iter().map(ToString::to_string));
         args
     }

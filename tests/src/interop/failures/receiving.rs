@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::super::steps::LIMIT;
+use super::super::steps::{LIMIT, Link};
 use super::super::{Case, Lab};
 use super::bench::{Bench, runs_on, wait_for_pages};
 use super::meddler::{Edit, Meddler};
@@ -78,10 +78,14 @@ pub(super) fn cases() -> Vec<Case> {
         Trouble::SmallDisk,
         Trouble::Signal(Signal::INT),
         Trouble::Signal(Signal::KILL),
-        Trouble::Cancel,
+        Trouble::Cancel(Moment::Setup),
+        Trouble::Cancel(Moment::Active),
+        Trouble::Cancel(Moment::PreSwitchover),
+        Trouble::CancelOverTcp,
     ];
     let troubles = troubles.into_iter().map(|trouble| {
-        let row = row(&format!("live, {}", trouble.mode()), FROM, ROLE);
+        let mut row = row(&format!("live, {}", trouble.mode()), FROM, ROLE);
+        row.channels = trouble.link().channels.to_string();
         let case = Case::new(GROUP, row, move |lab| trouble.run(lab));
         match trouble {
             Trouble::SmallDisk => case.needs(SMALL_DISK, command::has_small_disks),
@@ -118,8 +122,21 @@ enum Trouble {
     SmallDisk,
     /// The command gets a signal while memory comes.
     Signal(Signal),
-    /// The QEMU is told to give up while memory goes.
-    Cancel,
+    /// The QEMU is told to give up.
+    Cancel(Moment),
+    /// The same, over TCP with many channels.
+    CancelOverTcp,
+}
+
+/// What the QEMU is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// It has just begun.
+    Setup,
+    /// It sends memory.
+    Active,
+    /// It has paused the guest and waits to be told to go on.
+    PreSwitchover,
 }
 
 impl Trouble {
@@ -130,16 +147,33 @@ impl Trouble {
             Self::SmallDisk => "a disk that is too small",
             Self::Signal(Signal::KILL) => "SIGKILL",
             Self::Signal(_) => "SIGINT",
-            Self::Cancel => "migrate_cancel",
+            Self::Cancel(Moment::Setup) => "migrate_cancel at once",
+            Self::Cancel(Moment::Active) => "migrate_cancel",
+            Self::Cancel(Moment::PreSwitchover) => "migrate_cancel before the switchover",
+            Self::CancelOverTcp => "TCP, migrate_cancel",
+        }
+    }
+
+    fn link(self) -> Link {
+        match self {
+            Self::CancelOverTcp => Link {
+                channels: 16,
+                ..Link::PLAIN
+            },
+            _ => Link::PLAIN,
         }
     }
 
     fn run(self, lab: &Lab) -> Result<Vec<&'static str>> {
-        let bench = Bench::new()?;
+        let bench = match self {
+            Self::CancelOverTcp => Bench::over_tcp(self.link())?,
+            _ => Bench::new()?,
+        };
         let mut source = bench.source(lab)?;
         let finished = self.fail(lab, &bench, &mut source)?;
         self.check(&finished)?;
         source.wait_status(&["failed", "cancelled"], LIMIT)?;
+        source.set_capabilities(&[("pause-before-switchover", false)])?;
         runs_on(&mut source).context("after the failure")?;
         ensure!(!bench.saved().exists(), "something was kept");
         if !matches!(self, Self::Signal(Signal::KILL)) {
@@ -165,6 +199,8 @@ impl Trouble {
             Self::Stranger => Some(UnixStream::connect(bench.own_socket())?),
             _ => None,
         };
+        let pauses = matches!(self, Self::Cancel(Moment::PreSwitchover));
+        source.set_capabilities(&[("pause-before-switchover", pauses)])?;
         // So slow that it is not over before it fails.
         source.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 8 << 20}))?;
         source.migrate(&meddler.as_ref().map_or(uri, Meddler::uri))?;
@@ -173,10 +209,8 @@ impl Trouble {
                 wait_for_pages(source)?;
                 receiving.signal(signal)?;
             }
-            Self::Cancel => {
-                wait_for_pages(source)?;
-                source.execute("migrate_cancel", json!({}))?;
-            }
+            Self::Cancel(moment) => moment.cancel(source)?,
+            Self::CancelOverTcp => Moment::Active.cancel(source)?,
             _ => {}
         }
         receiving.finish()
@@ -206,8 +240,24 @@ impl Trouble {
                 Ok(())
             }
             Self::Signal(_) => finished.failed(&[130], &[]),
-            Self::Cancel => finished.failed(&[4], &["multifd: "]),
+            Self::Cancel(_) | Self::CancelOverTcp => finished.failed(&[4], &["multifd: "]),
         }
+    }
+}
+
+impl Moment {
+    /// Waits for it, and cancels.
+    fn cancel(self, source: &mut Qemu) -> Result<()> {
+        match self {
+            Self::Setup => {}
+            Self::Active => wait_for_pages(source)?,
+            Self::PreSwitchover => {
+                source.set_parameters(json!({"downtime-limit": 30_000, "max-bandwidth": 0}))?;
+                source.wait_status(&["pre-switchover"], LIMIT)?;
+            }
+        }
+        source.execute("migrate_cancel", json!({}))?;
+        Ok(())
     }
 }
 
