@@ -5,14 +5,14 @@ use std::thread;
 use std::time::Duration;
 
 use migration::{Destination, Report};
-use multifd_core::{Error, Fault, Place, Side};
+use multifd_core::{Error, Fault, MultifdMethods, PageSize, Place, Side};
 
 use crate::args::MigrationArgs;
 use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::progress::{Progress, Total};
 use crate::reception::{Reception, Signs};
-use crate::report::cpu_time;
+use crate::report::{About, MigrationReport, cpu_time};
 use crate::timeline::{Recorder, Sample};
 
 /// Listens for the connections of one migration.
@@ -24,10 +24,26 @@ pub(crate) struct Receiving<'a> {
 
 /// What it took.
 pub(crate) struct Received {
-    pub(crate) report: Report,
+    report: Report,
     /// Of the process, from the first connection on.
-    pub(crate) cpu_time: Duration,
-    pub(crate) timeline: Vec<Sample>,
+    cpu_time: Duration,
+    timeline: Vec<Sample>,
+}
+
+impl Received {
+    /// The report of a destination that listened at `address`.
+    pub(crate) fn report(self, address: String, method: &dyn MultifdMethods) -> MigrationReport {
+        let about = About {
+            side: "destination",
+            address,
+            method,
+            page_size: PageSize::X86,
+            cpu_time: self.cpu_time,
+        };
+        let mut report = MigrationReport::new(&self.report, about);
+        report.timeline = self.timeline;
+        report
+    }
 }
 
 impl<'a> Receiving<'a> {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
 use migration::{Destination, DestinationConfig, DestinationHost, HostError, channel_count};
 use migration_params::Settings;
-use multifd_core::{GuestMemory, PageSize};
+use multifd_core::GuestMemory;
 
 use crate::args::RecvArgs;
 use crate::exit_code::ExitCode;
@@ -15,7 +15,7 @@ use crate::listen::Listener;
 use crate::progress::Total;
 use crate::receiving::Receiving;
 use crate::reception::Signs;
-use crate::report::{About, DevicesReport, MigrationReport};
+use crate::report::DevicesReport;
 use crate::store::Store;
 use crate::{methods, output, settings};
 
@@ -49,16 +49,8 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         }
     };
     host.store.keep();
-    let about = About {
-        side: "destination",
-        address,
-        method: &*method,
-        page_size: PageSize::X86,
-        cpu_time: received.cpu_time,
-    };
-    let mut report = MigrationReport::new(&received.report, about);
+    let mut report = received.report(address, &*method);
     report.devices = host.devices;
-    report.timeline = received.timeline;
     if let Some(devices) = &report.devices {
         tell_devices(devices);
     }

@@ -18,34 +18,14 @@
 # every page behind it that of pass p - 1, and in between a page changes once from one to the other.
 # Whatever else is found there has been lost, is stale, or was put together from two copies.
 #
-# Build: as --32 counter.s -o counter.o && ld -m elf_i386 -Ttext=0x7c00 --oformat binary counter.o
+# Build: as --32 -I . counter.s -o counter.o && ld -m elf_i386 -Ttext=0x7c00 --oformat binary counter.o
 # The limit is a parameter: whoever builds it writes the end address into the four bytes at 504.
 
         .set    FIRST, 0x100000         # address of the first page
         .set    SERIAL, 0x3f8           # the first serial port's data register
 
-        .globl  _start
-        .text
-        .code16
-_start:
-        cli
-        xorw    %ax, %ax
-        movw    %ax, %ds
-        inb     $0x92, %al              # the address line 20, or every other MiB is the same
-        orb     $2, %al
-        outb    %al, $0x92
-        lgdtl   gdt_pointer
-        movl    %cr0, %eax
-        orb     $1, %al                 # protected mode
-        movl    %eax, %cr0
-        ljmpl   $8, $flat
+        .include "protected.s"
 
-        .code32
-flat:
-        movw    $16, %ax
-        movw    %ax, %ds
-        movw    %ax, %es
-        movw    %ax, %ss
         cld
         xorl    %ebp, %ebp              # ebp: the pass
 next_pass:
@@ -115,15 +95,6 @@ kinds:
         .long   1664525, 1013904223, -1, -1             # noise that is new in every pass
 kind_7:
         .long   1, 0, 0, 0                              # zero in every other pass
-
-        .align  4
-gdt:
-        .quad   0                       # none
-        .quad   0x00cf9a000000ffff      # code, 4 GiB from 0 on
-        .quad   0x00cf92000000ffff      # data, 4 GiB from 0 on
-gdt_pointer:
-        .word   gdt_pointer - gdt - 1
-        .long   gdt
 
         .org    504
 limit:

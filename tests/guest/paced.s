@@ -3,7 +3,7 @@
 # It writes to one page after the other from 1 MiB up to the limit, and begins again. To each page it
 # writes a counter, eight times, 512 bytes apart. Between its ticks it is halted.
 #
-# Build: as --32 paced.s -o paced.o && ld -m elf_i386 -Ttext=0x7c00 --oformat binary paced.o
+# Build: as --32 -I . paced.s -o paced.o && ld -m elf_i386 -Ttext=0x7c00 --oformat binary paced.o
 # Pages per tick and limit are parameters: whoever builds it writes them into the words at 500 and 504.
 
         .set    FIRST, 0x100000         # address of the first page
@@ -11,28 +11,8 @@
         .set    CLOCK, 0x20             # the clock's interrupt
         .set    DIVISOR, 1193           # of 1193182 Hz
 
-        .globl  _start
-        .text
-        .code16
-_start:
-        cli
-        xorw    %ax, %ax
-        movw    %ax, %ds
-        inb     $0x92, %al              # the address line 20, or every other MiB is the same
-        orb     $2, %al
-        outb    %al, $0x92
-        lgdtl   gdt_pointer
-        movl    %cr0, %eax
-        orb     $1, %al                 # protected mode
-        movl    %eax, %cr0
-        ljmpl   $8, $flat
+        .include "protected.s"
 
-        .code32
-flat:
-        movw    $16, %ax
-        movw    %ax, %ds
-        movw    %ax, %es
-        movw    %ax, %ss
         movl    $0x7c00, %esp
         cld
         movl    $tick, %eax
@@ -90,13 +70,6 @@ controllers:
         .byte   0x21, 0xfe, 0xa1, 0xff  # only the clock
 
         .align  4
-gdt:
-        .quad   0                       # none
-        .quad   0x00cf9a000000ffff      # code, 4 GiB from 0 on
-        .quad   0x00cf92000000ffff      # data, 4 GiB from 0 on
-gdt_pointer:
-        .word   gdt_pointer - gdt - 1
-        .long   gdt
 idt_pointer:
         .word   (CLOCK + 1) * 8 - 1
         .long   INTERRUPTS

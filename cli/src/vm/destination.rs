@@ -9,7 +9,7 @@ use anyhow::bail;
 use hypervisor::{GuestReport, Machine, Memory};
 use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{DestinationConfig, DestinationHost, HostError, channel_count};
-use multifd_core::{Error, GuestMemory, PageSize};
+use multifd_core::{Error, GuestMemory};
 
 use super::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;
@@ -19,7 +19,6 @@ use crate::listen::Listener;
 use crate::progress::Total;
 use crate::receiving::Receiving;
 use crate::reception::Signs;
-use crate::report::{About, MigrationReport};
 use crate::uri::Uri;
 use crate::{methods, settings};
 
@@ -53,15 +52,7 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let received = receiving.run(&args.migration, Some(STANDSTILL), &total, migrate)?;
     let arrived = arrived.transpose()?.unwrap_or_default();
     let guest = look_at_all(&machine, &arrived, &interrupt)?;
-    let about = About {
-        side: "destination",
-        address,
-        method: &*method,
-        page_size: PageSize::X86,
-        cpu_time: received.cpu_time,
-    };
-    let mut report = MigrationReport::new(&received.report, about);
-    report.timeline = received.timeline;
+    let mut report = received.report(address, &*method);
     report.guest = Some(summary(guest, arrived.written));
     report.print(args.migration.json)?;
     Ok(ExitCode::Ok)

@@ -84,7 +84,9 @@ pub(super) fn disk(folder: &Path, source: &str, numbers: &[(usize, u32)]) -> Res
     let (object, sector) = (folder.join("o"), folder.join("sector"));
     run(Command::new("as")
         .arg("--32")
-        .arg(source)
+        .arg("-I")
+        .arg(&sources)
+        .arg(sources.join(source))
         .arg("-o")
         .arg(&object))?;
     run(Command::new("ld")
