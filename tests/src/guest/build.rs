@@ -78,9 +78,7 @@ impl Counter {
 
 /// Assembles a boot sector of `guest/`, with 32-bit numbers at some places of it, to a disk in `folder`.
 pub(super) fn disk(folder: &Path, source: &str, numbers: &[(usize, u32)]) -> Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("guest")
-        .join(source);
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
     let (object, sector) = (folder.join("o"), folder.join("sector"));
     run(Command::new("as")
         .arg("--32")
