@@ -175,10 +175,18 @@ impl Settings {
         destination.wait_status(&["completed"], LIMIT)?;
         let before = source.passes()?;
         steps::check_guest_goes_on(&before, &mut destination, counter)?;
-        Ok(vec![
+        let mut verified = vec![
             "every word of the guest that went on",
             "no pass lost or done twice",
-        ])
+        ];
+        match self.zero_pages {
+            "none" => verified.push("zero pages found on the way"),
+            "multifd" if self.to == Age::Old => {
+                verified.push("zero pages sent with their content");
+            }
+            _ => {}
+        }
+        Ok(verified)
     }
 
     /// A relay did what it was told on both of its sides.
