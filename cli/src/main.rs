@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod connect;
 mod demo;
+mod descriptors;
 mod doctor;
 mod exit_code;
 mod failure;

@@ -8,14 +8,16 @@
 //!
 //! Where there is only one migration, all connections belong to it, in whatever order they come.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::SocketTransport;
+use rustix::io::Errno;
 
-use super::passage::{Class, classify};
+use super::line::{Class, Line, Waiting};
 use crate::listen::Listener;
 use crate::output;
 use crate::peer::Peer;
@@ -29,6 +31,8 @@ pub(super) struct Entrance {
     /// How long a connection may not say what it is.
     limit: Duration,
     taking: Taking,
+    /// No connection could be accepted, which would be the same again at once.
+    exhausted: bool,
 }
 
 /// Which connections are taken.
@@ -40,20 +44,6 @@ enum Taking {
     One,
     /// No more: the only migration has all that it needs.
     None,
-}
-
-/// The connections of one peer.
-#[derive(Default)]
-struct Line {
-    waiting: VecDeque<Waiting>,
-    /// The migration that gets the next ones, and how many.
-    open: Option<(usize, usize)>,
-}
-
-struct Waiting {
-    connection: SocketTransport,
-    since: Instant,
-    class: Class,
 }
 
 /// What is to be done with a connection.
@@ -75,6 +65,7 @@ impl Entrance {
             connections,
             limit,
             taking: Taking::Several,
+            exhausted: false,
         }
     }
 
@@ -95,6 +86,10 @@ impl Entrance {
 
     /// Waits until there may be something to do, or somebody has called the listener's waker.
     pub(super) fn wait(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.exhausted) {
+            thread::sleep(PAUSE);
+            return Ok(());
+        }
         let mut deadline = None;
         let mut heads = Vec::new();
         for head in self.lines.values().filter_map(Line::unknown_head) {
@@ -114,7 +109,7 @@ impl Entrance {
     /// Takes all connections that are there. Answers those that belong to a migration, and where one
     /// is to be started; then `open` has to be called before this is called again.
     pub(super) fn arrivals(&mut self, may_start: bool) -> io::Result<Vec<Arrival>> {
-        while let Some((connection, peer)) = self.listener.accept_from()? {
+        while let Some((connection, peer)) = self.accept()? {
             let (peer, class) = match self.taking {
                 Taking::Several => (peer, Class::Unknown),
                 Taking::One => (Peer::Somebody, Class::Main),
@@ -148,6 +143,18 @@ impl Entrance {
         Ok(arrivals)
     }
 
+    /// A connection that is there. Where there are others to look after, one that this process has no room for waits.
+    fn accept(&mut self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        match self.listener.accept_from() {
+            Err(error) if self.taking == Taking::Several && is_no_room(&error) => {
+                log::warn!("a connection cannot be accepted yet: {error}");
+                self.exhausted = true;
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
     /// The next connections of a peer belong to this migration.
     pub(super) fn open(&mut self, peer: Peer, number: usize) {
         let line = self.lines.entry(peer).or_default();
@@ -168,61 +175,13 @@ impl Entrance {
     }
 }
 
-impl Line {
-    /// Takes from the front what belongs to a migration, or to none.
-    fn sort(&mut self, peer: Peer, limit: Duration, arrivals: &mut Vec<Arrival>) {
-        loop {
-            if let Some((number, left)) = self.open.take() {
-                let Some(next) = self.waiting.pop_front() else {
-                    self.open = Some((number, left));
-                    return;
-                };
-                self.open = (left > 1).then(|| (number, left - 1));
-                arrivals.push(Arrival::Of(number, next.connection));
-                continue;
-            }
-            let Some(head) = self.waiting.front_mut() else {
-                return;
-            };
-            if head.class == Class::Unknown {
-                head.class = classify(&head.connection);
-            }
-            match head.class {
-                Class::Main => return,
-                Class::Unknown if head.since.elapsed() < limit => return,
-                class => {
-                    let head = self.waiting.pop_front();
-                    match (class, head) {
-                        (Class::Channel, Some(head)) => {
-                            arrivals.push(Arrival::Surplus(peer, head.connection));
-                        }
-                        (Class::Unknown, _) => output::message(format_args!(
-                            "a connection of {peer} said nothing for {} s, and was closed",
-                            limit.as_secs_f32()
-                        )),
-                        _ => log::info!("a connection of {peer} is of no migration"),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether a migration can be started.
-    fn is_ready(&self) -> bool {
-        let head = self.waiting.front();
-        self.open.is_none() && head.is_some_and(|head| head.class == Class::Main)
-    }
-
-    /// The first connection, if it has not said what it is.
-    fn unknown_head(&self) -> Option<&Waiting> {
-        let head = self.waiting.front();
-        head.filter(|head| self.open.is_none() && head.class == Class::Unknown)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_none()
-    }
+/// Too many files are open, here or in the whole system, or there is no memory for another.
+fn is_no_room(error: &io::Error) -> bool {
+    let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    errors
+        .iter()
+        .any(|no_room| error.raw_os_error() == Some(no_room.raw_os_error()))
 }
 
-/// Until more of four bytes has come.
+/// Until more of four bytes has come, or there is room for a connection.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,6 +1,7 @@
 //! `multifd relay`: between a source and a destination.
 
 mod entrance;
+mod line;
 mod passage;
 mod plan;
 mod report;
@@ -20,13 +21,14 @@ use crate::interrupt::Interrupt;
 use crate::listen::Listener;
 use crate::peer::Peer;
 use crate::progress::Progress;
-use crate::{failure, output};
+use crate::{descriptors, failure, output};
 use entrance::{Arrival, Entrance};
 use passage::{Desk, Message, News, Passage};
 use plan::Plan;
 use report::PassageReport;
 
 pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
+    descriptors::allow_most();
     let interrupt = Interrupt::install()?;
     let plan = Arc::new(Plan::new(args)?);
     let listener = Listener::bind(&args.listen)?;

@@ -7,7 +7,7 @@ use std::thread;
 
 use migration::stream::{AnnouncedBlock, Configuration};
 use migration::{HostError, Relay, RelayHost, RelayReport};
-use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
 use multifd_core::{AbortHandle, ChannelId, Error};
 
@@ -141,31 +141,5 @@ impl RelayHost for Host {
         let (reply, answer) = mpsc::channel();
         self.desk.tell(self.number, News::Announced(reply));
         answer.recv().map_err(|_| "the relay ends".into())
-    }
-}
-
-/// The first bytes of a connection say what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Main,
-    Channel,
-    /// It is closed, or of no migration.
-    Other,
-    /// Too few bytes have come.
-    Unknown,
-}
-
-/// Looks at the first bytes of a connection.
-pub(super) fn classify(connection: &SocketTransport) -> Class {
-    use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
-    let mut magic = [0; 4];
-    match connection.peek(&mut magic) {
-        Ok(None | Some(1..=3)) => Class::Unknown,
-        Ok(Some(4)) => match u32::from_be_bytes(magic) {
-            MAIN_MAGIC => Class::Main,
-            MULTIFD_MAGIC => Class::Channel,
-            _ => Class::Other,
-        },
-        Ok(_) | Err(_) => Class::Other,
     }
 }

@@ -36,35 +36,7 @@ pub(crate) struct Finished {
 
 /// Starts the command.
 pub(crate) fn start(args: &[&str]) -> Result<Running> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_multifd"))
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdout = child.stdout.take().context("no stdout")?;
-    let stderr = child.stderr.take().context("no stderr")?;
-    let (send_line, lines) = mpsc::channel();
-    let stdout = thread::spawn(move || {
-        let mut text = String::new();
-        let _ = stdout.read_to_string(&mut text);
-        text
-    });
-    let stderr = thread::spawn(move || {
-        let mut text = String::new();
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            text.push_str(&line);
-            text.push('\n');
-            let _ = send_line.send(line);
-        }
-        text
-    });
-    Ok(Running {
-        child,
-        stdout: Some(stdout),
-        stderr: Some(stderr),
-        lines,
-    })
+    Running::new(Command::new(env!("CARGO_BIN_EXE_multifd")).args(args))
 }
 
 /// Runs the command to its end.
@@ -90,6 +62,38 @@ pub(crate) fn send(to: &str, args: &[&str]) -> Result<Finished> {
 }
 
 impl Running {
+    /// Starts what becomes the command.
+    pub(crate) fn new(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut stdout = child.stdout.take().context("no stdout")?;
+        let stderr = child.stderr.take().context("no stderr")?;
+        let (send_line, lines) = mpsc::channel();
+        let stdout = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                text.push_str(&line);
+                text.push('\n');
+                let _ = send_line.send(line);
+            }
+            text
+        });
+        Ok(Running {
+            child,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            lines,
+        })
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

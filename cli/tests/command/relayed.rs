@@ -1,10 +1,12 @@
 //! Migrations that are passed on.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Folder, Running, guest, recv, run, send, start};
+use crate::harness::{Finished, Folder, Running, guest, recv, run, send, start};
 
 const PAGES: usize = 700;
 const PEER_OR_CONNECTION: [i32; 2] = [3, 4];
@@ -123,6 +125,45 @@ fn one_migration_after_another() -> Result<()> {
         assert_eq!(result["migration"], number);
         assert_eq!(result["status"], "completed");
     }
+    Ok(())
+}
+
+/// Migrates over so many channels through a relay that may open so few files: `-Sn` is a limit that it may raise, `-n`
+/// one that it may not.
+fn with_few_files(limit: &str, folder: &Folder, channels: &str) -> Result<(Finished, Running)> {
+    let source = folder.write("source", &guest(PAGES))?;
+    let set = format!("multifd-channels={channels}");
+    let to = format!("unix:{}", folder.text("destination-socket"));
+    let recv_args = ["--ram", &folder.text("destination"), "--set", &set];
+    let (receiving, _) = recv(&to, &recv_args)?;
+    let relay = format!(
+        "ulimit {limit} 64 && exec {} relay --json --quiet --keep-listening --listen tcp:127.0.0.1:0 \
+         --to {to} --in {set} --out {set}",
+        env!("CARGO_BIN_EXE_multifd")
+    );
+    let mut relaying = Running::new(Command::new("sh").args(["-c", &relay]))?;
+    let address = relaying.wait_line("listening on ")?;
+    let address = address.trim_start_matches("listening on ");
+    let sent = send(address, &["--ram", &source, "--set", &set])?;
+    if sent.code == Some(0) {
+        receiving.finish()?.json(0)?;
+    }
+    Ok((sent, relaying))
+}
+
+#[test]
+fn many_channels_take_many_files() -> Result<()> {
+    let folder = Folder::new()?;
+    let (sent, _relaying) = with_few_files("-Sn", &folder, "40")?;
+    sent.json(0)?;
+    folder.same("source", "destination")?;
+
+    // What cannot be had ends one migration, not the relay.
+    let folder = Folder::new()?;
+    let (sent, mut relaying) = with_few_files("-n", &folder, "20")?;
+    sent.failed(&PEER_OR_CONNECTION, &["multifd: source"])?;
+    relaying.wait_line("Too many open files")?;
+    ensure!(relaying.is_running()?);
     Ok(())
 }
 
