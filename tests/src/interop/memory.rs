@@ -33,7 +33,57 @@ pub(super) fn cases() -> Vec<Case> {
             ));
         }
     }
+    let row = Row {
+        peers: Peers::Between(Age::Current, Age::Current),
+        role: "recv --save, send --load",
+        machine: "none".into(),
+        method: "zlib, zstd".into(),
+        mode: "stopped".into(),
+        channels: "2, 4".into(),
+    };
+    cases.push(Case::new(GROUP, row, keep));
     cases
+}
+
+/// From one QEMU into a folder, and out of it into another one.
+fn keep(lab: &Lab) -> Result<Vec<&'static str>> {
+    let (folder, content) = (TempDir::new()?, recorded_ram()?);
+    let [from, to, saved] = ["from", "to", "saved"].map(|name| folder.path().join(name));
+    fs::write(&from, &content)?;
+    let socket = |name| format!("unix:{}", folder.path().join(name).display());
+    let settings = |method, channels| Settings {
+        method,
+        channels,
+        age: Age::Current,
+    };
+    let machine = |file| {
+        let machine = lab.qemu(Age::Current).machine();
+        machine.memory_file(file, content.len() as u64)
+    };
+
+    let incoming = settings("zlib", 2);
+    let mut qemu = machine(&from).start()?;
+    incoming.prepare(&mut qemu)?;
+    let mut args = vec!["recv".to_owned(), "--json".into(), "--from".into()];
+    args.extend([socket("in"), "--save".into(), saved.display().to_string()]);
+    args.extend(incoming.args());
+    let mut receiving = lab.multifd().start(&args)?;
+    qemu.migrate(&receiving.wait_address()?)?;
+    receiving.finish()?.json(0)?;
+    qemu.wait_status(&["completed"], LIMIT)?;
+
+    let outgoing = settings("zstd", 4);
+    let mut qemu = machine(&to).incoming_defer().start()?;
+    outgoing.prepare(&mut qemu)?;
+    qemu.migrate_incoming(&socket("out"))?;
+    let mut args = vec!["send".to_owned(), "--json".into(), "--to".into()];
+    args.extend([socket("out"), "--load".into(), saved.display().to_string()]);
+    args.extend(outgoing.args());
+    let sent = lab.multifd().start(&args)?.finish()?;
+    sent.json(0).with_context(|| qemu.stderr())?;
+    qemu.wait_status(&["completed"], LIMIT)?;
+    ensure!(fs::read(&to)? == content, "the memories differ");
+    Ok(vec!["every byte of memory"])
 }
 
 #[derive(Clone, Copy, Debug)]

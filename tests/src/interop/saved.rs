@@ -134,7 +134,7 @@ impl Settings {
         if self.incoming.zero_pages != "multifd" {
             mode.push(format!("zero pages {}", self.incoming.zero_pages));
         }
-        mode.extend(self.uuid.map(|_| "UUID".into()));
+        mode.extend(self.uuid.map(|_| "UUID, `validate-uuid`".into()));
         mode.retain(|part| !part.is_empty());
         Row {
             peers: Peers::Between(self.from, self.to),
@@ -183,6 +183,7 @@ impl Settings {
 
     fn save(&self, lab: &Lab, source: &mut Qemu, saved: &Path) -> Result<()> {
         self.incoming.prepare(source, self.from)?;
+        source.set_capabilities(&[("validate-uuid", self.uuid.is_some())])?;
         let mut args = vec!["recv".to_owned(), "--from".into()];
         args.push(steps::socket(source.folder(), "migration"));
         args.extend(["--save".into(), saved.display().to_string()]);
@@ -250,6 +251,8 @@ impl Settings {
             text("/manifest/sync-mode").as_deref() == Some(sync_mode),
             "{record:#}"
         );
+        let validated = record.pointer("/manifest/validate-uuid");
+        ensure!(validated == Some(&self.uuid.is_some().into()), "{record:#}");
         let machine = text("/manifest/machine").context("no machine")?;
         let kind = self.machine.trim_start_matches("pc-");
         ensure!(machine.contains(kind), "the machine is {machine}");

@@ -19,24 +19,26 @@ use crate::peer::Qemu;
 pub(super) struct Bench {
     folder: TempDir,
     pub(super) counter: Counter,
+    age: Age,
     link: Link,
     over_tcp: bool,
 }
 
 impl Bench {
-    pub(super) fn new() -> Result<Self> {
-        Self::with(Link::PLAIN, false)
+    pub(super) fn new(age: Age) -> Result<Self> {
+        Self::with(age, Link::PLAIN, false)
     }
 
     /// The command listens on TCP.
     pub(super) fn over_tcp(link: Link) -> Result<Self> {
-        Self::with(link, true)
+        Self::with(Age::Current, link, true)
     }
 
-    fn with(link: Link, over_tcp: bool) -> Result<Self> {
+    fn with(age: Age, link: Link, over_tcp: bool) -> Result<Self> {
         let bench = Self {
             folder: TempDir::with_prefix("multifd-failures-")?,
             counter: Counter::assemble(MEMORY)?,
+            age,
             link,
             over_tcp,
         };
@@ -58,8 +60,8 @@ impl Bench {
     }
 
     pub(super) fn source(&self, lab: &Lab) -> Result<Qemu> {
-        let mut qemu = steps::start_guest(lab, Age::Current, MACHINE, &self.counter, None)?;
-        self.link.prepare(&mut qemu, Age::Current)?;
+        let mut qemu = steps::start_guest(lab, self.age, MACHINE, &self.counter, None)?;
+        self.link.prepare(&mut qemu, self.age)?;
         Ok(qemu)
     }
 

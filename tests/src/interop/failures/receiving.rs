@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::super::steps::{LIMIT, Link};
-use super::super::{Case, Lab};
+use super::super::{Age, Case, Lab, Peers};
 use super::bench::{Bench, runs_on, wait_for_pages};
 use super::meddler::{Edit, Meddler};
 use super::{FROM, row};
@@ -83,21 +83,15 @@ pub(super) fn cases() -> Vec<Case> {
         Trouble::Cancel(Moment::PreSwitchover),
         Trouble::CancelOverTcp,
     ];
-    let troubles = troubles.into_iter().map(|trouble| {
-        let mut row = row(&format!("live, {}", trouble.mode()), FROM, ROLE);
-        row.channels = trouble.link().channels.to_string();
-        let case = Case::new(GROUP, row, move |lab| trouble.run(lab));
-        match trouble {
-            Trouble::SmallDisk => case.needs(SMALL_DISK, command::has_small_disks),
-            _ => case,
-        }
-    });
+    let with_old = troubles.into_iter().filter(|trouble| trouble.is_for_old());
+    let with_old = with_old.map(|trouble| trouble.case(Age::Old));
+    let troubles = troubles.iter().map(|trouble| trouble.case(Age::Current));
     let special = [
         ("live, the QEMU is killed", qemu_killed as fn(&Lab) -> _),
         ("live, x-ignore-shared", ignore_shared),
     ];
     let special = special.map(|(mode, run)| Case::new(GROUP, row(mode, FROM, ROLE), run));
-    troubles.chain(special).collect()
+    troubles.chain(special).chain(with_old).collect()
 }
 
 /// What goes wrong while a guest is received that counts.
@@ -154,6 +148,25 @@ impl Trouble {
         }
     }
 
+    /// Whether a QEMU from before 9.0 is put to it, too: its channels start and end in another way.
+    fn is_for_old(self) -> bool {
+        matches!(
+            self,
+            Self::Arguments { .. } | Self::Cancel(Moment::Active) | Self::Signal(Signal::KILL)
+        )
+    }
+
+    fn case(self, age: Age) -> Case {
+        let mode = format!("live, {}", self.mode());
+        let mut row = row(&mode, Peers::From(age), ROLE);
+        row.channels = self.link().channels.to_string();
+        let case = Case::new(GROUP, row, move |lab| self.run(lab, age));
+        match self {
+            Self::SmallDisk => case.needs(SMALL_DISK, command::has_small_disks),
+            _ => case,
+        }
+    }
+
     fn link(self) -> Link {
         match self {
             Self::CancelOverTcp => Link {
@@ -164,10 +177,10 @@ impl Trouble {
         }
     }
 
-    fn run(self, lab: &Lab) -> Result<Vec<&'static str>> {
+    fn run(self, lab: &Lab, age: Age) -> Result<Vec<&'static str>> {
         let bench = match self {
             Self::CancelOverTcp => Bench::over_tcp(self.link())?,
-            _ => Bench::new()?,
+            _ => Bench::new(age)?,
         };
         let mut source = bench.source(lab)?;
         let finished = self.fail(lab, &bench, &mut source)?;
@@ -263,7 +276,7 @@ impl Moment {
 
 /// The source ends in the middle: the command does, too, and keeps nothing.
 fn qemu_killed(lab: &Lab) -> Result<Vec<&'static str>> {
-    let bench = Bench::new()?;
+    let bench = Bench::new(Age::Current)?;
     let mut source = bench.source(lab)?;
     let mut receiving = bench.receive(lab, &[])?;
     source.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 8 << 20}))?;
@@ -282,7 +295,7 @@ fn qemu_killed(lab: &Lab) -> Result<Vec<&'static str>> {
 
 /// Memory that the source does not send cannot be kept.
 fn ignore_shared(lab: &Lab) -> Result<Vec<&'static str>> {
-    let bench = Bench::new()?;
+    let bench = Bench::new(Age::Current)?;
     let mut source = bench.source(lab)?;
     source.set_capabilities(&[("x-ignore-shared", true)])?;
     let mut receiving = bench.receive(lab, &[])?;

@@ -40,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         },
         Trouble::Machine("q35", "Machine type received is"),
         Trouble::Memory(2 * MEMORY, "Size mismatch: pc.ram"),
+        Trouble::IgnoreShared,
         Trouble::Edited {
             mode: "a channel number too high",
             edit: Edit::Channel(9),
@@ -88,6 +89,8 @@ enum Trouble {
     Machine(&'static str, &'static str),
     /// The QEMU has so much memory.
     Memory(u64, &'static str),
+    /// The QEMU wants only a part of the memory.
+    IgnoreShared,
     /// Somebody changes what the command says.
     Edited {
         mode: &'static str,
@@ -108,6 +111,7 @@ impl Trouble {
             Self::Arguments { mode, .. } | Self::Edited { mode, .. } => mode.to_owned(),
             Self::Machine(..) => "another machine type there".to_owned(),
             Self::Memory(..) => "another size of memory there".to_owned(),
+            Self::IgnoreShared => "x-ignore-shared there".to_owned(),
             Self::Silent => "a silent destination".to_owned(),
             Self::Killed => "the QEMU is killed".to_owned(),
             Self::Signal(Signal::KILL) => "SIGKILL".to_owned(),
@@ -146,6 +150,9 @@ impl Trouble {
 
     /// Migrates until it has failed; answers also whether the QEMU was left to itself.
     fn fail(self, lab: &Lab, kept: &Kept, qemu: &mut Qemu) -> Result<(Finished, bool)> {
+        if let Self::IgnoreShared = self {
+            qemu.set_capabilities(&[("x-ignore-shared", true)])?;
+        }
         let uri = listen(qemu)?;
         let meddler = match self {
             Self::Edited { edit, .. } => Some(Meddler::start(kept.bench.socket(), &uri, edit)?),
@@ -189,6 +196,7 @@ impl Trouble {
             Self::Arguments { last_words, .. } => last_words,
             Self::Machine(_, words) | Self::Memory(_, words) => Some(words),
             Self::Edited { last_words, .. } => Some(last_words),
+            Self::IgnoreShared => Some("x-ignore-shared"),
             _ => Some("qemu"),
         };
         let Some(words) = last_words else {
@@ -209,7 +217,7 @@ struct Kept {
 
 impl Kept {
     fn new(lab: &Lab) -> Result<Self> {
-        let bench = Bench::new()?;
+        let bench = Bench::new(Age::Current)?;
         let mut source = bench.source(lab)?;
         bench.save(lab, &mut source)?;
         let before = source.passes()?;
