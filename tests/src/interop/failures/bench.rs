@@ -89,6 +89,11 @@ impl Bench {
         steps::migrate_again(source, &uri)?;
         receiving.finish()?.json(0)?;
         source.wait_status(&["completed"], LIMIT)?;
+        self.inspect(lab)
+    }
+
+    /// What was kept is whole.
+    pub(super) fn inspect(&self, lab: &Lab) -> Result<()> {
         let inspecting = lab.multifd().start([Path::new("inspect"), &self.saved()])?;
         ensure!(
             inspecting.finish()?.code == Some(0),

@@ -2,13 +2,14 @@
 
 mod bench;
 mod meddler;
+mod moments;
 mod receiving;
 mod sending;
 
 use super::{Age, Case, Peers, Row};
 
 pub(super) fn cases() -> Vec<Case> {
-    [receiving::cases(), sending::cases()]
+    [receiving::cases(), moments::cases(), sending::cases()]
         .into_iter()
         .flatten()
         .collect()

@@ -210,13 +210,13 @@ impl Trouble {
 }
 
 /// A guest in a folder.
-struct Kept {
-    bench: Bench,
+pub(super) struct Kept {
+    pub(super) bench: Bench,
     before: Passes,
 }
 
 impl Kept {
-    fn new(lab: &Lab) -> Result<Self> {
+    pub(super) fn new(lab: &Lab) -> Result<Self> {
         let bench = Bench::new(Age::Current)?;
         let mut source = bench.source(lab)?;
         bench.save(lab, &mut source)?;
@@ -224,14 +224,18 @@ impl Kept {
         Ok(Self { bench, before })
     }
 
+    /// A QEMU for this guest.
+    pub(super) fn destination(&self, lab: &Lab) -> Result<Qemu> {
+        steps::start_destination(lab, Age::Current, MACHINE, &self.bench.counter, None)
+    }
+
     /// A migration that succeeds.
-    fn send(&self, lab: &Lab) -> Result<()> {
-        let counter = &self.bench.counter;
-        let mut qemu = steps::start_destination(lab, Age::Current, MACHINE, counter, None)?;
+    pub(super) fn send(&self, lab: &Lab) -> Result<()> {
+        let mut qemu = self.destination(lab)?;
         let uri = listen(&mut qemu)?;
         let args = self.bench.send_arguments(&uri, &[]);
         lab.multifd().start(args)?.finish()?.json(0)?;
-        steps::check_guest_goes_on(&self.before, &mut qemu, counter)?;
+        steps::check_guest_goes_on(&self.before, &mut qemu, &self.bench.counter)?;
         Ok(())
     }
 
@@ -248,7 +252,7 @@ impl Kept {
 }
 
 /// Has a QEMU wait for a guest.
-fn listen(qemu: &mut Qemu) -> Result<String> {
+pub(super) fn listen(qemu: &mut Qemu) -> Result<String> {
     Link::PLAIN.prepare(qemu, Age::Current)?;
     let uri = steps::socket(qemu.folder(), "migration");
     qemu.migrate_incoming(&uri)?;
