@@ -113,7 +113,8 @@ impl Forwarder {
         self.receiver.wait_main(limit)
     }
 
-    /// Waits until the VM's UUID is known: from the configuration, or from the first channel.
+    /// Waits until a channel of the source has said the VM's UUID. Another one than that of the configuration fails
+    /// the migration.
     ///
     /// # Errors
     /// No channel came within `limit`, or the migration failed.

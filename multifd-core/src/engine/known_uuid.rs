@@ -17,17 +17,13 @@ pub(super) struct KnownUuid {
 
 impl KnownUuid {
     pub(super) fn new(uuid: Option<Uuid>) -> Self {
-        let this = Self {
-            value: OnceLock::new(),
+        Self {
+            value: uuid.map_or_else(OnceLock::new, OnceLock::from),
             known: Gate::new(),
-        };
-        if let Some(uuid) = uuid {
-            this.or(uuid);
         }
-        this
     }
 
-    /// Closed once the value is there: to be selected on.
+    /// Closed once a channel has the value: to be selected on.
     pub(super) fn known(&self) -> &queue::Receiver<Infallible> {
         self.known.opened()
     }
@@ -40,7 +36,9 @@ impl KnownUuid {
     /// The value; `uuid` becomes it if there is none.
     pub(super) fn or(&self, uuid: Uuid) -> Uuid {
         let value = *self.value.get_or_init(|| uuid);
-        self.known.open();
+        if value == uuid {
+            self.known.open();
+        }
         value
     }
 }

@@ -216,7 +216,7 @@ impl Receiver {
         }
     }
 
-    /// Waits until the VM's UUID is known.
+    /// Waits until a channel has said the VM's UUID.
     pub(super) fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
         let shared = &self.shared;
         select_biased! {

@@ -472,15 +472,25 @@ fn the_uuid_is_the_sources() {
     setup.sender.uuid = uuid;
     setup.forwarder.uuid = Some(Uuid::default());
     let forwarder = setup.forwarder();
-    setup
-        .start(&forwarder)
-        .and_then(|mut rig| rig.begin())
-        .unwrap_err();
-    let text = forwarder.abort_handle().error().unwrap().to_string();
+    let text = setup.start(&forwarder).err().unwrap().to_string();
     assert!(
         text.starts_with("relay, source side: the peer migrates the VM 12345678"),
         "{text}"
     );
+}
+
+/// Nothing is said to the destination before it is known that the guest may pass.
+#[test]
+fn a_uuid_that_is_wanted_is_waited_for() {
+    let _watchdog = Watchdog::start();
+    let mut config = ForwarderConfig::default();
+    config.uuid = Some(Uuid::default());
+    let bench = Bench::new(1, 1, config);
+    let error = bench.forwarder.wait_uuid(Duration::from_millis(1));
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("no multifd channel within"), "{text}");
+    bench.send(0, &stream::init(0));
+    bench.start();
 }
 
 #[test]
