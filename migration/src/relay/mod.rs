@@ -117,25 +117,26 @@ impl Relay {
     /// Whatever failed first; its [place](Error::place) says on which side. The source has been told,
     /// if it can be, and the destination has lost its connections: the guest runs on at the source.
     pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
-        let abort = self.forwarder.abort_handle();
-        self.pass_on(host).inspect_err(|error| {
-            abort.fail(error.clone());
+        let ready = self.set_up(host).map_err(|error| self.fail(error));
+        let result = ready.and_then(|ready| self.pass_on(ready, host));
+        result.inspect_err(|error| {
+            self.fail(error.clone());
             // Does nothing if that has been done.
             self.forwarder.settle(None, LAST_WORD);
         })
     }
 
-    fn pass_on(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
-        let limit = self.config.main_time_limit;
-        let main = self.forwarder.wait_main(limit)?;
+    /// Meets both sides.
+    fn set_up(&self, host: &mut dyn RelayHost) -> Result<Ready<'_>, Error> {
+        let main = self.forwarder.wait_main(self.config.main_time_limit)?;
         let link = Arc::new(Link::new());
         let abort = self.forwarder.abort_handle();
         abort.watch(main.interrupter());
         let onward = self.connect(host)?;
         let to_source = duplicate(&*main).map_err(from_source)?;
-        let mut forwarding =
-            self.forwarder
-                .start(onward.uuid, &self.outgoing.0, onward.channels)?;
+        let forwarding = self
+            .forwarder
+            .start(onward.uuid, &self.outgoing.0, onward.channels)?;
         let ways = Ways {
             from_destination: onward.back,
             to_source,
@@ -148,11 +149,29 @@ impl Relay {
             limit: self.config.destination_time_limit,
         };
         let threads = &*self.config.forwarder.threads;
-        let back = ReturnPath::start(ways, Arc::clone(&link), work, threads)?;
-        let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
+        Ok(Ready {
+            back: ReturnPath::start(ways, Arc::clone(&link), work, threads)?,
+            source: main,
+            destination: onward.main,
+            forwarding,
+            link,
+        })
+    }
+
+    /// Passes on until both sides are done, or one has failed.
+    fn pass_on(&self, ready: Ready<'_>, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
+        let Ready {
+            source,
+            destination,
+            mut forwarding,
+            back,
+            link,
+        } = ready;
+        let reader = Reader::new(source, &MAIN_MAGIC.to_be_bytes());
         let incoming = Incoming::new(reader, self.config.forwarder.page_size);
-        let mut stream = MainStream::new(incoming, onward.main, &mut forwarding, host, &link);
-        let result = stream.run(limit).map_err(|error| self.fail(error));
+        let mut stream = MainStream::new(incoming, destination, &mut forwarding, host, &link);
+        let result = stream.run(self.config.main_time_limit);
+        let result = result.map_err(|error| self.fail(error));
         let (incoming, passed) = stream.close();
         let ended = back.end(Self::patience(&result));
         let result = Self::outcome(result, ended.as_ref(), &link);
@@ -261,6 +280,16 @@ impl Relay {
         abort.fail(error.clone());
         abort.error().unwrap_or(error)
     }
+}
+
+/// A relay that both sides are connected to.
+struct Ready<'f> {
+    /// The main connections.
+    source: Box<dyn Transport>,
+    destination: Writer,
+    forwarding: Forwarding<'f>,
+    back: ReturnPath,
+    link: Arc<Link>,
 }
 
 /// The connections to the destination.

@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use migration::source::GuestAfter;
-use migration::{Relay, RelayConfig};
-use multifd_core::Side;
-use multifd_core::transport::send_all;
+use migration::{HostError, Relay, RelayConfig, RelayHost};
+use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{InitPacket, MAIN_MAGIC, Uuid};
+use multifd_core::{AbortHandle, ChannelId, Error, Fault, Side};
 use multifd_tests::conformance::PageSource;
-use multifd_tests::network::{self, Ending, Link, Watchdog};
+use multifd_tests::network::{self, Ending, Endpoint, Link, Watchdog};
 
 use crate::rig::{Onward, Outcome, Running, Setup, method};
 
@@ -134,12 +134,11 @@ fn a_source_that_gives_up_is_known_to_the_destination() {
     let error = outcome.relays[0].as_ref().unwrap_err();
     assert_eq!(error.place().side, Some(Side::RelayIn), "{error}");
     let error = outcome.destination.as_ref().unwrap_err();
-    assert_eq!(error.fault(), multifd_core::Fault::Connection, "{error}");
+    assert_eq!(error.fault(), Fault::Connection, "{error}");
 }
 
-#[test]
-fn a_destination_that_cannot_be_reached() {
-    let _watchdog = Watchdog::start();
+/// A relay, and a source of two channels that has said no more than who it is.
+fn met() -> (Relay, Vec<Endpoint>) {
     let relay = Relay::new(RelayConfig::default(), method("none"), method("none"));
     let mut source = Vec::new();
     for channel in 0..3_u8 {
@@ -156,10 +155,39 @@ fn a_destination_that_cannot_be_reached() {
         relay.accept(Box::new(there)).unwrap();
         source.push(here);
     }
+    (relay, source)
+}
+
+#[test]
+fn a_destination_that_cannot_be_reached() {
+    let _watchdog = Watchdog::start();
+    let (relay, _source) = met();
     let error = relay.run(&mut Onward(VecDeque::new())).unwrap_err();
     assert_eq!(error.place().side, Some(Side::RelayOut));
     assert_eq!(
         error.to_string(),
         "relay, destination side: nobody is there"
     );
+}
+
+/// Fails while the relay connects to the destination, which fails for that.
+struct Interrupted(AbortHandle);
+
+impl RelayHost for Interrupted {
+    fn connect(
+        &mut self,
+        _uuid: Uuid,
+        _channel: Option<ChannelId>,
+    ) -> Result<Box<dyn Transport>, HostError> {
+        self.0.fail(Error::new(Fault::Peer, "the source is wrong"));
+        Err("interrupted".into())
+    }
+}
+
+#[test]
+fn the_first_error_is_the_error() {
+    let _watchdog = Watchdog::start();
+    let (relay, _source) = met();
+    let error = relay.run(&mut Interrupted(relay.abort_handle()));
+    assert_eq!(error.unwrap_err().to_string(), "the source is wrong");
 }

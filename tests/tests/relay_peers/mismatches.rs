@@ -41,7 +41,7 @@ const MISMATCHES: [Mismatch; 8] = [
     Mismatch {
         source: Link::PLAIN,
         destination: Some(ZSTD),
-        args: &[],
+        args: &["--time-limit", "3"],
         codes: &[3, 4],
         words: &[
             "relay, destination side",
@@ -52,7 +52,7 @@ const MISMATCHES: [Mismatch; 8] = [
     Mismatch {
         source: Link::PLAIN,
         destination: Some(Link::PLAIN),
-        args: &["--in", "multifd-channels=3"],
+        args: &["--in", "multifd-channels=3", "--time-limit", "3"],
         codes: &[4],
         words: &[
             "relay, source side",
@@ -67,7 +67,7 @@ const MISMATCHES: [Mismatch; 8] = [
         codes: &[3],
         words: &[
             "relay, source side",
-            "one connection more than the main one and 2 channels",
+            "2 channels: set multifd-channels to the same number on both sides",
         ],
     },
     Mismatch {
@@ -77,14 +77,14 @@ const MISMATCHES: [Mismatch; 8] = [
         codes: &[],
         words: &[
             "relay, source side",
-            "one connection more than the main one and 2 channels",
+            "2 channels: set multifd-channels to the same number on both sides",
         ],
     },
     // and than the destination wants of the relay.
     Mismatch {
         source: Link::PLAIN,
         destination: Some(FOUR),
-        args: &[],
+        args: &["--time-limit", "3"],
         codes: &[4],
         words: &[
             "relay, destination side",
@@ -95,7 +95,7 @@ const MISMATCHES: [Mismatch; 8] = [
     Mismatch {
         source: Link::PLAIN,
         destination: Some(Link::PLAIN),
-        args: &["--out", "multifd-channels=4"],
+        args: &["--out", "multifd-channels=4", "--time-limit", "3"],
         codes: &[3, 4],
         words: &["relay, destination side"],
     },
@@ -135,8 +135,7 @@ fn refuse(rig: &Rig, source: &mut Qemu, mismatch: &Mismatch, to: &str) -> Result
     mismatch
         .source
         .prepare(source, multifd_tests::interop::Age::Current)?;
-    let args = [&["--time-limit", "1.5"], mismatch.args].concat();
-    let (mut relay, uri) = rig.relay(&rig.uri("relay"), &rig.uri(to), &args)?;
+    let (mut relay, uri) = rig.relay(&rig.uri("relay"), &rig.uri(to), mismatch.args)?;
     let destination = mismatch
         .destination
         .map(|link| rig.destination(link, to, None));
