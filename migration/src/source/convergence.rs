@@ -16,6 +16,8 @@ pub(super) struct Convergence {
     ratio: f64,
     /// The last fetch of the dirty log: the guest will wait for one more.
     fetch: Duration,
+    /// The passes since the rate was measured: too short so far to say anything.
+    short: Option<Pass>,
 }
 
 /// What has happened between two fetches.
@@ -60,14 +62,18 @@ impl Convergence {
     /// Takes note of a pass.
     pub(super) fn passed(&mut self, pass: &Pass) {
         self.fetch = pass.fetch;
-        let long_enough = pass.normal_bytes >= ENOUGH_BYTES
-            || pass.normal_bytes >= SOME_BYTES && pass.time >= ENOUGH_TIME;
-        if pass.normal_bytes == 0 || !long_enough && self.guest_rate.is_some() {
+        if pass.normal_bytes == 0 {
             return;
         }
-        let seconds = pass.time.as_secs_f64().max(1e-6);
-        self.guest_rate = Some(pass.normal_bytes as f64 / seconds);
-        self.ratio = pass.normal_bytes as f64 / pass.wire_bytes.max(1) as f64;
+        let since = self.short.map_or(*pass, |short| short.and(pass));
+        if self.guest_rate.is_some() && !since.says_enough() {
+            self.short = Some(since);
+            return;
+        }
+        self.short = None;
+        let seconds = since.time.as_secs_f64().max(1e-6);
+        self.guest_rate = Some(since.normal_bytes as f64 / seconds);
+        self.ratio = since.normal_bytes as f64 / since.wire_bytes.max(1) as f64;
     }
 
     /// How long the guest would stand still if it were paused now with `remaining` dirty bytes;
@@ -97,7 +103,26 @@ impl Convergence {
     }
 }
 
-/// A pass that sent less says little about the rate: most of its time went by at its ends.
+impl Pass {
+    /// This one and the next one together.
+    fn and(&self, next: &Self) -> Self {
+        Self {
+            time: self.time.saturating_add(next.time),
+            normal_bytes: self.normal_bytes.saturating_add(next.normal_bytes),
+            wire_bytes: self.wire_bytes.saturating_add(next.wire_bytes),
+            fetch: next.fetch,
+        }
+    }
+
+    /// Whether the rate can be told from it.
+    fn says_enough(&self) -> bool {
+        let (bytes, time) = (self.normal_bytes, self.time);
+        bytes >= ENOUGH_BYTES || bytes >= SOME_BYTES && time >= ENOUGH_TIME
+    }
+}
+
+/// A pass that sent less says little about the rate: most of its time went by at its ends. Several of them
+/// say as much together, so that no rate stays that was measured in an evil moment.
 const ENOUGH_BYTES: u64 = 4 << 20;
 /// Enough on a link that takes [`ENOUGH_TIME`] for it.
 const SOME_BYTES: u64 = 256 << 10;
@@ -159,5 +184,27 @@ mod tests {
         });
         let time = convergence.time_to_send(1 << 30, &Tuning::default());
         assert_eq!(time, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn short_passes_count_together() {
+        let mut convergence = Convergence::default();
+        let mut pass = Pass {
+            time: Duration::from_secs(1),
+            normal_bytes: 1 << 20,
+            wire_bytes: 1 << 20,
+            ..PASS
+        };
+        // The first pass was slow, and no later one is long.
+        convergence.passed(&pass);
+        pass.time = Duration::from_millis(125);
+        for number in 0..4 {
+            let slow = Some(Duration::from_secs(1));
+            let time = convergence.time_to_send(1 << 20, &Tuning::default());
+            assert_eq!(time, slow, "{number}");
+            convergence.passed(&pass);
+        }
+        let time = convergence.time_to_send(1 << 20, &Tuning::default());
+        assert_eq!(time, Some(Duration::from_millis(125)));
     }
 }
