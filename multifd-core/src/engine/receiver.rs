@@ -12,56 +12,15 @@ use super::barrier::Barrier;
 use super::control::{AbortHandle, Control};
 use super::known_uuid::KnownUuid;
 use super::linger::{self, Linger};
+use super::receiver_config::ReceiverConfig;
 use super::receiver_thread::ReceiverThread;
-use super::spawn::{Spawn, StdThreads, ThreadGroup};
-use crate::channel::{Counters, DeviceStateSink, Landing, MigrationStats, Monitor, Target};
+use super::spawn::ThreadGroup;
+use crate::channel::{Counters, Landing, MigrationStats, Monitor, Target};
 use crate::error::{Error, Fault, Place, Side};
-use crate::geometry::{ChannelCount, PageSize};
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::Uuid;
-
-/// How a [`Receiver`] works.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct ReceiverConfig {
-    /// The VM's UUID, all zero if it has none. A channel of another VM is refused.
-    pub uuid: Uuid,
-    /// `multifd-channels`: how many channels the source opens.
-    pub channels: ChannelCount,
-    /// Size of the guest's pages, which is the same on both sides.
-    pub page_size: PageSize,
-    /// The guest memory is all zero at the start, so that zero pages that arrive first need not be
-    /// written: true for fresh anonymous memory, and for a fresh file. If it is said and not so,
-    /// the guest finds stale bytes where it should find zeros. Off by default.
-    pub memory_is_zeroed: bool,
-    /// How long a new connection may take to say what it is. 30 s by default.
-    pub init_time_limit: Duration,
-    /// How long no channel may make progress while a barrier waits for one: nothing arrives on any,
-    /// and none comes to its SYNC. A source that is set to another number of channels is found so.
-    /// 60 s by default.
-    pub sync_time_limit: Duration,
-    /// Takes device state that comes over the channels; without one it is refused.
-    pub device_state: Option<DeviceStateSink>,
-    /// Starts the threads.
-    pub threads: Arc<dyn Spawn>,
-}
-
-impl Default for ReceiverConfig {
-    fn default() -> Self {
-        Self {
-            uuid: Uuid::default(),
-            channels: ChannelCount::default(),
-            page_size: PageSize::default(),
-            memory_is_zeroed: false,
-            init_time_limit: Duration::from_secs(30),
-            sync_time_limit: Duration::from_secs(60),
-            device_state: None,
-            threads: Arc::new(StdThreads),
-        }
-    }
-}
 
 /// Receives pages of guest memory over several channels at once.
 ///
@@ -393,16 +352,6 @@ impl Drop for Receiver {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}, {:?}", self.config, self.control)
-    }
-}
-
-impl std::fmt::Debug for ReceiverConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "ReceiverConfig(uuid {}, {} channels)",
-            self.uuid, self.channels
-        )
     }
 }
 
