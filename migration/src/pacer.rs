@@ -23,18 +23,15 @@ pub(crate) struct Pacer {
 struct Pace {
     limit: Option<NonZeroU64>,
     start: Instant,
-    start_bytes: u64,
+    /// What had been sent and queued then.
+    start_bytes: f64,
 }
 
 impl Pacer {
     /// A pacer that counts from now on, with the limit that the handle says.
     pub(crate) fn new(sender: &Sender, handle: SourceHandle) -> Self {
-        let monitor = sender.monitor();
-        let pace = Pace {
-            limit: handle.tuning().max_bandwidth,
-            start: Instant::now(),
-            start_bytes: monitor.wire_bytes(),
-        };
+        let (limit, monitor) = (handle.tuning().max_bandwidth, sender.monitor());
+        let pace = Pace::new(limit, queued_bytes(&monitor, sender));
         Self {
             handle,
             state: Cell::new(pace),
@@ -56,46 +53,83 @@ impl Pacer {
 
     /// How much too early the next packet is, if that is worth a sleep.
     fn early(&self, sender: &Sender) -> Option<Duration> {
-        let pace = self.pace();
-        // Exact up to 2^53 bytes per second, which no link has.
-        let bytes_per_second = pace.limit?.get() as f64;
-        let planned = self.planned_bytes(sender, pace.start_bytes);
-        let due = pace.start + Duration::from_secs_f64(planned / bytes_per_second);
-        let early = due.saturating_duration_since(Instant::now());
-        (early >= SHORTEST_SLEEP).then_some(early)
-    }
-
-    /// The limit that holds now; a new one counts from now on.
-    fn pace(&self) -> Pace {
         let limit = self.handle.tuning().max_bandwidth;
-        let pace = self.state.get();
-        if pace.limit == limit {
-            return pace;
+        let mut pace = self.state.get();
+        if limit.is_none() && pace.limit.is_none() {
+            return None;
         }
-        let pace = Pace {
+        let queued = queued_bytes(&self.monitor, sender);
+        if pace.limit != limit {
+            pace = Pace::new(limit, queued);
+            self.state.set(pace);
+        }
+        pace.early(queued, Instant::now())
+    }
+}
+
+impl Pace {
+    /// From now on: what is queued by now has had its time.
+    fn new(limit: Option<NonZeroU64>, queued: f64) -> Self {
+        Self {
             limit,
             start: Instant::now(),
-            start_bytes: self.monitor.wire_bytes(),
-        };
-        self.state.set(pace);
-        pace
+            start_bytes: queued,
+        }
     }
 
-    /// Bytes that are on the wire once everything queued so far is sent: what is in flight counts
-    /// at the ratio that the method has reached so far.
-    fn planned_bytes(&self, sender: &Sender, start_bytes: u64) -> f64 {
-        let total = self.monitor.total();
-        let ratio = if total.guest_bytes == 0 {
-            1.0
-        } else {
-            total.wire_bytes as f64 / total.guest_bytes as f64
-        };
-        let sent = total.wire_bytes.saturating_sub(start_bytes) as f64;
-        sent + sender.in_flight_bytes() as f64 * ratio.min(1.0)
+    /// How much too early the next packet is at `now`, if that is worth a sleep.
+    fn early(&self, queued: f64, now: Instant) -> Option<Duration> {
+        // Exact up to 2^53 bytes per second, which no link has.
+        let bytes_per_second = self.limit?.get() as f64;
+        let planned = (queued - self.start_bytes).max(0.0);
+        let due = self.start + Duration::from_secs_f64(planned / bytes_per_second);
+        let early = due.saturating_duration_since(now);
+        (early >= SHORTEST_SLEEP).then_some(early)
     }
+}
+
+/// Bytes that are on the wire once everything queued so far is sent: what is in flight counts at the
+/// ratio that the method has reached so far.
+fn queued_bytes(monitor: &Monitor, sender: &Sender) -> f64 {
+    let total = monitor.total();
+    let ratio = if total.guest_bytes == 0 {
+        1.0
+    } else {
+        total.wire_bytes as f64 / total.guest_bytes as f64
+    };
+    total.wire_bytes as f64 + sender.in_flight_bytes() as f64 * ratio.min(1.0)
 }
 
 /// Sleeps shorter than this cost more than they pace.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// What is in flight changes meanwhile: look again.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_queued_before_is_not_paid_twice() {
+        let pace = Pace::new(NonZeroU64::new(1 << 20), 3e6);
+        let after = |millis| pace.start + Duration::from_millis(millis);
+        assert_eq!(pace.early(3e6, after(0)), None);
+        let second = f64::from(1 << 20);
+        assert_eq!(
+            pace.early(3e6 + second, after(0)),
+            Some(Duration::from_secs(1))
+        );
+        assert_eq!(
+            pace.early(3e6 + second, after(900)),
+            Some(Duration::from_millis(100))
+        );
+        assert_eq!(pace.early(3e6 + second, after(1000)), None);
+        // The method has done better than it was believed to.
+        assert_eq!(pace.early(2e6, after(0)), None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_early() {
+        assert_eq!(Pace::new(None, 0.0).early(1e12, Instant::now()), None);
+    }
+}

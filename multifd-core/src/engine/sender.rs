@@ -9,7 +9,7 @@ use super::sender_thread::Job;
 use super::spawn::{Spawn, StdThreads, ThreadGroup};
 use crate::channel::{Batch, DeviceState, MigrationStats, Monitor};
 use crate::error::{Error, Place};
-use crate::geometry::{ChannelId, PACKET_BYTES};
+use crate::geometry::ChannelId;
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -55,6 +55,8 @@ pub struct Sender {
     lanes: Lanes,
     /// The batch that is being filled.
     current: Option<(ChannelId, Batch)>,
+    /// Bytes of guest memory that were ever queued.
+    queued_bytes: u64,
     synced_once: bool,
 }
 
@@ -83,6 +85,7 @@ impl Sender {
                 threads,
                 lanes,
                 current: None,
+                queued_bytes: 0,
                 synced_once: false,
             }),
             Err(error) => {
@@ -229,9 +232,10 @@ impl Sender {
         Monitor::new(self.lanes.counters(), self.memory.page_size())
     }
 
-    /// Bytes of guest memory that are queued or being sent, at most.
+    /// Bytes of guest memory that are queued or being sent.
     pub fn in_flight_bytes(&self) -> u64 {
-        (self.lanes.busy_batches() * PACKET_BYTES) as u64
+        let sent = self.monitor().total().guest_bytes;
+        self.queued_bytes.saturating_sub(sent)
     }
 
     /// What aborts this migration from another thread.
@@ -242,6 +246,7 @@ impl Sender {
     /// Fills batches with pages that are known to be pages of the block.
     fn queue_pages(&mut self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
         let page_size = self.memory.page_size().bytes_u64();
+        self.queued_bytes += pages * page_size;
         let mut offsets = (0..pages).map(|page| offset + page * page_size).peekable();
         while offsets.peek().is_some() {
             if self

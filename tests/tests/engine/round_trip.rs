@@ -100,8 +100,15 @@ fn three_rounds(mut rig: Rig) {
 
     rig.sender.wait_sent().unwrap();
     assert_eq!(rig.sender.in_flight_bytes(), 0);
-    let taps = rig.taps.clone();
     let page_size = rig.source.page_size();
+    // Less than a packet stays with the sender.
+    for (block, offset) in &all[..3] {
+        rig.sender.queue(*block, *offset).unwrap();
+    }
+    queued += 3;
+    assert_eq!(rig.sender.in_flight_bytes(), 3 * page_size.bytes_u64());
+    rig.sync().unwrap();
+    let taps = rig.taps.clone();
     let (sent, received) = rig.finish().unwrap();
     for ((tap, sent), received) in taps.iter().zip(&sent.channels).zip(&received.channels) {
         assert_eq!(sent.wire_bytes, tap.sent());
