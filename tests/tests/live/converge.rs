@@ -13,16 +13,30 @@ use super::method;
 
 /// Pages of the guests: 16 MiB.
 const PAGES: u64 = 4096;
+/// Of guests that are sent again and again: 2 MiB.
+const FEW_PAGES: u64 = 512;
 /// Bytes per second of a slow link.
 const LINK: u64 = 64 << 20;
+/// Of one that no method is too slow for.
+const SLOWER_LINK: u64 = 16 << 20;
 
 #[test]
 fn a_guest_that_writes_goes_on_there() -> Result<()> {
     for name in host_methods()? {
         for channels in [1, 2, 8] {
-            for rate in [Rate::Never, Rate::Pages(1_600), Rate::Pages(8_000)] {
-                let mut guest = Guest::start(PAGES, rate)?;
-                let outcome = pair(name, channels, slow())?.migrate(&mut guest, |_| ())?;
+            // None, and 10, 50 and 90 % of what the link carries of pages as they are.
+            for percent in [0, 10, 50, 90] {
+                let rate = match percent {
+                    0 => Rate::Never,
+                    _ => Rate::Pages(SLOWER_LINK / 4096 * percent / 100),
+                };
+                let mut guest = Guest::start(PAGES / 4, rate)?;
+                let mut config = slow();
+                config.tuning.max_bandwidth = NonZeroU64::new(SLOWER_LINK);
+                // For a host that is too slow for the last of them.
+                config.time_limit = Some(Duration::from_secs(20));
+                config.over_time = OverTime::SwitchOver;
+                let outcome = pair(name, channels, config)?.migrate(&mut guest, |_| ())?;
                 arrived(&guest, &outcome)
                     .with_context(|| format!("{name}, {channels} channels, {rate:?}"))?;
             }
@@ -70,11 +84,20 @@ fn it_waits_before_the_switchover() -> Result<()> {
 
 #[test]
 fn a_guest_that_is_too_fast_stays() -> Result<()> {
-    let mut guest = Guest::start(PAGES, Rate::Full)?;
-    let mut config = slow();
-    config.tuning.downtime_limit = Duration::from_millis(1);
-    config.time_limit = Some(Duration::from_secs(1));
-    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+    for name in host_methods()? {
+        for channels in [1, 2, 8] {
+            too_fast_stays(name, channels)
+                .with_context(|| format!("{name}, {channels} channels"))?;
+        }
+    }
+    Ok(())
+}
+
+fn too_fast_stays(name: &str, channels: u8) -> Result<()> {
+    let mut guest = Guest::start(FEW_PAGES, Rate::Full)?;
+    let mut config = too_slow(name);
+    config.time_limit = Some(Duration::from_millis(500));
+    let outcome = pair(name, channels, config)?.migrate(&mut guest, |_| ())?;
     let failure = outcome.source.err().context("it cannot have converged")?;
     ensure!(failure.guest == GuestAfter::Here);
     ensure!(failure.error.fault() == Fault::Caller, "{failure}");
@@ -89,25 +112,39 @@ fn a_guest_that_is_too_fast_stays() -> Result<()> {
 
 #[test]
 fn a_guest_that_is_too_fast_goes_after_the_time_limit() -> Result<()> {
-    let mut guest = Guest::start(PAGES, Rate::Full)?;
-    let mut config = slow();
-    config.tuning.downtime_limit = Duration::from_millis(1);
-    config.time_limit = Some(Duration::from_secs(1));
-    config.over_time = OverTime::SwitchOver;
-    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
-    arrived(&guest, &outcome)
+    for name in host_methods()? {
+        let mut guest = Guest::start(FEW_PAGES, Rate::Full)?;
+        let mut config = too_slow(name);
+        config.time_limit = Some(Duration::from_millis(500));
+        config.over_time = OverTime::SwitchOver;
+        let outcome = pair(name, 2, config)?.migrate(&mut guest, |_| ())?;
+        arrived(&guest, &outcome).with_context(|| name)?;
+    }
+    Ok(())
 }
 
 #[test]
 fn a_guest_that_is_too_fast_is_slowed_down() -> Result<()> {
-    let mut guest = Guest::start(PAGES, Rate::Full)?;
-    let mut config = slow();
+    for name in host_methods()? {
+        too_fast_is_slowed_down(name).with_context(|| name)?;
+    }
+    Ok(())
+}
+
+fn too_fast_is_slowed_down(name: &str) -> Result<()> {
+    let mut guest = Guest::start(PAGES / 2, Rate::Full)?;
+    let mut config = too_slow(name);
+    // Slower than the guest, faster than it is in the end; on a host that is too slow for that the time
+    // limit decides.
+    let link = config.tuning.max_bandwidth.map(|link| link.get() * 4);
+    config.tuning.max_bandwidth = link.and_then(NonZeroU64::new);
     config.tuning.downtime_limit = Duration::from_millis(40);
-    config.time_limit = Some(Duration::from_secs(60));
+    config.time_limit = Some(Duration::from_secs(10));
+    config.over_time = OverTime::SwitchOver;
     let mut auto_converge = AutoConverge::default();
     auto_converge.increment = 40;
     config.auto_converge = Some(auto_converge);
-    let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+    let outcome = pair(name, 2, config)?.migrate(&mut guest, |_| ())?;
     arrived(&guest, &outcome)?;
     ensure!(
         guest.throttled.first() == Some(&20),
@@ -197,6 +234,16 @@ fn config(change: impl FnOnce(&mut SourceConfig)) -> SourceConfig {
     let mut config = SourceConfig::default();
     change(&mut config);
     config
+}
+
+/// A link that carries fewer pages than a guest without a limit writes. What it writes shrinks to about
+/// 50 bytes a page, but for `none`.
+fn too_slow(name: &str) -> SourceConfig {
+    config(|config| {
+        let link = if name == "none" { 16 << 20 } else { 256 << 10 };
+        config.tuning.max_bandwidth = NonZeroU64::new(link);
+        config.tuning.downtime_limit = Duration::from_millis(1);
+    })
 }
 
 /// A link of [`LINK`] bytes per second.
