@@ -192,7 +192,9 @@ impl Guests {
         })
     }
 
-    fn migrate(&mut self, config: SourceConfig) -> Result<Report> {
+    fn migrate(&mut self, mut config: SourceConfig) -> Result<Report> {
+        // A guest that does not converge fails its test.
+        config.time_limit = Some(Duration::from_secs(60));
         let method = method()?;
         let destination =
             hypervisor::destination(&self.destination, DestinationConfig::default(), &method);

@@ -94,9 +94,9 @@ fn a_guest_that_is_too_fast_stays() -> Result<()> {
 }
 
 fn too_fast_stays(name: &str, channels: u8) -> Result<()> {
-    let mut guest = Guest::start(FEW_PAGES, Rate::Full)?;
+    let mut guest = Guest::start(PAGES / 2, Rate::Full)?;
     let mut config = too_slow(name);
-    config.time_limit = Some(Duration::from_millis(500));
+    config.time_limit = Some(Duration::from_millis(700));
     let outcome = pair(name, channels, config)?.migrate(&mut guest, |_| ())?;
     let failure = outcome.source.err().context("it cannot have converged")?;
     ensure!(failure.guest == GuestAfter::Here);
@@ -136,10 +136,10 @@ fn too_fast_is_slowed_down(name: &str) -> Result<()> {
     let mut config = too_slow(name);
     // Slower than the guest, faster than it is in the end; on a host that is too slow for that the time
     // limit decides.
-    let link = config.tuning.max_bandwidth.map(|link| link.get() * 4);
+    let link = config.tuning.max_bandwidth.map(|link| link.get() * 2);
     config.tuning.max_bandwidth = link.and_then(NonZeroU64::new);
     config.tuning.downtime_limit = Duration::from_millis(40);
-    config.time_limit = Some(Duration::from_secs(10));
+    config.time_limit = Some(Duration::from_secs(4));
     config.over_time = OverTime::SwitchOver;
     let mut auto_converge = AutoConverge::default();
     auto_converge.increment = 40;
@@ -246,9 +246,10 @@ fn too_slow(name: &str) -> SourceConfig {
     })
 }
 
-/// A link of [`LINK`] bytes per second.
+/// A link of [`LINK`] bytes per second. A guest that does not converge on it fails its test.
 fn slow() -> SourceConfig {
     config(|config| {
+        config.time_limit = Some(Duration::from_secs(60));
         config.tuning.max_bandwidth = NonZeroU64::new(LINK);
         config.tuning.downtime_limit = Duration::from_millis(100);
     })
