@@ -191,9 +191,11 @@ fn a_signal_ends_both_sides() -> Result<()> {
         let destination = folder.text("destination");
         let (receiving, to) = recv("tcp:127.0.0.1:0", &["--ram", &destination])?;
         let socket = format!("unix:{}", folder.text("relay-socket"));
-        let slow = ["--out", "max-bandwidth=256K"];
-        let (relaying, address) = relay(&socket, &to, &slow)?;
-        let sending = start(&["send", "--json", "--to", &address, "--ram", &source])?;
+        let (relaying, address) = relay(&socket, &to, &[])?;
+        // The source is slow: what is on the way already is passed on before its end is seen.
+        let slow = ["--max-bandwidth", "256K"];
+        let send = ["send", "--json", "--to", &address, "--ram", &source];
+        let sending = start(&[&send[..], &slow].concat())?;
         folder.wait_for("destination.partial")?;
         let all = [sending, relaying, receiving];
         all[victim].signal(Signal::INT)?;
