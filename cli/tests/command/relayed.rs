@@ -128,6 +128,33 @@ fn one_migration_after_another() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_destination_may_come_later() -> Result<()> {
+    for is_ended in [false, true] {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &guest(PAGES))?;
+        let to = format!("unix:{}", folder.text("destination-socket"));
+        let (mut relaying, address) =
+            relay("tcp:127.0.0.1:0", &to, &["--wait", "1000", "--verbose"])?;
+        let sending = start(&["send", "--json", "--to", &address, "--ram", &source])?;
+        relaying.wait_line("nobody listens yet")?;
+        if is_ended {
+            relaying.signal(Signal::INT)?;
+            assert_eq!(relaying.finish()?.json(INTERRUPTED)?["status"], "cancelled");
+            sending
+                .finish()?
+                .failed(&PEER_OR_CONNECTION, &["multifd: source"])?;
+            continue;
+        }
+        let (receiving, _) = recv(&to, &["--ram", &folder.text("destination")])?;
+        sending.finish()?.json(0)?;
+        receiving.finish()?.json(0)?;
+        relaying.finish()?.json(0)?;
+        folder.same("source", "destination")?;
+    }
+    Ok(())
+}
+
 /// Migrates over so many channels through a relay that may open so few files: `-Sn` is a limit that it may raise, `-n`
 /// one that it may not.
 fn with_few_files(limit: &str, folder: &Folder, channels: &str) -> Result<(Finished, Running)> {
