@@ -18,6 +18,8 @@ pub(super) struct Convergence {
     fetch: Duration,
     /// The passes since the rate was measured: too short so far to say anything.
     short: Option<Pass>,
+    /// Bytes that were dirty after the last round.
+    left: Option<u64>,
 }
 
 /// What has happened between two fetches.
@@ -101,6 +103,16 @@ impl Convergence {
         let expected = self.expected_down_time(remaining, tuning);
         expected.is_some_and(|expected| expected <= tuning.downtime_limit)
     }
+
+    /// Takes note of what is dirty after a round. Answers whether one round more is likely to make the
+    /// down time much shorter although it is short enough: while each halves what is left, all of them
+    /// together take no longer than the first one twice.
+    pub(super) fn is_worth_a_round(&mut self, remaining: u64, tuning: &Tuning) -> bool {
+        let before = self.left.replace(remaining);
+        let halves = before.is_none_or(|before| remaining <= before / 2);
+        let time = self.time_to_send(remaining, tuning);
+        halves && time.is_some_and(|time| time > SHORT)
+    }
 }
 
 impl Pass {
@@ -128,6 +140,9 @@ const ENOUGH_BYTES: u64 = 4 << 20;
 const SOME_BYTES: u64 = 256 << 10;
 /// See [`SOME_BYTES`].
 const ENOUGH_TIME: Duration = Duration::from_secs(1);
+/// What is left may well be sent while the guest is paused if that takes no longer: pause and devices take
+/// as long.
+const SHORT: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
@@ -184,6 +199,20 @@ mod tests {
         });
         let time = convergence.time_to_send(1 << 30, &Tuning::default());
         assert_eq!(time, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn rounds_go_on_while_each_halves_what_is_left() {
+        let mut convergence = Convergence::default();
+        convergence.passed(&PASS);
+        let mut worth = |remaining| convergence.is_worth_a_round(remaining, &Tuning::default());
+        // At 2^30 bytes per second.
+        assert!(worth(1 << 27));
+        assert!(worth(1 << 26));
+        assert!(!worth((1 << 25) + 1), "not halved");
+        assert!(worth(1 << 24));
+        assert!(!worth(5 << 20), "less than 5 ms");
+        assert!(!worth(6 << 20), "more than before");
     }
 
     #[test]

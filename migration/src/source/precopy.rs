@@ -21,7 +21,7 @@ impl Source {
         loop {
             let end = self.send_round(host.host, dirty, false)?;
             let mut fetched = self.fetch(host, dirty)?;
-            if end == RoundEnd::Complete && self.is_time() {
+            if end == RoundEnd::Complete && !self.is_worth_a_round() && self.is_time() {
                 self.drain()?;
                 let meanwhile = self.fetch(host, dirty)?;
                 if self.is_time() {
@@ -46,6 +46,12 @@ impl Source {
     fn is_time(&self) -> bool {
         let (remaining, tuning) = (self.handle.remaining_bytes(), self.handle.tuning());
         self.convergence.is_time(remaining, &tuning)
+    }
+
+    /// Whether to go on although the guest would stand still for no longer than it may.
+    fn is_worth_a_round(&mut self) -> bool {
+        let (remaining, tuning) = (self.handle.remaining_bytes(), self.handle.tuning());
+        self.convergence.is_worth_a_round(remaining, &tuning)
     }
 
     /// Waits, while the guest runs, until the destination has taken what is queued here and what is
