@@ -25,12 +25,12 @@ impl Guest {
     /// Makes the memories and fills the source's.
     pub(crate) fn new(len: u64, fill_paths: &[PathBuf]) -> anyhow::Result<Self> {
         let guest = Self::empty(len)?;
-        guest.refill(fill_paths)?;
+        guest.fill(fill_paths)?;
         Ok(guest)
     }
 
-    /// Fills the source's memory again: a guest that ran has written to it.
-    pub(crate) fn refill(&self, fill_paths: &[PathBuf]) -> anyhow::Result<()> {
+    /// Fills the source's memory; again, if a guest that ran has written to it.
+    pub(crate) fn fill(&self, fill_paths: &[PathBuf]) -> anyhow::Result<()> {
         fill::fill(&self.source, self.len, fill_paths)
     }
 

@@ -45,8 +45,13 @@ impl Laboratory {
     ) -> anyhow::Result<Self> {
         let interrupt = Interrupt::install()?;
         let fill = or_usual(&args.fill);
+        let guest = match workload {
+            // Filled before each run.
+            Some(_) => Guest::empty(args.memory.0)?,
+            None => Guest::new(args.memory.0, &fill)?,
+        };
         let laboratory = Self {
-            guest: Guest::new(args.memory.0, &fill)?,
+            guest,
             fill,
             workload: workload.cloned(),
             pairs: Pairs::new(interrupt, commands(args, workload, set)),
@@ -60,7 +65,7 @@ impl Laboratory {
     /// Migrates once. `note` says which run it is, for the progress shown.
     pub(crate) fn run(&self, case: &Case, note: &str) -> anyhow::Result<Run> {
         if self.workload.is_some() {
-            self.guest.refill(&self.fill)?;
+            self.guest.fill(&self.fill)?;
         }
         self.guest.spoil_destination()?;
         let label = format!("{}{note}", case.label());

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use migration::method_options;
-use migration_params::{Compression, Parameters};
+use migration_params::{Compression, Settings};
 use multifd_core::method::{Path, RegistryError};
 use multifd_core::{MultifdMethods, Registry};
 
 use crate::args::MigrationArgs;
-use crate::output;
+use crate::{output, settings};
 
 /// All methods, in the order in which they are measured.
 pub(crate) fn registry() -> Result<Registry, RegistryError> {
@@ -22,12 +22,33 @@ pub(crate) fn registry() -> Result<Registry, RegistryError> {
     Ok(registry)
 }
 
-/// The method that the parameters choose; says which implementation does the work.
-pub(crate) fn open(
-    registry: &Registry,
-    parameters: &Parameters,
+/// The method of a source, if its settings are right.
+pub(crate) fn outgoing(
+    settings: &Settings,
     args: &MigrationArgs,
-) -> Result<Arc<dyn MultifdMethods>, RegistryError> {
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let registry = registry()?;
+    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
+    open(&registry, settings, args)
+}
+
+/// The method of a destination, if its settings are right.
+pub(crate) fn incoming(
+    settings: &Settings,
+    args: &MigrationArgs,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let registry = registry()?;
+    settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
+    open(&registry, settings, args)
+}
+
+/// The method that the parameters choose; says which implementation does the work.
+fn open(
+    registry: &Registry,
+    settings: &Settings,
+    args: &MigrationArgs,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let parameters = &settings.parameters;
     let options = args.accelerator.options(method_options(parameters));
     let method = registry.open(parameters.multifd_compression.name(), &options)?;
     tell(&*method, args.quiet);

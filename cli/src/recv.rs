@@ -22,9 +22,7 @@ use crate::{methods, output, settings};
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let settings = settings::effective(&args.migration.set)?;
-    let registry = methods::registry()?;
-    settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
-    let method = methods::open(&registry, &settings.parameters, &args.migration)?;
+    let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
     let listener = Listener::bind(&args.from)?;
     let address = listener.uri().to_string();

@@ -16,9 +16,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let saved = args.load.as_deref().map(Saved::open).transpose()?;
     let settings = effective_settings(args, saved.as_ref())?;
-    let registry = methods::registry()?;
-    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
-    let method = methods::open(&registry, &settings.parameters, &args.migration)?;
+    let method = methods::outgoing(&settings, &args.migration)?;
     let memory = match &saved {
         Some(saved) => saved.memory()?,
         None => ram::source_memory(&args.ram)?,

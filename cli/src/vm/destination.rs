@@ -25,9 +25,7 @@ use crate::{methods, settings};
 pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let settings = settings::effective(&args.migration.set)?;
-    let registry = methods::registry()?;
-    settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
-    let method = methods::open(&registry, &settings.parameters, &args.migration)?;
+    let method = methods::incoming(&settings, &args.migration)?;
     let (file, len) = open(&args.ram)?;
     let mut machine = Machine::incoming(&args.workload.machine(len), Memory::incoming(&file)?)?;
     let mut config = DestinationConfig::default();

@@ -23,9 +23,7 @@ use crate::{methods, output, settings};
 pub(super) fn run(args: &VmArgs, to: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let settings = settings::effective(&args.migration.set)?;
-    let registry = methods::registry()?;
-    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
-    let method = methods::open(&registry, &settings.parameters, &args.migration)?;
+    let method = methods::outgoing(&settings, &args.migration)?;
     let (file, len) = open(&args.ram)?;
     let mut machine = Machine::boot(&args.workload.machine(len), Memory::new(&file)?)?;
     machine.run();
