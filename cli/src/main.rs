@@ -3,55 +3,24 @@
 
 mod advise;
 mod args;
-mod bench;
-mod connect;
-mod demo;
-mod descriptors;
+mod disk;
 mod doctor;
-mod exit_code;
-mod failure;
-mod files;
-mod fill;
-mod guest;
-mod hint;
+mod ends;
 mod inspect;
-mod interrupt;
-mod laboratory;
-mod listen;
-mod live_view;
-mod logger;
-mod measurement;
-mod methods;
-mod output;
-mod page;
-mod pair;
+mod lab;
+mod net;
 mod params;
-mod paths;
-mod peer;
-mod progress;
-mod ram;
-mod receiving;
-mod reception;
 mod recv;
 mod relay;
-mod report;
-mod saved;
 mod send;
-mod sending;
-mod settings;
-mod size;
-mod sparse;
-mod store;
-mod table;
-mod tcp;
-mod timeline;
-mod uri;
-mod vm;
+mod show;
 
 use clap::Parser;
 
 use crate::args::{Args, Command};
-use crate::exit_code::ExitCode;
+use crate::lab::{bench, demo, vm};
+use crate::show::exit_code::ExitCode;
+use crate::show::{failure, logger};
 
 fn main() -> ExitCode {
     let args = Args::parse();

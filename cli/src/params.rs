@@ -6,8 +6,8 @@ use migration_params::{Known, known};
 use serde_json::{Value, json};
 
 use crate::args::ParamsArgs;
-use crate::exit_code::ExitCode;
-use crate::output;
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
 
 pub(crate) fn run(args: &ParamsArgs) -> anyhow::Result<ExitCode> {
     if args.json {

@@ -9,15 +9,16 @@ use migration_params::Settings;
 use multifd_core::GuestMemory;
 
 use crate::args::RecvArgs;
-use crate::exit_code::ExitCode;
-use crate::interrupt::Interrupt;
-use crate::listen::Listener;
-use crate::progress::Total;
-use crate::receiving::Receiving;
-use crate::reception::Signs;
-use crate::report::DevicesReport;
-use crate::store::Store;
-use crate::{methods, output, settings};
+use crate::disk::store::Store;
+use crate::ends::interrupt::Interrupt;
+use crate::ends::receiving::Receiving;
+use crate::ends::reception::Signs;
+use crate::ends::{methods, settings};
+use crate::net::listen::Listener;
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
+use crate::show::progress::Total;
+use crate::show::report::DevicesReport;
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;

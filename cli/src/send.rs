@@ -5,12 +5,13 @@ use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{Place, Side};
 
 use crate::args::SendArgs;
-use crate::exit_code::ExitCode;
-use crate::interrupt::Interrupt;
-use crate::report::cpu_time;
-use crate::saved::Saved;
-use crate::sending::{self, Sending};
-use crate::{methods, ram, settings};
+use crate::disk::ram;
+use crate::disk::saved::Saved;
+use crate::ends::interrupt::Interrupt;
+use crate::ends::sending::{self, Sending};
+use crate::ends::{methods, settings};
+use crate::show::exit_code::ExitCode;
+use crate::show::report::cpu_time;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;

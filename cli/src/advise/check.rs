@@ -8,14 +8,14 @@ use super::sample::Sample;
 use super::subject::{Measured, Subject};
 use super::{hosts, measure};
 use crate::args::AdviseArgs;
-use crate::exit_code::ExitCode;
-use crate::fill::or_usual;
-use crate::guest;
-use crate::measurement::{Case, median};
-use crate::output;
-use crate::pair::{PairReport, Pairs};
-use crate::size::MemorySize;
-use crate::table::Table;
+use crate::lab::fill::or_usual;
+use crate::lab::guest;
+use crate::lab::measurement::{Case, median};
+use crate::lab::pair::{PairReport, Pairs};
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
+use crate::show::size::MemorySize;
+use crate::show::table::Table;
 
 /// All that the predictions were made of, and what the migrations took.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 
 use super::cost::{Engine, Sides};
 use super::sample::Sample;
-use crate::guest::Guest;
-use crate::measurement::{Case, median};
-use crate::pair::{PairReport, Pairs};
+use crate::lab::guest::Guest;
+use crate::lab::measurement::{Case, median};
+use crate::lab::pair::{PairReport, Pairs};
 
 /// Measures the engine on a sample.
 pub(crate) fn measure(pairs: &Pairs, sample: &Sample, channels: u8) -> anyhow::Result<Engine> {

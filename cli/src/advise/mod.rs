@@ -24,11 +24,11 @@ use std::time::Duration;
 
 use crate::args::AdviseArgs;
 use crate::doctor::{self, Devices};
-use crate::exit_code::ExitCode;
-use crate::interrupt::Interrupt;
-use crate::output;
-use crate::pair::{Commands, Pairs};
-use crate::size::MemorySize;
+use crate::ends::interrupt::Interrupt;
+use crate::lab::pair::{Commands, Pairs};
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
+use crate::show::size::MemorySize;
 use cost::Sides;
 use measure::Effort;
 use model::{Guest, Hosts};

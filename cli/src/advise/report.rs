@@ -10,7 +10,7 @@ use super::model::{Guest, Hosts};
 use super::setting::{Settings, qmp_line};
 use super::subject::Measured;
 use crate::doctor::Devices;
-use crate::table::Table;
+use crate::show::table::Table;
 
 /// All that was measured, predicted and chosen.
 #[derive(Serialize)]

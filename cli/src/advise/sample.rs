@@ -12,9 +12,9 @@ use multifd_core::wire::BlockName;
 use multifd_core::{PageSize, RamBlock};
 
 use super::model::Pages;
-use crate::fill::{fill, or_usual};
-use crate::guest::{Guest, check_available, memory};
-use crate::ram::DEFAULT_BLOCK;
+use crate::disk::ram::DEFAULT_BLOCK;
+use crate::lab::fill::{fill, or_usual};
+use crate::lab::guest::{Guest, check_available, memory};
 
 /// A part of a guest's memory, and as much memory to receive it.
 pub(crate) struct Sample {

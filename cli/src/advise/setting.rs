@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::choice::Choice;
-use crate::measurement::level_setting;
+use crate::lab::measurement::level_setting;
 
 /// The same settings for this command, for QEMU's monitor, and for QMP. Both sides get them.
 #[derive(Clone, Debug, Serialize)]
@@ -99,7 +99,7 @@ mod tests {
             .filter(|pair| !pair.is_empty())
             .map(String::from)
             .collect();
-        crate::settings::effective(&pairs).unwrap();
+        crate::ends::settings::effective(&pairs).unwrap();
         assert_eq!(
             settings.hmp,
             [

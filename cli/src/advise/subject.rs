@@ -9,9 +9,10 @@ use super::cost::{Codec, Engine, Sides};
 use super::measure::{self, Effort};
 use super::sample::Sample;
 use crate::args::AdviseArgs;
-use crate::bench::levels;
-use crate::measurement::median;
-use crate::{laboratory, methods};
+use crate::ends::methods;
+use crate::lab::bench::levels;
+use crate::lab::laboratory;
+use crate::lab::measurement::median;
 
 /// A method at a level.
 pub(crate) struct Subject {

@@ -6,7 +6,7 @@ use migration_params::DowntimeLimit;
 
 use super::AcceleratorArgs;
 use crate::advise::Rate;
-use crate::size::MemorySize;
+use crate::show::size::MemorySize;
 
 /// Say which method, which level and how many channels to take, and why
 ///

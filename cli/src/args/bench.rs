@@ -1,7 +1,7 @@
 //! `multifd bench`.
 
 use super::GuestArgs;
-use crate::exit_code;
+use crate::show::exit_code;
 
 /// Measure methods, levels and numbers of channels between two processes of this host
 ///

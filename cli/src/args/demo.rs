@@ -1,7 +1,7 @@
 //! `multifd demo`.
 
 use super::{GuestArgs, WorkloadArgs};
-use crate::exit_code;
+use crate::show::exit_code;
 
 /// Migrate a running guest between two processes of this host, with each method, and check it
 ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use migration_params::Bandwidth;
 
 use super::AcceleratorArgs;
-use crate::size::MemorySize;
+use crate::show::size::MemorySize;
 
 /// The guest that demo and bench migrate.
 #[derive(Debug, clap::Args)]

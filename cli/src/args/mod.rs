@@ -33,7 +33,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use multifd_core::wire::Uuid;
 
-use crate::exit_code;
+use crate::show::exit_code;
 
 /// Move the memory of a guest to another host as QEMU's multifd live migration does, compressed or
 /// not, and measure what each compression method makes of it.

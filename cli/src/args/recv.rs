@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{MigrationArgs, seconds};
-use crate::exit_code;
-use crate::ram::RamArg;
-use crate::uri::Uri;
+use crate::disk::ram::RamArg;
+use crate::net::uri::Uri;
+use crate::show::exit_code;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit_code::HELP)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use multifd_core::wire::Uuid;
 
 use super::{AcceleratorArgs, seconds, uuid};
-use crate::exit_code;
-use crate::uri::Uri;
+use crate::net::uri::Uri;
+use crate::show::exit_code;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit_code::HELP)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{MigrationArgs, WorkloadArgs};
-use crate::uri::Uri;
+use crate::net::uri::Uri;
 
 /// Be one side of a demo: a small hypervisor
 ///

@@ -6,7 +6,7 @@ use hypervisor::{MachineConfig, Pattern, Processors, Workload};
 use migration_params::Bandwidth;
 use multifd_core::PageSize;
 
-use crate::size::MemorySize;
+use crate::show::size::MemorySize;
 
 /// What the guest does.
 #[derive(Clone, Debug, clap::Args)]

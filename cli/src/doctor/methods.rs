@@ -7,7 +7,7 @@ use multifd_core::{MethodOptions, Registry};
 use super::finding::{Finding, Problem};
 use super::host::Host;
 use super::survey::{Readiness, Survey};
-use crate::methods;
+use crate::ends::methods;
 
 /// One finding per method that QEMU knows.
 ///

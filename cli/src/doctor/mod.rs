@@ -27,9 +27,9 @@ use survey::Survey;
 use multifd_core::MethodOptions;
 
 use crate::args::{DoctorArgs, LibraryArgs};
-use crate::exit_code::ExitCode;
-use crate::failure::Failure;
-use crate::output;
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
+use crate::show::output;
 
 /// Prints the findings. That something is missing is a finding and no failure.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::channel::DeviceCounts;
 use super::devices::DevicesRecord;
-use crate::saved::{Manifest, Saved};
+use crate::disk::saved::{Manifest, Saved};
 
 /// What a folder says about itself, and what is in its files.
 #[derive(Debug, Serialize)]

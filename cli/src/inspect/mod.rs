@@ -19,8 +19,8 @@ use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 use serde::Serialize;
 
 use crate::args::InspectArgs;
-use crate::exit_code::ExitCode;
-use crate::output;
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
 use channel::ChannelRecord;
 use folder::FolderRecord;
 use main_channel::MainRecord;

@@ -18,9 +18,9 @@ use multifd_core::transport::SocketTransport;
 use rustix::io::Errno;
 
 use super::line::{Class, Line, Waiting};
-use crate::listen::Listener;
-use crate::output;
-use crate::peer::Peer;
+use crate::net::listen::Listener;
+use crate::net::peer::Peer;
+use crate::show::output;
 
 /// The listener, and connections that have no migration yet.
 pub(super) struct Entrance {

@@ -7,8 +7,8 @@ use multifd_core::transport::SocketTransport;
 use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 
 use super::entrance::Arrival;
-use crate::output;
-use crate::peer::Peer;
+use crate::net::peer::Peer;
+use crate::show::output;
 
 /// The connections of one peer.
 #[derive(Default)]

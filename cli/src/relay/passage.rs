@@ -13,10 +13,10 @@ use multifd_core::{AbortHandle, ChannelId, Error};
 
 use super::plan::Plan;
 use super::turn::Turn;
-use crate::connect;
-use crate::listen::Waker;
-use crate::peer::Peer;
-use crate::progress::Total;
+use crate::net::connect;
+use crate::net::listen::Waker;
+use crate::net::peer::Peer;
+use crate::show::progress::Total;
 
 /// A migration, as the listening thread sees it.
 pub(super) struct Passage {

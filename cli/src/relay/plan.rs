@@ -9,9 +9,9 @@ use multifd_core::{MultifdMethods, Registry};
 
 use super::turn::Turns;
 use crate::args::RelayArgs;
-use crate::failure::Failure;
-use crate::uri::Uri;
-use crate::{methods, settings};
+use crate::ends::{methods, settings};
+use crate::net::uri::Uri;
+use crate::show::failure::Failure;
 
 /// The two sides, as they are for every migration.
 pub(super) struct Plan {

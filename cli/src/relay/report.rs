@@ -10,9 +10,9 @@ use multifd_core::engine::Delay;
 use serde::Serialize;
 
 use super::plan::{Plan, Side};
-use crate::output;
-use crate::paths::PathsReport;
-use crate::report::{ChannelReport, millis};
+use crate::show::output;
+use crate::show::paths::PathsReport;
+use crate::show::report::{ChannelReport, millis};
 
 /// The result of a migration that was passed on. Times are milliseconds, with a fraction.
 #[derive(Clone, Debug, Serialize)]

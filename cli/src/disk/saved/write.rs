@@ -1,0 +1,212 @@
+//! Keeping a migration while it arrives.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use multifd_core::memory::Mapping;
+use multifd_core::wire::Uuid;
+use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
+
+use super::manifest::{
+    BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, PacketsEntry, VERSION, file_name,
+};
+use super::packets::PacketFile;
+use super::partial::{Partial, new_file, new_folder, rename, write_synced};
+use super::{DEVICES, MANIFEST, PACKETS, RAM, date};
+use crate::disk::sparse;
+use crate::show::failure::Failure;
+use crate::show::output;
+
+/// A folder that is being written. Until it is complete it is called `DIR.partial`, and it is removed on
+/// drop.
+pub(crate) struct Saving {
+    target: PathBuf,
+    how: How,
+    partial: Option<Partial>,
+    machine: String,
+    validate_uuid: bool,
+    sync_mode: Option<SyncMode>,
+    blocks: Vec<(File, RamBlock)>,
+    packets: PacketFile,
+    complete: bool,
+}
+
+/// What is known about a migration before it begins.
+pub(crate) struct How {
+    pub(crate) address: String,
+    pub(crate) method: String,
+    pub(crate) channels: u8,
+    pub(crate) uuid: Uuid,
+}
+
+impl Saving {
+    /// Checks what can be checked before the source says what it sends.
+    pub(crate) fn plan(target: &Path, how: How) -> Result<Self, Failure> {
+        if target.symlink_metadata().is_ok() {
+            let what = format!("destination: {} exists already", target.display());
+            return Err(Failure::usage(what).hint("remove it or choose another folder"));
+        }
+        if target.file_name().is_none() {
+            let what = format!("destination: {} is no name of a folder", target.display());
+            return Err(Failure::usage(what));
+        }
+        Ok(Self {
+            // Without a slash at its end.
+            target: target.components().collect(),
+            how,
+            partial: None,
+            machine: String::new(),
+            validate_uuid: false,
+            sync_mode: None,
+            blocks: Vec::new(),
+            packets: PacketFile::default(),
+            complete: false,
+        })
+    }
+
+    pub(crate) fn set_address(&mut self, address: &str) {
+        address.clone_into(&mut self.how.address);
+    }
+
+    /// The file of the device state, once there is one.
+    pub(crate) fn devices_file(&self) -> PathBuf {
+        self.target.join(DEVICES)
+    }
+
+    /// Takes device state from the channels.
+    pub(crate) fn sink(&self) -> DeviceStateSink {
+        self.packets.sink()
+    }
+
+    /// Makes the folder and a file for each block, with room for all of it, and maps them.
+    pub(crate) fn memory(
+        &mut self,
+        configuration: &Configuration,
+        announced: &[AnnouncedBlock],
+    ) -> anyhow::Result<GuestMemory> {
+        self.machine.clone_from(&configuration.machine);
+        self.validate_uuid = configuration.uuid.is_some();
+        let partial = Partial::create(&self.target)?;
+        let partial = self.partial.insert(partial);
+        let ram = partial.path.join(RAM);
+        new_folder(&ram)?;
+        let lengths = announced.iter().map(|block| block.used_length);
+        sparse::check_space(&partial.folder, lengths.fold(0, u64::saturating_add))?;
+        for (index, block) in announced.iter().enumerate() {
+            let path = ram.join(file_name(index, &block.name));
+            let saved = new_block(&path, block)
+                .with_context(|| format!("block {:?}, {}", block.name, path.display()))?;
+            self.blocks.push(saved);
+        }
+        self.packets.open(new_file(&partial.path.join(PACKETS))?);
+        let blocks = self.blocks.iter().map(|(_, block)| block.clone());
+        Ok(GuestMemory::new(PageSize::X86, blocks.collect())?)
+    }
+
+    pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
+        self.sync_mode = Some(mode);
+    }
+
+    /// Makes sure that all of it is on the disk, and gives the folder its name. From then on it stays,
+    /// whatever happens: the source may be gone by now, and this the only copy.
+    pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
+        let Some(partial) = &self.partial else {
+            bail!("the source has announced no memory");
+        };
+        let path = &partial.path;
+        let blocks = self.release_zeros()?;
+        write_synced(&path.join(DEVICES), &tail.bytes)?;
+        let (bytes, packets) = self.packets.finish().context(PACKETS)?;
+        if packets == 0 {
+            fs::remove_file(path.join(PACKETS)).context(PACKETS)?;
+        }
+        let manifest = Manifest {
+            format: FORMAT.into(),
+            version: VERSION,
+            machine: self.machine.clone(),
+            page_size: PageSize::X86.bytes_u64(),
+            uuid: self.how.uuid.to_string(),
+            validate_uuid: self.validate_uuid,
+            sync_mode: self.sync_mode.context("no section of memory came")?.into(),
+            blocks,
+            received_pages,
+            devices: DevicesEntry {
+                bytes: tail.bytes.len() as u64,
+                sections: tail.sections.as_ref().map(Vec::len),
+            },
+            device_packets: (packets > 0).then_some(PacketsEntry { bytes, packets }),
+            received: self.origin(),
+        };
+        write_synced(&path.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
+        File::open(path.join(RAM))?.sync_all()?;
+        partial.folder.sync_all()?;
+        rename(path, &self.target)?;
+        self.complete = true;
+        let parent = self
+            .target
+            .parent()
+            .filter(|parent| *parent != Path::new(""));
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        Ok(())
+    }
+
+    /// Whether the folder has its name.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Gives back what zero pages take, and has the rest written to the disk.
+    fn release_zeros(&self) -> anyhow::Result<Vec<BlockEntry>> {
+        let blocks = self
+            .blocks
+            .iter()
+            .enumerate()
+            .map(|(index, (file, block))| {
+                let name = block.name();
+                let data_bytes = sparse::release_zeros(file, block)
+                    .and_then(|bytes| file.sync_all().map(|()| bytes).map_err(Into::into))
+                    .with_context(|| format!("block {name}"))?;
+                Ok(BlockEntry {
+                    name: name.to_string(),
+                    length: block.len(),
+                    file: file_name(index, name),
+                    data_bytes,
+                })
+            });
+        blocks.collect()
+    }
+
+    fn origin(&self) -> Origin {
+        Origin {
+            date: date::now(),
+            socket_address: self.how.address.clone(),
+            multifd_compression: self.how.method.clone(),
+            multifd_channels: self.how.channels,
+            program: concat!("multifd ", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+impl Drop for Saving {
+    fn drop(&mut self) {
+        let Some(partial) = self.partial.as_ref().filter(|_| !self.complete) else {
+            return;
+        };
+        if let Err(error) = fs::remove_dir_all(&partial.path) {
+            let path = partial.path.display();
+            output::message(format_args!("multifd: cannot remove {path}: {error}"));
+        }
+    }
+}
+
+fn new_block(path: &Path, block: &AnnouncedBlock) -> anyhow::Result<(File, RamBlock)> {
+    let file = new_file(path)?;
+    sparse::reserve(&file, block.used_length)?;
+    let mapping = Mapping::shared(file.as_fd(), usize::try_from(block.used_length)?)?;
+    let block = RamBlock::new(block.name.clone(), Arc::new(mapping))?;
+    Ok((file, block))
+}

@@ -1,0 +1,115 @@
+//! Where a destination puts what it receives.
+
+use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration_params::Settings;
+use multifd_core::{DeviceStateSink, GuestMemory};
+
+use crate::args::RecvArgs;
+use crate::disk::files::Files;
+use crate::disk::saved::{How, Saving};
+use crate::show::failure::Failure;
+use crate::show::output;
+
+/// Files that the user has named, or a folder that can be sent again.
+pub(crate) enum Store {
+    Files {
+        files: Files,
+        devices: Option<String>,
+    },
+    Folder(Saving),
+}
+
+impl Store {
+    /// Checks what can be checked before the source says what it sends.
+    pub(crate) fn plan(args: &RecvArgs, settings: &Settings) -> Result<Self, Failure> {
+        if let Some(folder) = &args.save {
+            let how = How {
+                address: args.from.to_string(),
+                method: settings.parameters.multifd_compression.name().to_owned(),
+                channels: settings.parameters.multifd_channels.value(),
+                uuid: args.migration.uuid.unwrap_or_default(),
+            };
+            return Saving::plan(folder, how).map(Self::Folder);
+        }
+        let devices = args.devices.as_ref();
+        Ok(Self::Files {
+            files: Files::plan(&args.ram, devices.map(AsRef::as_ref), args.in_place)?,
+            devices: devices.map(|path| path.display().to_string()),
+        })
+    }
+
+    /// Says what address the source connects to, now that it is known whole.
+    pub(crate) fn set_address(&mut self, address: &str) {
+        if let Self::Folder(folder) = self {
+            folder.set_address(address);
+        }
+    }
+
+    /// Whether the memory that [`Self::memory`] makes holds only zeros.
+    pub(crate) fn is_fresh(&self) -> bool {
+        match self {
+            Self::Files { files, .. } => files.are_fresh(),
+            Self::Folder(_) => true,
+        }
+    }
+
+    /// Takes device state from the channels, if it can be kept.
+    pub(crate) fn sink(&self) -> Option<DeviceStateSink> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Folder(folder) => Some(folder.sink()),
+        }
+    }
+
+    pub(crate) fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> anyhow::Result<GuestMemory> {
+        match self {
+            Self::Files { files, .. } => files.memory(blocks),
+            Self::Folder(folder) => folder.memory(configuration, blocks),
+        }
+    }
+
+    pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
+        if let Self::Folder(folder) = self {
+            folder.set_sync_mode(mode);
+        }
+    }
+
+    /// All has come: gives it its names.
+    pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
+        match self {
+            Self::Files { files, .. } => files.complete(&tail.bytes),
+            Self::Folder(folder) => folder.complete(tail, received_pages),
+        }
+    }
+
+    /// The file of the device state, if it is kept.
+    pub(crate) fn devices_file(&self) -> Option<String> {
+        match self {
+            Self::Files { devices, .. } => devices.clone(),
+            Self::Folder(folder) => Some(folder.devices_file().display().to_string()),
+        }
+    }
+
+    /// The migration has succeeded: leaves everything where it is.
+    pub(crate) fn keep(self) {
+        if let Self::Files { files, .. } = self {
+            files.keep();
+        }
+    }
+
+    /// The migration has failed: says what is there in spite of that.
+    pub(crate) fn fail(self) {
+        if let Self::Folder(folder) = self
+            && folder.is_complete()
+        {
+            output::message(format_args!(
+                "multifd: all of the guest is in the folder, which stays; but the source may not \
+                 know that: make sure that the guest does not run there before it is sent on"
+            ));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The compression methods that this command has.
+
+use std::sync::Arc;
+
+use migration::method_options;
+use migration_params::{Compression, Settings};
+use multifd_core::method::{Path, RegistryError};
+use multifd_core::{MultifdMethods, Registry};
+
+use crate::args::MigrationArgs;
+use crate::ends::settings;
+use crate::show::output;
+
+/// All methods, in the order in which they are measured.
+pub(crate) fn registry() -> Result<Registry, RegistryError> {
+    let mut registry = Registry::new();
+    registry.register(multifd_none::NoneFactory)?;
+    registry.register(multifd_zlib::ZlibFactory)?;
+    registry.register(multifd_zstd::ZstdFactory)?;
+    registry.register(multifd_qatzip::QatzipFactory)?;
+    registry.register(multifd_qpl::QplFactory)?;
+    registry.register(multifd_uadk::UadkFactory::default())?;
+    Ok(registry)
+}
+
+/// The method of a source, if its settings are right.
+pub(crate) fn outgoing(
+    settings: &Settings,
+    args: &MigrationArgs,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let registry = registry()?;
+    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
+    open(&registry, settings, args)
+}
+
+/// The method of a destination, if its settings are right.
+pub(crate) fn incoming(
+    settings: &Settings,
+    args: &MigrationArgs,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let registry = registry()?;
+    settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
+    open(&registry, settings, args)
+}
+
+/// The method that the parameters choose; says which implementation does the work.
+fn open(
+    registry: &Registry,
+    settings: &Settings,
+    args: &MigrationArgs,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let parameters = &settings.parameters;
+    let options = args.accelerator.options(method_options(parameters));
+    let method = registry.open(parameters.multifd_compression.name(), &options)?;
+    tell(&*method, args.quiet);
+    Ok(method)
+}
+
+/// Says which implementation does the work, where a method has more than one.
+pub(crate) fn tell(method: &dyn MultifdMethods, quiet: bool) {
+    let implementation = method.implementation();
+    if !quiet && implementation != Path::Software.name() {
+        output::message(format_args!("{}: {implementation}", method.name()));
+    }
+}
+
+/// The same methods as `multifd-compression` knows them.
+pub(crate) fn compressions(registry: &Registry) -> Vec<Compression> {
+    registry
+        .names()
+        .filter_map(|name| name.parse().ok())
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! A destination at work: it accepts, is shown, recorded, and ended by signals.
+
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::Duration;
+
+use migration::{Destination, Report};
+use multifd_core::{Error, Fault, MultifdMethods, PageSize, Place, Side};
+
+use crate::args::MigrationArgs;
+use crate::ends::interrupt::Interrupt;
+use crate::ends::reception::{Reception, Signs};
+use crate::net::listen::Listener;
+use crate::show::progress::{Progress, Total};
+use crate::show::report::{About, MigrationReport, cpu_time};
+use crate::show::timeline::{Recorder, Sample};
+
+/// Listens for the connections of one migration.
+pub(crate) struct Receiving<'a> {
+    reception: Reception<'a>,
+    destination: &'a Destination,
+    signs: Signs,
+}
+
+/// What it took.
+pub(crate) struct Received {
+    report: Report,
+    /// Of the process, from the first connection on.
+    cpu_time: Duration,
+    timeline: Vec<Sample>,
+}
+
+impl Received {
+    /// The report of a destination that listened at `address`.
+    pub(crate) fn report(self, address: String, method: &dyn MultifdMethods) -> MigrationReport {
+        let about = About {
+            side: "destination",
+            address,
+            method,
+            page_size: PageSize::X86,
+            cpu_time: self.cpu_time,
+        };
+        let mut report = MigrationReport::new(&self.report, about);
+        report.timeline = self.timeline;
+        report
+    }
+}
+
+impl<'a> Receiving<'a> {
+    /// Says that it listens. From now on a signal ends the migration.
+    pub(crate) fn start(
+        listener: Listener,
+        destination: &'a Destination,
+        interrupt: &Interrupt,
+        json: bool,
+    ) -> anyhow::Result<Self> {
+        let signs = Signs::new(listener.waker());
+        interrupt.on_signal({
+            let (abort, signs) = (destination.abort_handle(), signs.clone());
+            move || {
+                abort.abort();
+                signs.set_over();
+            }
+        });
+        listener.announce(json)?;
+        Ok(Self {
+            reception: Reception::new(listener, destination, signs.clone()),
+            destination,
+            signs,
+        })
+    }
+
+    /// What the host of the migration tells when the source has announced its memory.
+    pub(crate) fn signs(&self) -> Signs {
+        self.signs.clone()
+    }
+
+    /// Accepts connections on this thread and migrates on another one, from the first connection
+    /// on, for which it waits no longer than `wait`.
+    pub(crate) fn run(
+        mut self,
+        args: &MigrationArgs,
+        wait: Option<Duration>,
+        total: &Total,
+        migrate: impl FnOnce() -> Result<Report, Error> + Send,
+    ) -> anyhow::Result<Received> {
+        let first = self.reception.first(wait)?;
+        let cpu_start = cpu_time();
+        let recorder = match args.timeline {
+            true => Some(Recorder::destination(self.destination.monitor())?),
+            false => None,
+        };
+        let progress = if args.quiet {
+            None
+        } else {
+            Some(Progress::start(
+                self.destination.monitor(),
+                total,
+                "received",
+            )?)
+        };
+        self.destination.accept(Box::new(first))?;
+        let result = self.serve(migrate);
+        drop(progress);
+        let cpu_time = cpu_time().saturating_sub(cpu_start);
+        let timeline = recorder.map(Recorder::finish).unwrap_or_default();
+        Ok(Received {
+            report: result?,
+            cpu_time,
+            timeline,
+        })
+    }
+
+    fn serve(
+        mut self,
+        migrate: impl FnOnce() -> Result<Report, Error> + Send,
+    ) -> Result<Report, Error> {
+        thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let result = migrate();
+                self.signs.set_over();
+                result
+            });
+            if let Err(error) = self.reception.rest() {
+                let what = format!("cannot accept a connection: {error}");
+                let error = Error::new(Fault::Caller, what).at(Place::on(Side::Destination));
+                self.destination.abort_handle().fail(error);
+            }
+            drop(self.reception);
+            runner.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })
+    }
+}

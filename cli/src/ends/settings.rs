@@ -1,0 +1,121 @@
+//! The settings of one side.
+
+use migration_params::{Host, Mode, Settings, Transport};
+use multifd_core::Registry;
+
+use crate::ends::methods;
+use crate::show::failure::Failure;
+
+/// QEMU's defaults, but with multifd and the return path on and no limit of bandwidth, and then what
+/// `--set` says.
+///
+/// # Errors
+/// A wrong name or value, a combination that a rule forbids, or what this command does not do.
+pub(crate) fn effective(set: &[String]) -> anyhow::Result<Settings> {
+    let mut settings = Settings::default();
+    settings.set_all(DEFAULTS)?;
+    settings.set_all(set)?;
+    check_supported(&settings)?;
+    Ok(settings)
+}
+
+/// What this command sets before `--set`.
+const DEFAULTS: [&str; 3] = ["multifd=on", "return-path=on", "max-bandwidth=0"];
+
+/// What sockets and this command can do, for the checks of the settings.
+pub(crate) fn host(registry: &Registry) -> Host {
+    Host {
+        compression: methods::compressions(registry),
+        direct_io: true,
+        zero_copy: false,
+        userfaultfd: false,
+        dirty_ring: false,
+    }
+}
+
+/// All migrations of this command go over sockets.
+pub(crate) const TRANSPORT: Transport = Transport::Socket;
+
+/// A setting that would be without the effect that it promises is refused. Those that steer a running
+/// guest or its switchover are taken: the guest of this command is stopped.
+fn check_supported(settings: &Settings) -> Result<(), Failure> {
+    let (parameters, on) = (&settings.parameters, &settings.capabilities);
+    let refused = [
+        (
+            !on.multifd,
+            "multifd=off",
+            "pages go over multifd channels only",
+        ),
+        (
+            !parameters.tls_creds.as_str().is_empty(),
+            "tls-creds",
+            "connections are not encrypted",
+        ),
+        (
+            parameters.mode != Mode::Normal,
+            "mode",
+            "only normal migration is",
+        ),
+        (
+            on.validate_uuid,
+            "validate-uuid",
+            "--uuid is compared on every channel anyway",
+        ),
+        (
+            on.switchover_ack,
+            "switchover-ack",
+            "the guest is stopped from the start",
+        ),
+        (
+            on.pause_before_switchover,
+            "pause-before-switchover",
+            "nobody could let it go on",
+        ),
+        (on.x_ignore_shared, "x-ignore-shared", "all memory is sent"),
+    ];
+    match refused.iter().find(|(given, ..)| *given) {
+        None => Ok(()),
+        Some((_, name, why)) => Err(Failure::usage(format!(
+            "{name} is not supported by this command: {why}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(texts: &[&str]) -> anyhow::Result<Settings> {
+        let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+        effective(&texts)
+    }
+
+    #[test]
+    fn the_commands_defaults_can_be_overridden() {
+        let settings = set(&[]).unwrap();
+        assert!(settings.capabilities.multifd && settings.capabilities.return_path);
+        assert_eq!(settings.parameters.max_bandwidth.value(), 0);
+        let settings = set(&["return-path=off", "max-bandwidth=1M"]).unwrap();
+        assert!(!settings.capabilities.return_path);
+        assert_eq!(settings.parameters.max_bandwidth.value(), 1 << 20);
+    }
+
+    #[test]
+    fn nothing_is_ignored_that_would_be_missed() {
+        for refused in [
+            "multifd=off",
+            "tls-creds=tls0",
+            "mode=cpr-reboot",
+            "validate-uuid=on",
+            "switchover-ack=on",
+            "pause-before-switchover=on",
+            "x-ignore-shared=on",
+        ] {
+            let error = set(&[refused]).unwrap_err().to_string();
+            assert!(error.contains("not supported by this command"), "{error}");
+        }
+        let settings = set(&["postcopy-ram=on"]).unwrap();
+        let host = host(&methods::registry().unwrap());
+        assert!(settings.check_incoming(TRANSPORT, &host).is_err());
+    }
+}

@@ -1,0 +1,26 @@
+//! `multifd demo`: every method once.
+
+use crate::args::DemoArgs;
+use crate::lab::laboratory::{self, Laboratory};
+use crate::lab::measurement::{Case, Measurement};
+use crate::show::exit_code::ExitCode;
+
+pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let methods = laboratory::methods(&args.guest.methods)?;
+    let workload = (!args.still).then_some(&args.workload);
+    let laboratory = Laboratory::new(&args.guest, workload, &args.set)?;
+    let (mut measurements, mut reports) = (Vec::new(), Vec::new());
+    for method in methods {
+        let case = Case {
+            method,
+            level: None,
+            channels: args.channels,
+            max_bandwidth: args.guest.max_bandwidth.value(),
+        };
+        let run = laboratory.run(&case, "")?;
+        let report = [run.report];
+        measurements.push(Measurement::of(&case, &report, run.verified));
+        reports.extend(report);
+    }
+    laboratory.print(&measurements, &reports)
+}

@@ -1,0 +1,111 @@
+//! The hypervisor that a guest comes to.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::bail;
+use hypervisor::{GuestReport, Machine, Memory};
+use migration::stream::{AnnouncedBlock, Configuration, Tail};
+use migration::{DestinationConfig, DestinationHost, HostError, channel_count};
+use multifd_core::{Error, GuestMemory};
+
+use super::{LOOK, STANDSTILL, open, summary};
+use crate::args::VmArgs;
+use crate::ends::interrupt::Interrupt;
+use crate::ends::receiving::Receiving;
+use crate::ends::reception::Signs;
+use crate::ends::{methods, settings};
+use crate::net::listen::Listener;
+use crate::net::uri::Uri;
+use crate::show::exit_code::ExitCode;
+use crate::show::progress::Total;
+
+pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let settings = settings::effective(&args.migration.set)?;
+    let method = methods::incoming(&settings, &args.migration)?;
+    let (file, len) = open(&args.ram)?;
+    let mut machine = Machine::incoming(&args.workload.machine(len), Memory::incoming(&file)?)?;
+    let mut config = DestinationConfig::default();
+    config.receiver.channels = channel_count(&settings.parameters);
+    let destination = hypervisor::destination(&machine, config, &method);
+    let listener = Listener::bind(from)?;
+    let address = listener.uri().to_string();
+    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json)?;
+    let total = Total::default();
+    let mut host = Host {
+        machine: &mut machine,
+        signs: receiving.signs(),
+        total: Arc::clone(&total),
+    };
+    let mut arrived = None;
+    let migrate = || {
+        let report = destination.run(&mut host)?;
+        arrived = Some(host.machine.report());
+        host.machine.run();
+        Ok(report)
+    };
+    let received = receiving.run(&args.migration, Some(STANDSTILL), &total, migrate)?;
+    let arrived = arrived.transpose()?.unwrap_or_default();
+    let guest = look_at_all(&machine, &arrived, &interrupt)?;
+    let mut report = received.report(address, &*method);
+    report.guest = Some(summary(guest, arrived.written));
+    report.print(args.migration.json)?;
+    Ok(ExitCode::Ok)
+}
+
+/// Lets the guest look at each page that it writes to, and write more; then stops it.
+fn look_at_all(
+    machine: &Machine,
+    arrived: &GuestReport,
+    interrupt: &Interrupt,
+) -> anyhow::Result<GuestReport> {
+    let want = arrived.checked + machine.working_set();
+    machine.check_memory();
+    let (mut start, mut last) = (Instant::now(), GuestReport::default());
+    loop {
+        let guest = machine.report()?;
+        if !guest.failures.is_empty() {
+            return Ok(guest);
+        }
+        if guest.checked >= want && guest.written > arrived.written {
+            machine.stop()?;
+            return Ok(machine.report()?);
+        }
+        if interrupt.is_interrupted() {
+            return Err(Error::aborted().into());
+        }
+        if guest != last {
+            (start, last) = (Instant::now(), guest);
+        } else if start.elapsed() > STANDSTILL {
+            bail!("the guest stands still at the destination: {guest:?}");
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// The machine, and who wants to know when its memory is announced.
+struct Host<'a> {
+    machine: &'a mut Machine,
+    signs: Signs,
+    total: Total,
+}
+
+impl DestinationHost for Host<'_> {
+    fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError> {
+        self.signs.set_announced();
+        let memory = self.machine.memory(configuration, blocks)?;
+        self.total.store(memory.total_bytes(), Ordering::Relaxed);
+        Ok(memory)
+    }
+
+    fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
+        self.machine.complete(devices)
+    }
+}

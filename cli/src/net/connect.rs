@@ -1,0 +1,127 @@
+//! The source's connections.
+
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::net::tcp;
+use crate::net::uri::Uri;
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
+
+/// Connects, and tries again for up to `wait` while nobody listens.
+pub(crate) fn first(uri: &Uri, wait: Duration) -> Result<SocketTransport, Failure> {
+    let once = &mut || dial(uri, &|| false);
+    patiently(wait, &|| false, once).map_err(|error| failure(uri, &error))
+}
+
+/// Connects with `dial`, and tries again for up to `wait` while nobody listens, unless that is `cancelled`.
+pub(crate) fn patiently(
+    wait: Duration,
+    cancelled: &dyn Fn() -> bool,
+    dial: &mut dyn FnMut() -> io::Result<SocketTransport>,
+) -> io::Result<SocketTransport> {
+    let start = Instant::now();
+    loop {
+        match dial() {
+            Err(error) if nobody_listens(&error) && start.elapsed() < wait && !cancelled() => {
+                log::debug!("nobody listens yet: {error}");
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Connects one more channel to a destination that has taken the main connection.
+pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure> {
+    dial(uri, &|| false).map_err(|error| {
+        let what = format!("source, channel {channel}: cannot connect to {uri}: {error}");
+        Failure::new(ExitCode::Connection, what).hint(
+            "the destination took the main connection and then stopped listening: see its own \
+             messages, and set multifd and multifd-channels alike on both sides",
+        )
+    })
+}
+
+/// Connects, unless that is `cancelled` while the other side does not answer.
+pub(crate) fn dial(uri: &Uri, cancelled: &dyn Fn() -> bool) -> io::Result<SocketTransport> {
+    match uri {
+        Uri::Tcp { host, port } => {
+            let host = if host.is_empty() { "localhost" } else { host };
+            SocketTransport::new(connect_tcp(host, *port)?)
+        }
+        Uri::Unix(path) => {
+            let transport = SocketTransport::new(connect_unix(path, cancelled)?)?;
+            transport.set_send_buffer(UNIX_SEND_BUFFER)?;
+            Ok(transport)
+        }
+    }
+}
+
+/// Tries each address of the host.
+fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+            Ok(stream) => {
+                tcp::prepare(&stream)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Tries again while nobody accepts what is connected already.
+fn connect_unix(path: &Path, cancelled: &dyn Fn() -> bool) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let start = Instant::now();
+    loop {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        match net::connect(&socket, &address) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::AGAIN) if start.elapsed() < CONNECT_LIMIT && !cancelled() => {
+                thread::sleep(PAUSE);
+            }
+            Err(Errno::AGAIN) => {
+                let what =
+                    "it accepts no more connections: is multifd-channels alike on both sides?";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn nobody_listens(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error.kind(), ConnectionRefused | NotFound)
+}
+
+fn failure(uri: &Uri, error: &io::Error) -> Failure {
+    let what = format!("source: cannot connect to {uri}: {error}");
+    let failure = Failure::new(ExitCode::Connection, what);
+    if nobody_listens(error) {
+        failure.hint(
+            "start the destination first (multifd recv, or QEMU with -incoming), or let the \
+             source wait for it with --wait SECONDS",
+        )
+    } else {
+        failure
+    }
+}
+
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+/// A host that does not answer at all is given up after this time, not after the kernel's two minutes.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,244 @@
+//! The destination's connections.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpListener, ToSocketAddrs as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use multifd_core::transport::SocketTransport;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::net::peer::Peer;
+use crate::net::tcp;
+use crate::net::uri::Uri;
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
+use crate::show::output;
+
+/// Listens on an address; a unix socket's file is removed on drop.
+pub(crate) struct Listener {
+    socket: Socket,
+    uri: Uri,
+    wake: UnixStream,
+    waker: Waker,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Ends [`Listener::wait`] from another thread.
+#[derive(Clone)]
+pub(crate) struct Waker(Arc<UnixStream>);
+
+/// What [`Listener::wait`] has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ready {
+    /// There may be a connection to accept.
+    Connection,
+    /// Someone called [`Waker::wake`].
+    Woken,
+    /// Nothing for as long as allowed.
+    TimedOut,
+}
+
+impl Listener {
+    pub(crate) fn bind(uri: &Uri) -> Result<Self, Failure> {
+        Self::try_bind(uri).map_err(|error| {
+            let what = format!("destination: cannot listen on {uri}: {error}");
+            let failure = Failure::new(ExitCode::Connection, what);
+            match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    failure.hint("something else listens there: end it, or choose another address")
+                }
+                _ => failure,
+            }
+        })
+    }
+
+    fn try_bind(uri: &Uri) -> io::Result<Self> {
+        let (socket, uri) = match uri {
+            Uri::Tcp { host, port } => {
+                let socket = bind_tcp(host, *port)?;
+                let address = socket.local_addr()?;
+                socket.set_nonblocking(true)?;
+                let uri = Uri::Tcp {
+                    host: address.ip().to_string(),
+                    port: address.port(),
+                };
+                (Socket::Tcp(socket), uri)
+            }
+            Uri::Unix(path) => {
+                let socket = bind_unix(path)?;
+                socket.set_nonblocking(true)?;
+                (Socket::Unix(socket), uri.clone())
+            }
+        };
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        waker.set_nonblocking(true)?;
+        Ok(Self {
+            socket,
+            uri,
+            wake,
+            waker: Waker(Arc::new(waker)),
+        })
+    }
+
+    /// Says where it listens: on stdout, or on stderr if JSON goes there.
+    pub(crate) fn announce(&self, json: bool) -> io::Result<()> {
+        let uri = &self.uri;
+        if json {
+            output::message(format_args!("listening on {uri}"));
+            return Ok(());
+        }
+        output::line(format_args!("listening on {uri}"))
+    }
+
+    /// The address, with the port that the kernel chose for port 0.
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Waits for a connection or a wake-up; `None` waits for ever.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<Ready> {
+        self.wait_beside(&[], limit)
+    }
+
+    /// As [`Self::wait`], but something to receive on one of `others` is a wake-up, too.
+    pub(crate) fn wait_beside(
+        &mut self,
+        others: &[BorrowedFd<'_>],
+        limit: Option<Duration>,
+    ) -> io::Result<Ready> {
+        let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(LONGEST));
+        let (woken, connected, none) = {
+            let own = [self.wake.as_fd(), self.socket.as_fd()];
+            let all = own.iter().chain(others);
+            let mut fds: Vec<_> = all
+                .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+                .collect();
+            let count = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))?;
+            let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+            (ready(0), ready(1), count == 0)
+        };
+        if none {
+            return Ok(Ready::TimedOut);
+        }
+        if woken {
+            let mut bytes = [0; 64];
+            // What is left wakes once more, which does no harm.
+            let _ = self.wake.read(&mut bytes);
+        }
+        Ok(if connected {
+            Ready::Connection
+        } else {
+            Ready::Woken
+        })
+    }
+
+    /// Accepts a connection that is there already.
+    pub(crate) fn accept(&self) -> io::Result<Option<SocketTransport>> {
+        let accepted = self.accept_from()?;
+        Ok(accepted.map(|(connection, _)| connection))
+    }
+
+    /// Accepts a connection that is there already, and answers who has made it.
+    pub(crate) fn accept_from(&self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        let accepted: io::Result<(OwnedFd, Option<Peer>)> = match &self.socket {
+            Socket::Tcp(socket) => socket.accept().and_then(|(stream, address)| {
+                tcp::prepare(&stream)?;
+                Ok((stream.into(), Some(Peer::Host(address.ip()))))
+            }),
+            Socket::Unix(socket) => socket.accept().map(|(stream, _)| (stream.into(), None)),
+        };
+        match accepted {
+            Ok((stream, host)) => {
+                let connection = SocketTransport::new(stream)?;
+                let process = || {
+                    connection
+                        .peer_process()
+                        .map_or(Peer::Somebody, Peer::Process)
+                };
+                let peer = host.unwrap_or_else(process);
+                Ok(Some((connection, peer)))
+            }
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Uri::Unix(path) = &self.uri {
+            // It may be gone already, with its folder.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) {
+        // A full pipe wakes as well.
+        let _ = (&*self.0).write(&[1]);
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Binds to the first address of the host that can be bound to.
+fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
+    if host.is_empty() {
+        // The first takes IPv4 too, where the system has IPv6.
+        return TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
+    }
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    TcpListener::bind(addresses.as_slice())
+}
+
+/// Binds, also where a process that has ended left its socket behind.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+/// Asks with a socket of another type, which a live listener does not notice.
+fn is_left_behind(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixDatagram::unbound().is_ok_and(|probe| probe.connect(path).is_err_and(refused))
+}
+
+/// Whether there is no connection any more, which may happen after it was announced.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | ConnectionAborted | Interrupted)
+}
+
+/// A time that is as good as for ever.
+const LONGEST: Timespec = Timespec {
+    tv_sec: i64::MAX,
+    tv_nsec: 0,
+};

@@ -1,0 +1,10 @@
+//! Addresses and the connections made and accepted there.
+//!
+//! May import `show`; knows nothing of files.
+
+pub(crate) mod connect;
+pub(crate) mod descriptors;
+pub(crate) mod listen;
+pub(crate) mod peer;
+pub(crate) mod tcp;
+pub(crate) mod uri;

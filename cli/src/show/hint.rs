@@ -1,0 +1,77 @@
+//! What to do about an error, where that is known.
+
+use migration::stream::{Problem, StreamError};
+use multifd_core::wire::WireError;
+use multifd_core::{Error, Fault, Side};
+
+use crate::show::failure::Failure;
+
+/// A sentence for the user; `None` where the error says it all.
+pub(crate) fn for_error(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.hint.clone();
+        }
+        let error = cause.downcast_ref::<Error>()?;
+        for_cause(error)
+            .or_else(|| for_fault(error))
+            .map(Into::into)
+    })
+}
+
+/// What the error's cause tells.
+fn for_cause(error: &Error) -> Option<&'static str> {
+    let cause = error.cause();
+    if let Some(wire) = cause.downcast_ref::<WireError>() {
+        return match wire {
+            WireError::Magic { .. } => Some(NOT_A_SOURCE),
+            WireError::Uuid { .. } => Some("give both sides the same --uuid"),
+            WireError::ChannelId { .. } => Some(CHANNELS),
+            WireError::Method { .. } => Some(METHOD),
+            _ => None,
+        };
+    }
+    let stream = cause.downcast_ref::<StreamError>()?;
+    match (error.place().side, stream.problem()) {
+        (Some(Side::Source), Some(Problem::Message { .. } | Problem::Value { .. })) => {
+            Some(NOT_A_DESTINATION)
+        }
+        _ => None,
+    }
+}
+
+/// What the kind of error tells.
+fn for_fault(error: &Error) -> Option<&'static str> {
+    match (error.fault(), error.place().side?) {
+        (Fault::Connection, Side::Source) => Some(
+            "the destination may have refused the guest, ended, or be no multifd destination: see \
+             its own messages, and set multifd, multifd-channels and multifd-compression alike on \
+             both sides",
+        ),
+        (Fault::Connection, Side::Destination) => Some(
+            "the source may have ended or be set up differently: see its own messages, and set \
+             multifd, multifd-channels and multifd-compression alike on both sides",
+        ),
+        (Fault::Connection, Side::RelayIn) => Some(
+            "the source may have ended, given up or be set up differently: see its own messages, and \
+             set --in multifd-channels and multifd-compression as it has them",
+        ),
+        (Fault::Connection, Side::RelayOut) => Some(
+            "the destination may have refused the guest, ended, or not listen: see its own messages, \
+             and set --out multifd-channels and multifd-compression as it has them",
+        ),
+        (Fault::Peer, Side::RelayOut) => {
+            Some("see the destination's own messages; the guest may go on at the source")
+        }
+        (Fault::Peer, Side::Source) => {
+            Some("see the destination's own messages; the guest may go on here")
+        }
+        _ => None,
+    }
+}
+
+const NOT_A_SOURCE: &str = "what connected is no QEMU or multifd source, or it uses TLS";
+const NOT_A_DESTINATION: &str = "what listens there is no QEMU or multifd destination: check the \
+                                 address";
+const CHANNELS: &str = "set multifd-channels alike on both sides: --set multifd-channels=N";
+const METHOD: &str = "set multifd-compression alike on both sides: --set multifd-compression=NAME";

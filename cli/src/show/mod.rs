@@ -1,0 +1,17 @@
+//! What a human or a program gets to see: lines, tables, JSON, progress, failures, exit statuses, units.
+//!
+//! The ground floor: imports no other room.
+
+pub(crate) mod exit_code;
+pub(crate) mod failure;
+pub(crate) mod hint;
+pub(crate) mod live_view;
+pub(crate) mod logger;
+pub(crate) mod output;
+pub(crate) mod page;
+pub(crate) mod paths;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod size;
+pub(crate) mod table;
+pub(crate) mod timeline;
