@@ -20,7 +20,7 @@ use clap::Parser;
 use crate::args::{Args, Command};
 use crate::lab::{bench, demo, vm};
 use crate::show::exit_code::ExitCode;
-use crate::show::{failure, logger};
+use crate::show::{logger, tell};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -38,5 +38,5 @@ fn main() -> ExitCode {
         Command::Advise(args) => advise::run(args),
         Command::Vm(args) => vm::run(args),
     };
-    result.unwrap_or_else(|error| failure::report(&error, json))
+    result.unwrap_or_else(|error| tell::failure(&error, json))
 }

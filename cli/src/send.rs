@@ -10,8 +10,8 @@ use crate::disk::saved::Saved;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
+use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
-use crate::show::report::cpu_time;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
@@ -46,7 +46,7 @@ fn effective_settings(args: &SendArgs, saved: Option<&Saved>) -> anyhow::Result<
         settings.parameters.zero_page_detection = ZeroPageDetection::Legacy;
     }
     if let Some(limit) = args.max_bandwidth {
-        settings.parameters.max_bandwidth = limit;
+        settings.parameters.max_bandwidth = limit.bandwidth()?;
     }
     Ok(settings)
 }

@@ -11,8 +11,8 @@ use multifd_core::{
 };
 use rustix::time::{ClockId, clock_gettime};
 
-use super::measure::Spent;
 use super::sample::Sample;
+use super::spent::{Spent, Time};
 
 /// A channel's two states of a method, and what goes from one to the other.
 pub(super) struct Channel<'a> {
@@ -102,22 +102,6 @@ impl<'a> Channel<'a> {
             cpu: time.cpu.saturating_sub(source.copying),
             elapsed: time.elapsed.saturating_sub(source.copying),
         })
-    }
-}
-
-/// What something took: of a core, and in all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Time {
-    pub(super) cpu: Duration,
-    pub(super) elapsed: Duration,
-}
-
-impl Time {
-    pub(super) fn plus(self, other: Self) -> Self {
-        Self {
-            cpu: self.cpu + other.cpu,
-            elapsed: self.elapsed + other.elapsed,
-        }
     }
 }
 

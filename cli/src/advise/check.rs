@@ -14,8 +14,8 @@ use crate::lab::measurement::{Case, median};
 use crate::lab::pair::{PairReport, Pairs};
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
-use crate::show::size::MemorySize;
 use crate::show::table::Table;
+use crate::show::units::MemorySize;
 
 /// All that the predictions were made of, and what the migrations took.
 #[derive(Clone, Debug, Serialize, Deserialize)]

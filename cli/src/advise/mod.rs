@@ -10,14 +10,12 @@ mod cost;
 mod engine;
 mod measure;
 mod model;
-mod rate;
 mod report;
 mod rules;
 mod sample;
 mod setting;
+mod spent;
 mod subject;
-
-pub(crate) use rate::Rate;
 
 use std::thread;
 use std::time::Duration;
@@ -28,7 +26,7 @@ use crate::ends::interrupt::Interrupt;
 use crate::lab::pair::{Commands, Pairs};
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
-use crate::show::size::MemorySize;
+use crate::show::units::MemorySize;
 use cost::Sides;
 use measure::Effort;
 use model::{Guest, Hosts};

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::choice::{Candidate, Choice};
@@ -11,6 +10,7 @@ use super::setting::{Settings, qmp_line};
 use super::subject::Measured;
 use crate::doctor::Devices;
 use crate::show::table::Table;
+use crate::show::units::Bytes;
 
 /// All that was measured, predicted and chosen.
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ pub(crate) struct Advice {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let zero = 100.0 * self.zero_share;
-        let (memory, sample) = (HumanBytes(self.memory), HumanBytes(self.sample));
+        let (memory, sample) = (Bytes(self.memory), Bytes(self.sample));
         let limit = self.guest.downtime_limit * 1e3;
         writeln!(
             f,

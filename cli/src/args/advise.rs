@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use migration_params::DowntimeLimit;
 
 use super::AcceleratorArgs;
-use crate::advise::Rate;
-use crate::show::size::MemorySize;
+use crate::show::units::MemorySize;
+use crate::show::units::Rate;
 
 /// Say which method, which level and how many channels to take, and why
 ///

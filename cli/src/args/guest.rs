@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use migration_params::Bandwidth;
-
 use super::AcceleratorArgs;
-use crate::show::size::MemorySize;
+use crate::show::units::{MemorySize, Rate};
 
 /// The guest that demo and bench migrate.
 #[derive(Debug, clap::Args)]
@@ -24,7 +22,7 @@ pub(crate) struct GuestArgs {
     pub(crate) methods: Vec<String>,
     /// Most bytes per second over all channels together; 0 is unlimited
     #[arg(long, value_name = "SIZE", default_value = "0")]
-    pub(crate) max_bandwidth: Bandwidth,
+    pub(crate) max_bandwidth: Rate,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
     /// Write a page with plots over time, one set per case, and the table

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use migration::stream::SyncMode;
-use migration_params::Bandwidth;
 
 use super::{MigrationArgs, seconds};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
 use crate::show::exit_code;
+use crate::show::units::Rate;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit_code::HELP)]
@@ -37,7 +37,7 @@ pub(crate) struct SendArgs {
     pub(crate) wait: Duration,
     /// Most bytes per second over all channels together, as --set max-bandwidth
     #[arg(long, value_name = "SIZE")]
-    pub(crate) max_bandwidth: Option<Bandwidth>,
+    pub(crate) max_bandwidth: Option<Rate>,
     /// The machine type to announce
     #[arg(long, value_name = "NAME", default_value = "none")]
     pub(crate) machine: String,

@@ -3,10 +3,9 @@
 use std::num::NonZeroU64;
 
 use hypervisor::{MachineConfig, Pattern, Processors, Workload};
-use migration_params::Bandwidth;
 use multifd_core::PageSize;
 
-use crate::show::size::MemorySize;
+use crate::show::units::{MemorySize, Rate};
 
 /// What the guest does.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,7 +15,7 @@ pub(crate) struct WorkloadArgs {
     /// It writes to whole pages. One that writes faster than its pages can be sent would never fit into
     /// the down time: it is slowed down, unless --set auto-converge=off says otherwise.
     #[arg(long, value_name = "SIZE", default_value = "64M")]
-    pub(crate) dirty_rate: Bandwidth,
+    pub(crate) dirty_rate: Rate,
     /// The order in which it writes to its pages: sequential, random, or hot, which is random, and
     /// seven times of eight in the first eighth
     #[arg(long, value_name = "ORDER", default_value_t)]
@@ -40,7 +39,7 @@ impl WorkloadArgs {
             vcpus: self.vcpus,
             processors: self.processors().0,
             workload: Workload {
-                rate: self.dirty_rate.non_zero().and_then(per_second),
+                rate: NonZeroU64::new(self.dirty_rate.0).and_then(per_second),
                 pattern: self.pattern,
                 working_set: self.working_set(memory),
             },
@@ -64,7 +63,7 @@ impl WorkloadArgs {
     /// The same as arguments for a process that this one starts.
     pub(crate) fn arguments(&self, memory: u64) -> Vec<String> {
         let mut arguments = vec![
-            format!("--dirty-rate={}", self.dirty_rate.value()),
+            format!("--dirty-rate={}", self.dirty_rate.0),
             format!("--pattern={}", self.pattern),
             format!("--working-set={}", self.working_set(memory)),
             format!("--vcpus={}", self.vcpus),

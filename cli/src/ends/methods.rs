@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use migration::method_options;
-use migration_params::{Compression, Settings};
+use migration_params::{Compression, Host, Settings, Transport};
 use multifd_core::method::{Path, RegistryError};
 use multifd_core::{MultifdMethods, Registry};
 
 use crate::args::MigrationArgs;
-use crate::ends::settings;
 use crate::show::output;
 
 /// All methods, in the order in which they are measured.
@@ -29,7 +28,7 @@ pub(crate) fn outgoing(
     args: &MigrationArgs,
 ) -> anyhow::Result<Arc<dyn MultifdMethods>> {
     let registry = registry()?;
-    settings.check_migrate(settings::TRANSPORT, &settings::host(&registry))?;
+    settings.check_migrate(TRANSPORT, &host(&registry))?;
     open(&registry, settings, args)
 }
 
@@ -39,7 +38,7 @@ pub(crate) fn incoming(
     args: &MigrationArgs,
 ) -> anyhow::Result<Arc<dyn MultifdMethods>> {
     let registry = registry()?;
-    settings.check_incoming(settings::TRANSPORT, &settings::host(&registry))?;
+    settings.check_incoming(TRANSPORT, &host(&registry))?;
     open(&registry, settings, args)
 }
 
@@ -64,10 +63,37 @@ pub(crate) fn tell(method: &dyn MultifdMethods, quiet: bool) {
     }
 }
 
-/// The same methods as `multifd-compression` knows them.
-pub(crate) fn compressions(registry: &Registry) -> Vec<Compression> {
+/// What sockets and this command can do, for the checks of the settings.
+pub(crate) fn host(registry: &Registry) -> Host {
+    Host {
+        compression: compressions(registry),
+        direct_io: true,
+        zero_copy: false,
+        userfaultfd: false,
+        dirty_ring: false,
+    }
+}
+
+/// The methods as `multifd-compression` knows them.
+fn compressions(registry: &Registry) -> Vec<Compression> {
     registry
         .names()
         .filter_map(|name| name.parse().ok())
         .collect()
+}
+
+/// All migrations of this command go over sockets.
+pub(crate) const TRANSPORT: Transport = Transport::Socket;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_rules_forbid_is_refused() {
+        let mut settings = Settings::default();
+        settings.set_all(["multifd=on", "postcopy-ram=on"]).unwrap();
+        let host = host(&registry().unwrap());
+        assert!(settings.check_incoming(TRANSPORT, &host).is_err());
+    }
 }

@@ -11,8 +11,9 @@ use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::reception::{Reception, Signs};
 use crate::net::listen::Listener;
+use crate::show::clock::cpu_time;
 use crate::show::progress::{Progress, Total};
-use crate::show::report::{About, MigrationReport, cpu_time};
+use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::{Recorder, Sample};
 
 /// Listens for the connections of one migration.

@@ -12,8 +12,9 @@ use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::net::connect;
 use crate::net::uri::Uri;
+use crate::show::clock::cpu_time;
 use crate::show::progress::Progress;
-use crate::show::report::{About, MigrationReport, cpu_time};
+use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::Recorder;
 
 /// Whose migration it is.

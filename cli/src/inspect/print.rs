@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use indicatif::HumanBytes;
-
 use super::channel::{ChannelRecord, DeviceCounts};
 use super::devices::DevicesRecord;
 use super::folder::FolderRecord;
 use super::main_channel::{MainRecord, RamRecord};
+use crate::show::units::Bytes;
 
 impl Display for FolderRecord {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -246,7 +245,7 @@ fn shown(text: &str) -> String {
 }
 
 fn size(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
+    Bytes(bytes).to_string()
 }
 
 /// Sections that are shown of a long list, from its start and from its end.

@@ -4,7 +4,7 @@ use migration_params::{Settings, known};
 
 use crate::args::BenchArgs;
 use crate::lab::laboratory::{self, Laboratory};
-use crate::lab::measurement::{Case, Measurement, level_setting};
+use crate::lab::measurement::{Case, level_setting, medians};
 use crate::lab::pair::PairReport;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     }
     let rows = cases.iter().zip(&runs).zip(verified);
     let measurements: Vec<_> = rows
-        .map(|((case, runs), verified)| Measurement::of(case, runs, verified))
+        .map(|((case, runs), verified)| medians(case, runs, verified))
         .collect();
     let last: Vec<_> = runs.into_iter().filter_map(|mut runs| runs.pop()).collect();
     laboratory.print(&measurements, &last)
@@ -50,7 +50,7 @@ fn cases(args: &BenchArgs, methods: &[String]) -> Result<Vec<Case>, Failure> {
                     method: method.clone(),
                     level,
                     channels: *channels,
-                    max_bandwidth: args.guest.max_bandwidth.value(),
+                    max_bandwidth: args.guest.max_bandwidth.0,
                 });
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::args::DemoArgs;
 use crate::lab::laboratory::{self, Laboratory};
-use crate::lab::measurement::{Case, Measurement};
+use crate::lab::measurement::{Case, medians};
 use crate::show::exit_code::ExitCode;
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
@@ -15,11 +15,11 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             method,
             level: None,
             channels: args.channels,
-            max_bandwidth: args.guest.max_bandwidth.value(),
+            max_bandwidth: args.guest.max_bandwidth.0,
         };
         let run = laboratory.run(&case, "")?;
         let report = [run.report];
-        measurements.push(Measurement::of(&case, &report, run.verified));
+        measurements.push(medians(&case, &report, run.verified));
         reports.extend(report);
     }
     laboratory.print(&measurements, &reports)

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::thread;
 
 use hypervisor::Processors;
-use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::args::{GuestArgs, WorkloadArgs};
@@ -13,13 +12,15 @@ use crate::ends::interrupt::Interrupt;
 use crate::ends::methods;
 use crate::lab::fill::{ZERO_PERCENT, or_usual};
 use crate::lab::guest::Guest;
-use crate::lab::measurement::{self, Case, Measurement};
+use crate::lab::measurement::Case;
 use crate::lab::pair::{Commands, PairReport, Pairs};
 use crate::lab::vm;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
+use crate::show::measurement::{self, Measurement};
 use crate::show::output;
 use crate::show::page::{self, PageRun};
+use crate::show::units::Bytes;
 
 /// A guest that is migrated again and again.
 pub(crate) struct Laboratory {
@@ -75,7 +76,7 @@ impl Laboratory {
         let wrong = self.look(&report)?;
         match &wrong {
             None => {
-                let (total, time) = (HumanBytes(self.guest.len()), report.source.total_time);
+                let (total, time) = (Bytes(self.guest.len()), report.source.total_time);
                 let rounds = rounds(&report);
                 output::message(format_args!(
                     "{label}: {total} in {time:.0} ms, {rounds}verified"
@@ -127,7 +128,7 @@ impl Laboratory {
                 "guest": self.workload.as_ref().map(|workload| json!({
                     "processors": workload.processors().0.to_string(),
                     "vcpus": workload.vcpus,
-                    "dirty-rate": workload.dirty_rate.value(),
+                    "dirty-rate": workload.dirty_rate.0,
                     "pattern": workload.pattern.name(),
                     "working-set": workload.working_set(self.guest.len()),
                 })),
@@ -153,7 +154,7 @@ impl Laboratory {
             .collect();
         let mut text = format!(
             "{} of guest memory: {ZERO_PERCENT} % zero pages, the others from {}\n",
-            HumanBytes(self.guest.len()),
+            Bytes(self.guest.len()),
             fill.join(", "),
         );
         if let Some(workload) = &self.workload {
@@ -180,13 +181,13 @@ fn describe(workload: &WorkloadArgs, memory: u64) -> String {
             format!("{count} thread{plural} for vCPU{plural} ({why})")
         }
     };
-    let rate = match workload.dirty_rate.value() {
+    let rate = match workload.dirty_rate.0 {
         0 => "as fast as it can".to_owned(),
-        rate => format!("{} a second", HumanBytes(rate)),
+        rate => format!("{} a second", Bytes(rate)),
     };
     format!(
         "guest: {vcpus}, writes to {} {rate}, {} pages\n",
-        HumanBytes(workload.working_set(memory)),
+        Bytes(workload.working_set(memory)),
         workload.pattern,
     )
 }

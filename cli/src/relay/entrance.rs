@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use multifd_core::transport::SocketTransport;
 use rustix::io::Errno;
 
-use super::line::{Class, Line, Waiting};
+use super::line::{Arrival, Class, Line, Waiting};
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
 use crate::show::output;
@@ -44,16 +44,6 @@ enum Taking {
     One,
     /// No more: the only migration has all that it needs.
     None,
-}
-
-/// What is to be done with a connection.
-pub(super) enum Arrival {
-    /// It starts a migration, whose number is to be given to [`Entrance::open`].
-    Start(Peer),
-    /// It is of the migration with this number.
-    Of(usize, SocketTransport),
-    /// It is a channel of a migration of this peer that has all of its channels.
-    Surplus(Peer, SocketTransport),
 }
 
 impl Entrance {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use multifd_core::transport::SocketTransport;
 use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 
-use super::entrance::Arrival;
 use crate::net::peer::Peer;
 use crate::show::output;
 
@@ -22,6 +21,16 @@ pub(super) struct Waiting {
     pub(super) connection: SocketTransport,
     pub(super) since: Instant,
     pub(super) class: Class,
+}
+
+/// What is to be done with a connection.
+pub(super) enum Arrival {
+    /// It starts a migration, which is to be opened by a number.
+    Start(Peer),
+    /// It is of the migration with this number.
+    Of(usize, SocketTransport),
+    /// It is a channel of a migration of this peer that has all of its channels.
+    Surplus(Peer, SocketTransport),
 }
 
 impl Line {

@@ -22,8 +22,9 @@ use crate::net::listen::Listener;
 use crate::net::peer::Peer;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Progress;
-use crate::show::{failure, output};
-use entrance::{Arrival, Entrance};
+use crate::show::{output, tell};
+use entrance::Entrance;
+use line::Arrival;
 use passage::{Desk, Message, News, Passage};
 use plan::Plan;
 use report::PassageReport;
@@ -207,7 +208,7 @@ impl Relaying<'_> {
                 Ok((!more).then_some(ExitCode::Ok))
             }
             Err(error) if more => {
-                failure::report_one(number, &error.into(), self.args.json);
+                tell::failure_of(number, &error.into(), self.args.json);
                 Ok(None)
             }
             Err(error) => Err(error.into()),

@@ -47,9 +47,9 @@ impl Plan {
             return Err(Failure::usage(what).into());
         }
         let registry = methods::registry()?;
-        let host = settings::host(&registry);
-        incoming.check_incoming(settings::TRANSPORT, &host)?;
-        outgoing.check_migrate(settings::TRANSPORT, &host)?;
+        let host = methods::host(&registry);
+        incoming.check_incoming(methods::TRANSPORT, &host)?;
+        outgoing.check_migrate(methods::TRANSPORT, &host)?;
         let mut config = RelayConfig::with_parameters(&incoming.parameters, &outgoing.parameters);
         config.forwarder.uuid = args.uuid;
         if let Some(limit) = args.time_limit {

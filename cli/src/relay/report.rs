@@ -3,16 +3,17 @@
 use std::io;
 use std::time::Duration;
 
-use indicatif::HumanBytes;
 use migration::RelayReport;
 use multifd_core::MigrationStats;
 use multifd_core::engine::Delay;
 use serde::Serialize;
 
 use super::plan::{Plan, Side};
+use crate::show::clock::millis;
 use crate::show::output;
 use crate::show::paths::PathsReport;
-use crate::show::report::{ChannelReport, millis};
+use crate::show::report::ChannelReport;
+use crate::show::units::Bytes;
 
 /// The result of a migration that was passed on. Times are milliseconds, with a fraction.
 #[derive(Clone, Debug, Serialize)]
@@ -155,7 +156,7 @@ impl PassageReport {
         let side = |side: &SideReport| {
             format!(
                 "{} ({}, {} channels)",
-                HumanBytes(side.transferred),
+                Bytes(side.transferred),
                 side.multifd_compression,
                 side.multifd_channels
             )
@@ -166,7 +167,7 @@ impl PassageReport {
         };
         output::line(format_args!(
             "{number}passed on {} of memory: {} in, {} out (ratio {:.2})",
-            HumanBytes(self.ram.guest_bytes),
+            Bytes(self.ram.guest_bytes),
             side(&self.r#in),
             side(&self.out),
             self.out.ratio,

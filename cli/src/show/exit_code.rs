@@ -2,11 +2,7 @@
 
 use std::process::{ExitStatus, Termination};
 
-use migration_params::ParamError;
-use multifd_core::method::RegistryError;
-use multifd_core::{Error, Fault};
-
-use crate::show::failure::Failure;
+use multifd_core::Fault;
 
 /// The status that the process ends with. Its numbers are part of the command's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +38,6 @@ Exit status:
   130  ended by SIGINT (Ctrl-C) or SIGTERM";
 
 impl ExitCode {
-    /// The status for an error, by what is known of it.
-    pub(crate) fn of(error: &anyhow::Error) -> Self {
-        error
-            .chain()
-            .find_map(Self::of_cause)
-            .unwrap_or(Self::Local)
-    }
-
     /// The status that a child process of this command has ended with; `None` if it is none of these,
     /// or if a signal has killed it.
     pub(crate) fn of_child(status: ExitStatus) -> Option<Self> {
@@ -66,22 +54,6 @@ impl ExitCode {
         codes
             .into_iter()
             .find(|code| status.code() == Some(*code as i32))
-    }
-
-    fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
-        if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return Some(failure.code);
-        }
-        if let Some(error) = cause.downcast_ref::<Error>() {
-            return Some(error.fault().into());
-        }
-        if let Some(error) = cause.downcast_ref::<RegistryError>() {
-            return Some(match error {
-                RegistryError::Open(error) => error.fault().into(),
-                _ => Self::Usage,
-            });
-        }
-        cause.is::<ParamError>().then_some(Self::Usage)
     }
 }
 
@@ -100,31 +72,5 @@ impl From<Fault> for ExitCode {
 impl Termination for ExitCode {
     fn report(self) -> std::process::ExitCode {
         (self as u8).into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_error_has_its_code() {
-        let of = |error: anyhow::Error| ExitCode::of(&error.context("more words"));
-        assert_eq!(of(anyhow::anyhow!("disk full")), ExitCode::Local);
-        for (fault, code) in [
-            (Fault::Peer, ExitCode::Peer),
-            (Fault::Connection, ExitCode::Connection),
-            (Fault::Device, ExitCode::Device),
-            (Fault::Caller, ExitCode::Local),
-            (Fault::Aborted, ExitCode::Interrupted),
-        ] {
-            assert_eq!(of(Error::new(fault, "what").into()), code);
-        }
-        let setting = migration_params::Settings::default().set("multifd-zlib-level=10");
-        assert_eq!(of(setting.unwrap_err().into()), ExitCode::Usage);
-        assert_eq!(
-            of(Failure::new(ExitCode::Peer, "what").into()),
-            ExitCode::Peer
-        );
     }
 }

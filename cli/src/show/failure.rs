@@ -1,9 +1,10 @@
-//! How a failure reaches the user.
+//! The command's own error, and the exit status of any error.
 
-use serde_json::{Value, json};
+use migration_params::ParamError;
+use multifd_core::Error;
+use multifd_core::method::RegistryError;
 
 use crate::show::exit_code::ExitCode;
-use crate::show::{hint, output};
 
 /// An error of the command itself, with its exit status and perhaps what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,43 +37,53 @@ impl Failure {
     }
 }
 
-/// Says what failed: on stderr, and as an object on stdout if that is wanted.
-pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
-    tell("", error);
-    if json {
-        // There is a failure to report already.
-        let _ = output::json(&object(error));
-    }
-    ExitCode::of(error)
+/// The exit status for an error, by what is known of it.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let known = error.chain().find_map(of_cause);
+    // What nothing is known of is this side's: a file, memory, a limit of the system.
+    known.unwrap_or(ExitCode::Local)
 }
 
-/// Says that one of several migrations failed; its object is on a line of its own.
-pub(crate) fn report_one(number: usize, error: &anyhow::Error, json: bool) {
-    tell(&format!("migration {number}: "), error);
-    if json {
-        let mut object = object(error);
-        if let Some(members) = object.as_object_mut() {
-            members.insert("migration".into(), number.into());
+fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.code);
+    }
+    if let Some(error) = cause.downcast_ref::<Error>() {
+        return Some(error.fault().into());
+    }
+    if let Some(error) = cause.downcast_ref::<RegistryError>() {
+        return Some(match error {
+            RegistryError::Open(error) => error.fault().into(),
+            _ => ExitCode::Usage,
+        });
+    }
+    cause.is::<ParamError>().then_some(ExitCode::Usage)
+}
+
+#[cfg(test)]
+mod tests {
+    use multifd_core::Fault;
+
+    use super::*;
+
+    #[test]
+    fn each_error_has_its_code() {
+        let of = |error: anyhow::Error| exit_code(&error.context("more words"));
+        assert_eq!(of(anyhow::anyhow!("disk full")), ExitCode::Local);
+        for (fault, code) in [
+            (Fault::Peer, ExitCode::Peer),
+            (Fault::Connection, ExitCode::Connection),
+            (Fault::Device, ExitCode::Device),
+            (Fault::Caller, ExitCode::Local),
+            (Fault::Aborted, ExitCode::Interrupted),
+        ] {
+            assert_eq!(of(Error::new(fault, "what").into()), code);
         }
-        // There is a failure to report already.
-        let _ = output::json_line(&object);
+        let setting = migration_params::Settings::default().set("multifd-zlib-level=10");
+        assert_eq!(of(setting.unwrap_err().into()), ExitCode::Usage);
+        assert_eq!(
+            of(Failure::new(ExitCode::Peer, "what").into()),
+            ExitCode::Peer
+        );
     }
-}
-
-fn tell(prefix: &str, error: &anyhow::Error) {
-    output::message(format_args!("multifd: {prefix}{error:#}"));
-    if let Some(hint) = hint::for_error(error) {
-        output::message(format_args!("hint: {hint}"));
-    }
-}
-
-fn object(error: &anyhow::Error) -> Value {
-    let code = ExitCode::of(error);
-    let cancelled = code == ExitCode::Interrupted;
-    json!({
-        "status": if cancelled { "cancelled" } else { "failed" },
-        "error-desc": format!("{error:#}"),
-        "hint": hint::for_error(error),
-        "exit-code": code as u8,
-    })
 }

@@ -2,20 +2,21 @@
 
 use std::fmt::Write as _;
 
-use indicatif::HumanBytes;
 use migration::source::MigrationInfo;
+
+use crate::show::units::{Bytes, Rate};
 
 /// The lines for `now`, with rates since `last`.
 pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
     let seconds = (now.total_time - last.total_time).max(1.0) / 1e3;
     let mbps = |now: u64, last: u64| now.saturating_sub(last) as f64 * 8e-6 / seconds;
     let mut text = format!(
-        "round {}, {} left, {:.0} mbps, ratio {:.2}, guest writes {}/s",
+        "round {}, {} left, {:.0} mbps, ratio {:.2}, guest writes {}",
         now.ram.dirty_sync_count,
-        HumanBytes(now.ram.remaining),
+        Bytes(now.ram.remaining),
         mbps(now.ram.transferred, last.ram.transferred),
         now.more.ratio,
-        HumanBytes(whole(now.ram.dirty_pages_rate * now.ram.page_size as f64)),
+        Rate(whole(now.ram.dirty_pages_rate * now.ram.page_size as f64)),
     );
     if let Some(expected) = now.expected_downtime {
         let _ = write!(text, ", expected down time {expected:.0} ms");

@@ -2,16 +2,19 @@
 //!
 //! The ground floor: imports no other room.
 
+pub(crate) mod clock;
 pub(crate) mod exit_code;
 pub(crate) mod failure;
 pub(crate) mod hint;
 pub(crate) mod live_view;
 pub(crate) mod logger;
+pub(crate) mod measurement;
 pub(crate) mod output;
 pub(crate) mod page;
 pub(crate) mod paths;
 pub(crate) mod progress;
 pub(crate) mod report;
-pub(crate) mod size;
 pub(crate) mod table;
+pub(crate) mod tell;
 pub(crate) mod timeline;
+pub(crate) mod units;

@@ -7,10 +7,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use migration::SourceHandle;
 use multifd_core::Monitor;
 
+use crate::show::units::Bytes;
 use crate::show::{live_view, output};
 
 /// Shows on stderr what a migration has moved, until it is dropped.
@@ -116,10 +117,10 @@ impl Watch {
             let (label, rates) = (&self.label, self.rates(guest, wire));
             let total = self.total.load(Ordering::Relaxed);
             let of_total = match (guest * 100).checked_div(total) {
-                Some(percent) => format!(" of {} ({percent} %)", HumanBytes(total)),
+                Some(percent) => format!(" of {} ({percent} %)", Bytes(total)),
                 None => String::new(),
             };
-            let guest = HumanBytes(guest);
+            let guest = Bytes(guest);
             output::message(format_args!("{label} {guest}{of_total}, {rates}"));
         }
     }

@@ -3,15 +3,16 @@
 use std::io;
 use std::time::Duration;
 
-use indicatif::HumanBytes;
 use migration::Report;
 use migration::source::DownTimeItems;
 use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
+use crate::show::clock::millis;
 use crate::show::output;
 use crate::show::paths::PathsReport;
 use crate::show::timeline::Sample;
+use crate::show::units::Bytes;
 
 /// The result of a completed migration. Where QEMU's `query-migrate` has a member, the name and the
 /// unit are the same; times are milliseconds, with a fraction.
@@ -189,8 +190,8 @@ impl MigrationReport {
         };
         output::line(format_args!(
             "{verb} {} of memory as {} over {channels} channels with {method} (ratio {:.2})",
-            HumanBytes(self.ram.total),
-            HumanBytes(self.ram.transferred),
+            Bytes(self.ram.total),
+            Bytes(self.ram.transferred),
             self.ratio,
         ))?;
         output::line(format_args!(
@@ -218,15 +219,4 @@ impl ChannelReport {
             paths: PathsReport::new(&stats.paths),
         }
     }
-}
-
-/// Milliseconds, to the microsecond.
-pub(crate) fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// The processor time of this process so far.
-pub(crate) fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use migration::SourceHandle;
 use multifd_core::Monitor;
 use serde::{Deserialize, Serialize};
 
-use crate::show::report::{cpu_time, millis};
+use crate::show::clock::{cpu_time, millis};
 
 /// One side of a migration at one moment. Times are milliseconds, sizes bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

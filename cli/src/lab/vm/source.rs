@@ -17,9 +17,10 @@ use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
 use crate::net::uri::Uri;
+use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
-use crate::show::report::{MigrationReport, cpu_time};
+use crate::show::report::MigrationReport;
 
 pub(super) fn run(args: &VmArgs, to: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use migration::source::DownTimeItems;
 
-use crate::lab::measurement::Measurement;
+use crate::show::measurement::Measurement;
 use crate::show::report::MigrationReport;
 use crate::show::timeline::Sample;
 use chart::{Chart, Series};
