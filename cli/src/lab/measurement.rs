@@ -1,8 +1,8 @@
 //! Cases, and the medians of what their runs took.
 
 use crate::lab::pair::PairReport;
+use crate::show::codec_paths::PathsReport;
 use crate::show::measurement::Measurement;
-use crate::show::paths::PathsReport;
 
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::plan::{Plan, Side};
 use crate::show::clock::millis;
+use crate::show::codec_paths::PathsReport;
 use crate::show::output;
-use crate::show::paths::PathsReport;
 use crate::show::report::ChannelReport;
 use crate::show::units::Bytes;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::show::paths::PathsReport;
+use crate::show::codec_paths::PathsReport;
 use crate::show::table::Table;
 
 /// The medians of a case's runs; times are milliseconds.

@@ -3,6 +3,7 @@
 //! The ground floor: imports no other room.
 
 pub(crate) mod clock;
+pub(crate) mod codec_paths;
 pub(crate) mod exit_code;
 pub(crate) mod failure;
 pub(crate) mod hint;
@@ -11,7 +12,7 @@ pub(crate) mod logger;
 pub(crate) mod measurement;
 pub(crate) mod output;
 pub(crate) mod page;
-pub(crate) mod paths;
+
 pub(crate) mod progress;
 pub(crate) mod report;
 pub(crate) mod table;

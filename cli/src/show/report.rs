@@ -9,8 +9,8 @@ use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
 use crate::show::clock::millis;
+use crate::show::codec_paths::PathsReport;
 use crate::show::output;
-use crate::show::paths::PathsReport;
 use crate::show::timeline::Sample;
 use crate::show::units::Bytes;
 
