@@ -151,22 +151,20 @@ impl fmt::Debug for IoVecMut<'_> {
     }
 }
 
+/// Shortens the first vector that is not used up, and takes those before it off the list.
 fn advance<T>(list: &mut &mut [T], mut count: usize, raw: fn(&mut T) -> &mut libc::iovec) {
-    while let Some((first, rest)) = std::mem::take(list).split_first_mut() {
-        let vec = raw(first);
-        if count >= vec.iov_len {
-            count -= vec.iov_len;
-            *list = rest;
-            continue;
+    let mut done = 0;
+    for vec in list.iter_mut().map(raw) {
+        if count < vec.iov_len {
+            vec.iov_base = vec.iov_base.cast::<u8>().wrapping_add(count).cast();
+            vec.iov_len -= count;
+            break;
         }
-        // SAFETY: count < iov_len, so the pointer stays inside the vector's bytes.
-        vec.iov_base = unsafe { vec.iov_base.cast::<u8>().add(count).cast() };
-        vec.iov_len -= count;
-        // SAFETY: `first` and `rest` are the two parts of one exclusive slice of 1 + rest.len()
-        // elements, just split; neither is used after this.
-        *list = unsafe { slice::from_raw_parts_mut(first, 1 + rest.len()) };
-        return;
+        count -= vec.iov_len;
+        done += 1;
     }
+    let (_, rest) = std::mem::take(list).split_at_mut(done);
+    *list = rest;
 }
 
 /// A list of [`IoVec`]s whose memory is used again for every packet.
