@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// Bytes of guest pages that one packet carries at most, whatever the page size.
-pub const PACKET_BYTES: usize = 512 * 1024;
+pub const PACKET_BYTES: usize = PACKET_LEN as usize;
+
+const PACKET_LEN: u32 = 512 * 1024;
 
 /// Size in bytes of a *target* page: a power of two from 4 KiB (x86) to 64 KiB.
 ///
@@ -35,7 +37,12 @@ impl PageSize {
 
     /// How many pages a packet lists at most: 128 for 4 KiB pages.
     pub const fn pages_per_packet(self) -> usize {
-        PACKET_BYTES / self.bytes()
+        self.page_limit() as usize
+    }
+
+    /// The same as [`Self::pages_per_packet`], as it stands in packets.
+    pub(crate) const fn page_limit(self) -> u32 {
+        PACKET_LEN / self.0
     }
 
     /// Whether `offset` is a multiple of the page size.

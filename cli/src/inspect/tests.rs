@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use multifd_core::wire::{
-    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, RamHeaderBuffer, Uuid,
+    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, PageOffsets, RamHeaderBuffer,
+    Uuid,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -174,7 +175,11 @@ fn packet(
 ) -> Vec<u8> {
     let mut header = RamHeaderBuffer::new(PAGE_SIZE);
     let block = BlockName::new("ram").unwrap();
-    header.set_pages(flags, number, &block, offsets, normal, payload);
+    let (normal, zero) = offsets.split_at(normal);
+    let pages = PageOffsets { normal, zero };
+    header
+        .set_pages(flags, number, &block, pages, payload)
+        .unwrap();
     let mut bytes = header.as_bytes().to_vec();
     bytes.extend(vec![7; payload as usize]);
     bytes
@@ -272,7 +277,7 @@ fn old_senders_and_device_state_are_in_order() {
         packet(sync, 1, &[0], 1, 4096),
         packet(PacketFlags::from_bits(0), 2, &[], 0, 0),
         packet(PacketFlags::from_bits(0), 3, &[0], 1, 4096),
-        state.encode().to_vec(),
+        state.encode().unwrap().to_vec(),
         vec![9; 10],
     ];
     let (record, _, in_order) = inspect_bytes(&[channel(), packets.concat()].concat());
@@ -289,7 +294,14 @@ fn old_senders_and_device_state_are_in_order() {
 fn names_do_not_reach_a_terminal_as_they_are() {
     let mut header = RamHeaderBuffer::new(PAGE_SIZE);
     let block = BlockName::new("ram\u{1b}[2J\n").unwrap();
-    header.set_pages(PacketFlags::pages(MethodId::ZSTD), 1, &block, &[3], 0, 0);
+    let (flags, pages) = (
+        PacketFlags::pages(MethodId::ZSTD),
+        PageOffsets {
+            normal: &[],
+            zero: &[3],
+        },
+    );
+    header.set_pages(flags, 1, &block, pages, 0).unwrap();
     let (record, text, _) = inspect_bytes(&[channel(), header.as_bytes().to_vec()].concat());
     assert!(record["blocks"]["ram\u{1b}[2J\n"].is_object(), "{record:#}");
     assert!(!text.contains('\u{1b}'), "{text:?}");

@@ -1,7 +1,10 @@
-//! Pages on their way to a channel.
+//! Batches of pages on their way to a channel, and into packets.
 
+use super::{SendChannel, caller};
+use crate::error::Error;
 use crate::geometry::PageSize;
-use crate::memory::BlockIndex;
+use crate::memory::{BlockIndex, GuestMemory, RamBlock};
+use crate::wire::PageOffsets;
 
 /// Up to one packet's pages of one block, in the order in which they were queued. Its memory goes
 /// round between the host's thread and one channel.
@@ -32,5 +35,114 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.block = None;
         self.offsets.clear();
+    }
+}
+
+/// The sending end of one channel that takes batches, as its thread sees it.
+pub(crate) struct BatchChannel<'m> {
+    pub(crate) channel: SendChannel<'m>,
+    memory: &'m GuestMemory,
+    zero_pages: Option<ZeroPages>,
+}
+
+impl<'m> BatchChannel<'m> {
+    /// A channel that sends pages of `memory`. With `zero_pages` it looks for zero pages, and lists
+    /// them without payload.
+    pub(crate) fn new(channel: SendChannel<'m>, memory: &'m GuestMemory, zero_pages: bool) -> Self {
+        Self {
+            channel,
+            memory,
+            zero_pages: zero_pages.then(|| ZeroPages::new(memory.page_size())),
+        }
+    }
+
+    /// Sends a batch as one packet; an empty batch is none.
+    pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let Some(index) = batch.block else {
+            return Ok(());
+        };
+        let block = self.memory.block(index);
+        let block = block.ok_or_else(|| caller("a batch of another guest memory"))?;
+        let pages = match &mut self.zero_pages {
+            Some(zero_pages) => zero_pages.sort(block, &mut batch.offsets),
+            None => PageOffsets {
+                normal: &batch.offsets,
+                zero: &[],
+            },
+        };
+        self.channel
+            .send_pages(block.name(), pages, (block, pages.normal))
+    }
+}
+
+/// Tells normal pages from zero pages. The order inside each kind stays, so that runs of adjacent
+/// pages stay whole.
+#[derive(Debug)]
+struct ZeroPages {
+    zero: Vec<u64>,
+    page_size: PageSize,
+}
+
+impl ZeroPages {
+    fn new(page_size: PageSize) -> Self {
+        Self {
+            zero: Vec::with_capacity(page_size.pages_per_packet()),
+            page_size,
+        }
+    }
+
+    /// Takes the zero pages out of `offsets`, which are those of a block.
+    fn sort<'b>(&'b mut self, block: &RamBlock, offsets: &'b mut Vec<u64>) -> PageOffsets<'b> {
+        self.zero.clear();
+        offsets.retain(|offset| {
+            let is_zero = is_zero_page(block, *offset, self.page_size);
+            if is_zero {
+                self.zero.push(*offset);
+            }
+            !is_zero
+        });
+        PageOffsets {
+            normal: offsets,
+            zero: &self.zero,
+        }
+    }
+}
+
+/// Whether a page is all zero. One outside of the block is not; who sends it will notice.
+pub(super) fn is_zero_page(block: &RamBlock, offset: u64, page_size: PageSize) -> bool {
+    let page = block.span(offset, page_size.bytes());
+    page.is_some_and(|page| page.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::memory::Mapping;
+    use crate::wire::BlockName;
+
+    proptest! {
+        #[test]
+        fn as_a_naive_stable_partition(content in prop::collection::vec(any::<bool>(), 1..128)) {
+            let region = Arc::new(Mapping::anonymous(content.len() * 4096).unwrap());
+            let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+            let mut offsets: Vec<u64> = Vec::new();
+            for (offset, is_normal) in (0..).step_by(4096).zip(&content) {
+                offsets.push(offset);
+                if *is_normal {
+                    block.span(offset + 4095, 1).unwrap().copy_from(&[1]);
+                }
+            }
+            let is_normal = |offset: &u64| content[usize::try_from(offset / 4096).unwrap()];
+            let (normal, zero): (Vec<u64>, Vec<u64>) = offsets.iter().partition(|o| is_normal(o));
+
+            let mut zero_pages = ZeroPages::new(PageSize::X86);
+            let sorted = zero_pages.sort(&block, &mut offsets);
+            prop_assert_eq!(sorted.normal, normal);
+            prop_assert_eq!(sorted.zero, zero);
+        }
     }
 }

@@ -15,10 +15,7 @@ impl RecvChannel<'_> {
         packet: &Packet,
         runs: &mut PageRuns<'m>,
     ) -> Result<(), Error> {
-        let (normal, zero) = self
-            .offsets
-            .split_at_checked(packet.normal)
-            .unwrap_or_default();
+        let (normal, zero) = (&self.normal, &self.zero);
         if !normal.is_empty() {
             runs.set(ram, normal)
                 .map_err(|offset| outside(ram.len(), offset))?;

@@ -1,31 +1,46 @@
 //! Parcels of a relay become packets.
 
+use super::batch::is_zero_page;
 use super::{Parcel, SendChannel, caller};
 use crate::error::Error;
 use crate::geometry::PageSize;
-use crate::memory::RamBlock;
+use crate::memory::{GuestMemory, RamBlock};
+use crate::wire::PageOffsets;
 
 /// The sending end of one channel of a relay, as its thread sees it.
 pub(crate) struct ParcelChannel<'m> {
     channel: SendChannel<'m>,
+    windows: &'m RamBlock,
     page_size: PageSize,
-    /// Where the content of the pages is, in the windows.
-    local: Vec<u64>,
-    /// Where the pages are, in their block.
-    offsets: Vec<u64>,
+    zero_pages: bool,
+    /// Where the content of the normal pages is, in the windows.
+    places: Vec<u64>,
+    /// Where the normal pages are, in their block.
+    normal: Vec<u64>,
+    /// Where the zero pages are, in their block.
+    zero: Vec<u64>,
 }
 
 impl<'m> ParcelChannel<'m> {
-    /// A channel that sends what is in the windows of parcels, which are its memory.
-    pub(crate) fn new(channel: SendChannel<'m>) -> Self {
-        let page_size = channel.memory.page_size();
+    /// A channel that sends what is in the windows of parcels. The destination knows zero pages in
+    /// packets, or does not.
+    pub(crate) fn new(
+        channel: SendChannel<'m>,
+        windows: &'m GuestMemory,
+        zero_pages: bool,
+    ) -> Result<Self, Error> {
+        let page_size = windows.page_size();
         let pages = page_size.pages_per_packet();
-        Self {
+        let windows = windows.blocks().first();
+        Ok(Self {
             channel,
+            windows: windows.ok_or_else(|| caller("no windows"))?,
             page_size,
-            local: Vec::with_capacity(pages),
-            offsets: Vec::with_capacity(pages),
-        }
+            zero_pages,
+            places: Vec::with_capacity(pages),
+            normal: Vec::with_capacity(pages),
+            zero: Vec::with_capacity(pages),
+        })
     }
 
     /// Sends what is in a parcel as one packet.
@@ -36,12 +51,13 @@ impl<'m> ParcelChannel<'m> {
         let Some(block) = &parcel.block else {
             return Ok(());
         };
-        let windows = self.channel.memory.blocks().first();
-        let windows = windows.ok_or_else(|| caller("no windows"))?;
-        self.sort(windows, parcel)?;
+        self.sort(parcel)?;
+        let pages = PageOffsets {
+            normal: &self.normal,
+            zero: &self.zero,
+        };
         self.channel
-            .send_named(windows, &self.local, block, &self.offsets)
-            .map_err(|error| error.at(self.channel.place().block(block.as_str())))
+            .send_pages(block, pages, (self.windows, &self.places))
     }
 
     /// Sends a barrier.
@@ -53,33 +69,34 @@ impl<'m> ParcelChannel<'m> {
     ///
     /// A destination that knows zero pages gets those that the source has named, and those among the
     /// others that are zero. Any other destination gets the content of every page.
-    fn sort(&mut self, windows: &RamBlock, parcel: &Parcel) -> Result<(), Error> {
-        self.offsets.clear();
-        self.local.clear();
-        let all = parcel.offsets.len();
-        let Some(zero_pages) = &mut self.channel.zero_pages else {
-            self.offsets.extend_from_slice(&parcel.offsets);
-            self.local.extend(parcel.local(self.page_size, all));
-            for place in self.local.iter().skip(parcel.normal) {
-                let page = windows.span(*place, self.page_size.bytes());
-                page.ok_or_else(|| caller("page outside of the windows"))?
-                    .clear();
-            }
-            return Ok(());
-        };
-        self.local
-            .extend(parcel.local(self.page_size, parcel.normal));
-        let normal = zero_pages.partition(windows, &mut self.local);
-        let page = self.page_size.bytes_u64();
-        for place in &self.local {
-            let at = usize::try_from((place - parcel.window) / page).unwrap_or(usize::MAX);
-            let offset = parcel.offsets.get(at);
-            self.offsets
-                .push(*offset.ok_or_else(|| caller("page outside of its parcel"))?);
+    fn sort(&mut self, parcel: &Parcel) -> Result<(), Error> {
+        self.normal.clear();
+        self.zero.clear();
+        self.places.clear();
+        let pages = parcel.normal.len() + parcel.zero.len();
+        if pages > self.page_size.pages_per_packet() {
+            return Err(caller(format!("a parcel of {pages} pages")));
         }
-        self.local.truncate(normal);
-        let named_zero = parcel.offsets.get(parcel.normal..).unwrap_or_default();
-        self.offsets.extend_from_slice(named_zero);
+        let mut places = parcel.places(self.page_size);
+        for (offset, place) in parcel.normal.iter().zip(&mut places) {
+            if self.zero_pages && is_zero_page(self.windows, place, self.page_size) {
+                self.zero.push(*offset);
+            } else {
+                self.normal.push(*offset);
+                self.places.push(place);
+            }
+        }
+        if self.zero_pages {
+            self.zero.extend_from_slice(&parcel.zero);
+            return Ok(());
+        }
+        for (offset, place) in parcel.zero.iter().zip(places) {
+            let page = self.windows.span(place, self.page_size.bytes());
+            page.ok_or_else(|| caller("page outside of the windows"))?
+                .clear();
+            self.normal.push(*offset);
+            self.places.push(place);
+        }
         Ok(())
     }
 }

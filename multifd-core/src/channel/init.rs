@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Counters, connection_error, wire_error};
+use super::{Counters, connection_error, received_too_many, wire_error};
 use crate::error::{Error, Fault};
 use crate::transport::{Transport, send_all};
 use crate::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC, WireError};
@@ -73,7 +73,10 @@ fn recv_start(
                 let what = "the peer closed the connection before the end of its initial packet";
                 return Err(Error::new(Fault::Connection, what));
             }
-            count => rest = rest.get_mut(count..).unwrap_or_default(),
+            count => {
+                let left = rest.get_mut(count..);
+                rest = left.ok_or_else(|| connection_error(received_too_many(count)))?;
+            }
         }
     }
     Ok(())

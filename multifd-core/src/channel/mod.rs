@@ -1,11 +1,10 @@
 //! One channel: what its thread does with packets.
 //!
-//! Here are no threads and no locks, only the work of one thread: `send` turns batches of pages
-//! into packets, `recv` turns packets into pages. In a relay packets become parcels (`pass_on`) and
+//! Here are no threads and no locks, only the work of one thread: `batch` and `send` turn pages
+//! and device state into packets, `recv` turns packets into pages. In a relay packets become parcels (`pass_on`) and
 //! parcels become packets (`forward`). [`crate::engine`] runs them.
 
 mod batch;
-mod cpu_time;
 mod fill;
 mod forward;
 mod init;
@@ -16,12 +15,11 @@ mod recv;
 mod send;
 mod stats;
 mod target;
-mod zero_pages;
 
 pub use stats::{ChannelStats, MigrationStats, Monitor};
 pub use target::{DeviceState, DeviceStateSink};
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::{Batch, BatchChannel};
 pub(crate) use forward::ParcelChannel;
 pub(crate) use init::{Prelude, recv_prelude};
 pub(crate) use parcel::{Depot, Parcel, Transit, windows};
@@ -66,10 +64,17 @@ fn method_error(error: MethodError) -> Error {
     }
 }
 
+/// A transport's mistake.
+fn received_too_many(count: usize) -> io::Error {
+    io::Error::other(format!(
+        "the transport received {count} bytes, more than there was room for"
+    ))
+}
+
 fn wire_error(error: WireError) -> Error {
     Error::new(Fault::Peer, error)
 }
 
-fn caller(what: &'static str) -> Error {
-    Error::new(Fault::Caller, what)
+fn caller(what: impl Into<String>) -> Error {
+    Error::new(Fault::Caller, what.into())
 }

@@ -16,10 +16,11 @@ pub(crate) struct Parcel {
     pub(super) window: u64,
     /// The block, if there are pages.
     pub(super) block: Option<BlockName>,
-    /// Byte offsets in the block, of the normal pages and then of the zero pages. The content of the
-    /// first normal page is the first in the window, and so on.
-    pub(super) offsets: Vec<u64>,
-    pub(super) normal: usize,
+    /// Byte offsets in the block of the pages with content. That of the first is the first in the
+    /// window, and so on.
+    pub(super) normal: Vec<u64>,
+    /// Byte offsets in the block of the zero pages.
+    pub(super) zero: Vec<u64>,
     /// Device state, instead of pages.
     pub(super) device_state: Option<DeviceState>,
     /// How many SYNC packets its channel had received before it.
@@ -79,8 +80,8 @@ impl Parcel {
         Self {
             window: (at * PACKET_BYTES) as u64,
             block: None,
-            offsets: Vec::with_capacity(page_size.pages_per_packet()),
-            normal: 0,
+            normal: Vec::with_capacity(page_size.pages_per_packet()),
+            zero: Vec::with_capacity(page_size.pages_per_packet()),
             device_state: None,
             round: 0,
             wire_bytes: 0,
@@ -99,15 +100,15 @@ impl Parcel {
     /// Forgets what it carries.
     pub(crate) fn clear(&mut self) {
         self.block = None;
-        self.offsets.clear();
-        self.normal = 0;
+        self.normal.clear();
+        self.zero.clear();
         self.device_state = None;
         self.round = 0;
     }
 
-    /// The pages of its window that are filled: offsets in the windows' block.
-    pub(super) fn local(&self, page_size: PageSize, pages: usize) -> impl Iterator<Item = u64> {
+    /// The places in its window, one after the other: offsets in the windows' block.
+    pub(super) fn places(&self, page_size: PageSize) -> impl Iterator<Item = u64> + use<> {
         let (window, page) = (self.window, page_size.bytes_u64());
-        (0..pages as u64).map(move |at| window + at * page)
+        (0..PACKET_BYTES as u64 / page).map(move |at| window + at * page)
     }
 }

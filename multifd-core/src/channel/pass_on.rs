@@ -20,20 +20,23 @@ impl RecvChannel<'_> {
     ) -> Result<(), Error> {
         let mut parcel = transit.depot.empty().ok_or_else(Error::aborted)?;
         parcel.clear();
-        if packet.normal > 0 {
+        if !self.normal.is_empty() {
             let window = transit.windows.blocks().first();
             let window = window.ok_or_else(|| caller("no windows"))?;
             self.local.clear();
             self.local
-                .extend(parcel.local(self.page_size, packet.normal));
+                .extend(parcel.places(self.page_size).take(self.normal.len()));
+            if self.local.len() != self.normal.len() {
+                return Err(caller("more pages than a parcel has places"));
+            }
             runs.set(window, &self.local)
                 .map_err(|_| caller("page outside of the windows"))?;
             recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
             self.counters.path(self.method.paths());
         }
         parcel.block = Some(block.clone());
-        parcel.offsets.extend_from_slice(&self.offsets);
-        parcel.normal = packet.normal;
+        parcel.normal.extend_from_slice(&self.normal);
+        parcel.zero.extend_from_slice(&self.zero);
         parcel.round = self.syncs;
         parcel.wire_bytes = packet.header_len + packet.payload_len;
         parcel.received = Instant::now();

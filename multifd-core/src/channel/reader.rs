@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::received_too_many;
 use crate::memory::IoVecMut;
 use crate::pages::PayloadSource;
 use crate::transport::{Transport, recv_all};
@@ -11,8 +12,11 @@ use crate::transport::{Transport, recv_all};
 pub(super) struct PacketReader<'t> {
     transport: &'t mut dyn Transport,
     buffer: Vec<u8>,
+    /// What is kept: `start <= end <= buffer.len()`.
     start: usize,
     end: usize,
+    /// How much of it has been peeked.
+    peeked: usize,
 }
 
 impl<'t> PacketReader<'t> {
@@ -23,6 +27,7 @@ impl<'t> PacketReader<'t> {
             buffer: vec![0; header_len],
             start: 0,
             end: 0,
+            peeked: 0,
         }
     }
 
@@ -34,26 +39,37 @@ impl<'t> PacketReader<'t> {
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < len {
-            let room = self.buffer.get_mut(self.end..).unwrap_or_default();
-            let received = self.transport.recv(&mut [room.into()]);
-            match received {
-                Ok(0) if self.start == self.end => return Ok(None),
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(received) => self.end += received,
-                Err(error) => return Err(error),
+            let (_, room) = self.buffer.split_at_mut(self.end);
+            let most = room.len();
+            match self.transport.recv(&mut [room.into()])? {
+                0 if self.start == self.end => return Ok(None),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                received if received <= most => self.end += received,
+                received => return Err(received_too_many(received)),
             }
         }
-        Ok(self.buffer.get(self.start..self.start + len))
+        self.peeked = len;
+        Ok(Some(self.kept().split_at(len).0))
     }
 
-    /// Takes bytes that have been peeked.
-    pub(super) fn consume(&mut self, len: usize) {
-        self.start = self.end.min(self.start + len);
+    /// As [`Self::peek`], with the length in the type.
+    pub(super) fn peek_array<const N: usize>(&mut self) -> io::Result<Option<&[u8; N]>> {
+        let bytes = self.peek(N)?.map(<&[u8; N]>::try_from).transpose();
+        bytes.map_err(io::Error::other)
+    }
+
+    /// Takes the bytes that have been peeked last.
+    pub(super) fn consume(&mut self) {
+        self.start += std::mem::take(&mut self.peeked);
     }
 
     /// How long the connection has kept its reader waiting.
     pub(super) fn waited(&self) -> std::time::Duration {
         self.transport.waited()
+    }
+
+    fn kept(&self) -> &[u8] {
+        self.buffer.split_at(self.end).0.split_at(self.start).1
     }
 }
 
@@ -63,8 +79,7 @@ impl PayloadSource for PacketReader<'_> {
             let Some(first) = room.first_mut() else {
                 return Ok(());
             };
-            let kept = self.buffer.get(self.start..self.end).unwrap_or_default();
-            let count = first.copy_from(kept);
+            let count = first.copy_from(self.kept());
             self.start += count;
             IoVecMut::advance(&mut room, count);
         }

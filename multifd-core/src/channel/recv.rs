@@ -1,5 +1,6 @@
 //! Packets become pages.
 
+use std::io;
 use std::sync::Arc;
 
 use super::reader::PacketReader;
@@ -24,8 +25,10 @@ pub(crate) struct RecvChannel<'t> {
     method_id: MethodId,
     pub(super) method: Box<dyn RecvMethod>,
     pub(super) counters: Arc<Counters>,
-    /// Those of the packet: normal pages, then zero pages.
-    pub(super) offsets: Vec<u64>,
+    /// Offsets of the packet's pages with payload.
+    pub(super) normal: Vec<u64>,
+    /// Offsets of the packet's zero pages.
+    pub(super) zero: Vec<u64>,
     sorted: Vec<u64>,
     /// In a relay, those of the pages' places.
     pub(super) local: Vec<u64>,
@@ -49,7 +52,6 @@ pub(crate) enum Event {
 /// The parts of a header that outlive the buffer in which it was read.
 pub(super) struct Packet {
     flags: PacketFlags,
-    pub(super) normal: usize,
     pub(super) header_len: usize,
     pub(super) payload_len: usize,
 }
@@ -69,7 +71,8 @@ impl<'t> RecvChannel<'t> {
             method_id,
             method,
             counters,
-            offsets: Vec::with_capacity(pages),
+            normal: Vec::with_capacity(pages),
+            zero: Vec::with_capacity(pages),
             sorted: Vec::with_capacity(pages),
             local: Vec::with_capacity(pages),
             populate: true,
@@ -101,14 +104,10 @@ impl<'t> RecvChannel<'t> {
         runs: &mut PageRuns<'m>,
         sink: Option<&DeviceStateSink>,
     ) -> Result<Event, Error> {
-        let Some(common) = self
-            .reader
-            .peek(COMMON_HEADER_LEN)
-            .map_err(connection_error)?
-        else {
+        let common = self.reader.peek_array::<COMMON_HEADER_LEN>();
+        let Some(common) = common.map_err(connection_error)? else {
             return Ok(Event::End);
         };
-        let common = common.first_chunk().ok_or_else(Error::aborted)?;
         let flags = PacketFlags::read(common).map_err(wire_error)?;
         if flags.is_device_state() {
             self.recv_device_state(sink)?;
@@ -128,14 +127,11 @@ impl<'t> RecvChannel<'t> {
         runs: &mut PageRuns<'m>,
     ) -> Result<(), Error> {
         let header_len = ram_header_len(self.page_size);
-        let header = self
-            .reader
-            .peek(header_len)
-            .map_err(connection_error)?
-            .unwrap_or_default();
+        let header = self.reader.peek(header_len).map_err(connection_error)?;
+        let header = header.ok_or_else(ended)?;
         let header = RamHeader::decode(header, self.page_size).map_err(wire_error)?;
         if header.is_empty() {
-            self.reader.consume(header_len);
+            self.reader.consume();
             self.counters.packet(0, 0, header_len);
             return Ok(());
         }
@@ -149,24 +145,25 @@ impl<'t> RecvChannel<'t> {
             let got = String::from_utf8_lossy(header.block).into_owned();
             wire_error(WireError::UnknownBlock { got })
         })?;
-        self.offsets.clear();
-        self.offsets.extend(header.offsets());
+        self.normal.clear();
+        self.normal.extend(header.normal_offsets());
+        self.zero.clear();
+        self.zero.extend(header.zero_offsets());
         let packet = Packet {
             flags: header.flags,
-            normal: header.normal_pages(),
             header_len,
             payload_len: header.payload_len,
         };
-        self.reader.consume(header_len);
+        self.reader.consume();
         self.check(&packet, place.len())
             .and_then(|()| match place {
                 Found::Guest(target, index, ram) => self.fill(target, (index, ram), &packet, runs),
                 Found::Relay(transit, name, _) => self.pass_on(transit, name, &packet, runs),
             })
             .map_err(|error| error.at(Place::default().block(place.name().as_str())))?;
-        let zero = self.offsets.len() - packet.normal;
+        let (normal, zero) = (self.normal.len(), self.zero.len());
         self.counters
-            .packet(packet.normal, zero, header_len + packet.payload_len);
+            .packet(normal, zero, header_len + packet.payload_len);
         Ok(())
     }
 
@@ -179,7 +176,7 @@ impl<'t> RecvChannel<'t> {
             return Err(wire_error(WireError::Method { got, want }));
         }
         let page = self.page_size.bytes_u64();
-        for offset in &self.offsets {
+        for offset in self.normal.iter().chain(&self.zero) {
             if !self.page_size.is_aligned(*offset) {
                 let error = WireError::Unaligned {
                     got: *offset,
@@ -191,10 +188,12 @@ impl<'t> RecvChannel<'t> {
                 return Err(outside(block_len, *offset));
             }
         }
-        if self.offsets.is_sorted_by(|one, next| one < next) {
+        let offsets = self.normal.iter().chain(&self.zero);
+        if offsets.is_sorted_by(|one, next| one < next) {
             return Ok(());
         }
-        self.sorted.clone_from(&self.offsets);
+        self.sorted.clear();
+        self.sorted.extend(self.normal.iter().chain(&self.zero));
         self.sorted.sort_unstable();
         let twice = self.sorted.windows(2).find_map(|pair| match pair {
             [one, next] if one == next => Some(*one),
@@ -207,17 +206,12 @@ impl<'t> RecvChannel<'t> {
     }
 
     fn recv_device_state(&mut self, sink: Option<&DeviceStateSink>) -> Result<(), Error> {
-        let header = self
-            .reader
-            .peek(DEVICE_STATE_HEADER_LEN)
-            .map_err(connection_error)?;
-        let header = header
-            .and_then(<[u8]>::first_chunk)
-            .ok_or_else(Error::aborted)?;
+        let header = self.reader.peek_array::<DEVICE_STATE_HEADER_LEN>();
+        let header = header.map_err(connection_error)?.ok_or_else(ended)?;
         let header = DeviceStateHeader::decode(header).map_err(wire_error)?;
         let idstr = String::from_utf8_lossy(header.idstr).into_owned();
         let (instance_id, len) = (header.instance_id, header.payload_len as usize);
-        self.reader.consume(DEVICE_STATE_HEADER_LEN);
+        self.reader.consume();
         let Some(sink) = sink else {
             return Err(wire_error(WireError::UnexpectedDeviceState { idstr }));
         };
@@ -243,11 +237,12 @@ pub(super) fn recv_payload(
     packet: &Packet,
     runs: &mut PageRuns<'_>,
 ) -> Result<(), Error> {
-    let limits = method.payload_limits(packet.normal);
+    let pages = runs.pages().count();
+    let limits = method.payload_limits(pages);
     if !limits.contains(&packet.payload_len) {
         return Err(wire_error(WireError::PayloadSize {
             got: packet.payload_len,
-            pages: packet.normal,
+            pages,
             min: *limits.start(),
             max: *limits.end(),
         }));
@@ -265,6 +260,11 @@ pub(super) fn recv_payload(
         return Err(Error::new(Fault::Peer, what));
     }
     Ok(())
+}
+
+/// The stream ends in a packet that has begun.
+fn ended() -> Error {
+    connection_error(io::ErrorKind::UnexpectedEof.into())
 }
 
 pub(super) fn outside(block_len: u64, offset: u64) -> Error {

@@ -1,29 +1,27 @@
-//! Batches of pages become packets.
+//! Pages and device state become packets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::zero_pages::ZeroPages;
-use super::{Batch, Counters, DeviceState, connection_error, method_error, send_init};
+use super::{Counters, DeviceState, caller, connection_error, method_error, send_init, wire_error};
 use crate::error::{Error, Fault, Place};
-use crate::memory::{GuestMemory, IoVecList, RamBlock};
+use crate::geometry::PageSize;
+use crate::memory::{IoVecList, RamBlock};
 use crate::method::SendMethod;
 use crate::pages::{PageRuns, Segments};
 use crate::transport::{Transport, send_all};
 use crate::wire::{
-    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, RamHeaderBuffer,
+    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, PageOffsets, RamHeaderBuffer,
 };
 
 /// The sending end of one channel, as its thread sees it.
 pub(crate) struct SendChannel<'m> {
-    pub(super) memory: &'m GuestMemory,
     method_id: MethodId,
     method: Box<dyn SendMethod>,
     transport: &'m mut dyn Transport,
     /// One count over all channels of the migration.
     packet_num: &'m AtomicU64,
     counters: Arc<Counters>,
-    pub(super) zero_pages: Option<ZeroPages>,
     runs: PageRuns<'m>,
     vecs: IoVecList,
     header: RamHeaderBuffer,
@@ -32,21 +30,18 @@ pub(crate) struct SendChannel<'m> {
 
 impl<'m> SendChannel<'m> {
     pub(crate) fn new(
-        memory: &'m GuestMemory,
+        page_size: PageSize,
         (method_id, method): (MethodId, Box<dyn SendMethod>),
         transport: &'m mut dyn Transport,
         packet_num: &'m AtomicU64,
         counters: Arc<Counters>,
     ) -> Self {
-        let page_size = memory.page_size();
         Self {
-            memory,
             method_id,
             method,
             transport,
             packet_num,
             counters,
-            zero_pages: None,
             runs: PageRuns::new(page_size),
             vecs: IoVecList::with_capacity(page_size.pages_per_packet() + 1),
             header: RamHeaderBuffer::new(page_size),
@@ -54,23 +49,21 @@ impl<'m> SendChannel<'m> {
         }
     }
 
-    /// Looks for zero pages and lists them without payload.
-    pub(crate) fn detect_zero_pages(&mut self) {
-        self.zero_pages = Some(ZeroPages::new(self.memory.page_size()));
-    }
-
     /// Sends the initial packet.
     pub(crate) fn send_init(&mut self, packet: InitPacket) -> Result<(), Error> {
         send_init(self.transport, packet, &self.counters)
     }
 
-    /// Sends a batch as one packet; an empty batch is none.
-    pub(crate) fn send_pages(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        let Some(block) = batch.block.and_then(|index| self.memory.block(index)) else {
-            return Ok(());
-        };
-        self.send_packet(block, batch)
-            .map_err(|error| error.at(self.place().block(block.name().as_str())))
+    /// Sends one packet of pages of the block `name`. The content of the normal pages is at as many
+    /// offsets of another block.
+    pub(super) fn send_pages(
+        &mut self,
+        name: &BlockName,
+        pages: PageOffsets<'_>,
+        content: (&'m RamBlock, &[u64]),
+    ) -> Result<(), Error> {
+        self.send_packet(name, pages, content)
+            .map_err(|error| error.at(self.place().block(name.as_str())))
     }
 
     /// Sends a barrier.
@@ -86,12 +79,17 @@ impl<'m> SendChannel<'m> {
 
     /// Sends a piece of device state, of 1 byte to [`DeviceStateHeader::MAX_PAYLOAD`].
     pub(crate) fn send_device_state(&mut self, state: &DeviceState) -> Result<(), Error> {
+        let bytes = state.data.len();
+        let payload_len = u32::try_from(bytes)
+            .map_err(|_| caller(format!("device state of {bytes} bytes")).at(self.place()))?;
         let header = DeviceStateHeader {
             idstr: state.idstr.as_bytes(),
             instance_id: state.instance_id,
-            payload_len: u32::try_from(state.data.len()).unwrap_or(u32::MAX),
-        }
-        .encode();
+            payload_len,
+        };
+        let header = header.encode();
+        // A sender's has been looked at before; what a relay passes on comes from its source.
+        let header = header.map_err(|error| wire_error(error).at(self.place()))?;
         send_all(
             self.transport,
             &mut [header.as_slice().into(), state.data.as_slice().into()],
@@ -101,29 +99,20 @@ impl<'m> SendChannel<'m> {
         Ok(())
     }
 
-    fn send_packet(&mut self, block: &'m RamBlock, batch: &mut Batch) -> Result<(), Error> {
-        let normal = match &mut self.zero_pages {
-            Some(zero_pages) => zero_pages.partition(block, &mut batch.offsets),
-            None => batch.offsets.len(),
-        };
-        let (pages, _) = batch.offsets.split_at_checked(normal).unwrap_or_default();
-        self.send_named(block, pages, block.name(), &batch.offsets)
-    }
-
-    /// Sends one packet with the content of `pages`, which are offsets in `memory`. On the wire its
-    /// pages are those at `offsets` of the block `name`: first as many as there are in `pages`, then
-    /// zero pages.
-    pub(super) fn send_named(
+    fn send_packet(
         &mut self,
-        memory: &'m RamBlock,
-        pages: &[u64],
         name: &BlockName,
-        offsets: &[u64],
+        pages: PageOffsets<'_>,
+        (memory, content): (&'m RamBlock, &[u64]),
     ) -> Result<(), Error> {
-        let normal = pages.len();
-        self.runs.set(memory, pages).map_err(|offset| {
+        let (normal, zero) = (pages.normal.len(), pages.zero.len());
+        if content.len() != normal {
+            let got = content.len();
+            return Err(caller(format!("the content of {got} pages for {normal}")));
+        }
+        self.runs.set(memory, content).map_err(|offset| {
             let what = "page outside of its block";
-            Error::new(Fault::Caller, what).at(Place::default().offset(offset))
+            caller(what).at(Place::default().offset(offset))
         })?;
 
         let mut segments = Segments::new(&mut self.vecs);
@@ -140,21 +129,22 @@ impl<'m> SendChannel<'m> {
                 format!("the method made a payload of {payload} bytes"),
             )
         })?;
-        self.header.set_pages(
-            PacketFlags::pages(self.method_id),
-            self.packet_num.fetch_add(1, Ordering::Relaxed),
-            name,
-            offsets,
-            normal,
-            payload_len,
-        );
+        self.header
+            .set_pages(
+                PacketFlags::pages(self.method_id),
+                self.packet_num.fetch_add(1, Ordering::Relaxed),
+                name,
+                pages,
+                payload_len,
+            )
+            .map_err(|error| Error::new(Fault::Caller, error))?;
         let header = self.header.as_bytes();
         let wire_bytes = header.len() + payload;
         send_all(self.transport, segments.with_header(header)).map_err(connection_error)?;
         if normal > 0 {
             self.counters.path(self.method.paths());
         }
-        self.sent(normal, offsets.len() - normal, wire_bytes);
+        self.sent(normal, zero, wire_bytes);
         Ok(())
     }
 

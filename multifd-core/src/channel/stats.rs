@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::cpu_time::thread_cpu_time;
 use crate::geometry::PageSize;
 use crate::method::{Fallback, Path, PathCounts};
 
@@ -202,6 +201,23 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
+/// User and system time that the calling thread has used so far; none where the system has no such
+/// clock.
+#[allow(unsafe_code, reason = "the standard library has no thread clock")]
+fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to `time`, which lives over the call.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    match (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec)) {
+        (Ok(seconds), Ok(nanos)) if result == 0 => Duration::new(seconds, nanos),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Nanoseconds; a time of more than 584 years is that long.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

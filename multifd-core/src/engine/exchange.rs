@@ -77,7 +77,7 @@ impl Exchange {
     }
 
     /// Takes back a parcel that has been sent as so many bytes.
-    pub(super) fn sent(&self, mut parcel: Parcel, wire_bytes: usize) {
+    pub(super) fn sent(&self, mut parcel: Parcel, wire_bytes: u64) {
         self.packets.add(parcel.received.elapsed());
         parcel.clear();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl Depot for Exchange {
     }
 
     fn pass_on(&self, parcel: Parcel) {
-        let wire_bytes = parcel.wire_bytes;
+        let wire_bytes = parcel.wire_bytes as u64;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // There is room for all; if nobody takes it, the migration is over.
         let _ = self.give_full.send(parcel);

@@ -45,10 +45,12 @@ impl OutletThread {
     }
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
-        let channel = self.start.open(&self.exchange.windows, connection)?;
+        let windows = &self.exchange.windows;
+        let channel = self.start.open(windows.page_size(), connection)?;
+        let zero_pages = self.start.config.zero_pages;
         let mut outgoing = Outgoing {
             thread: self,
-            channel: ParcelChannel::new(channel),
+            channel: ParcelChannel::new(channel, windows, zero_pages)?,
             round: 0,
             wire_bytes: 0,
         };
@@ -96,7 +98,6 @@ impl Outgoing<'_> {
         let sent = self.thread.counters().wire_bytes();
         let bytes = sent.saturating_sub(self.wire_bytes);
         self.wire_bytes = sent;
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         self.thread.exchange.sent(parcel, bytes);
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Pace {
 
     /// Counts bytes that were let through, and waits until they have had their time or the migration
     /// is over.
-    pub(super) fn spend(&self, bytes: usize, control: &Control) {
+    pub(super) fn spend(&self, bytes: u64, control: &Control) {
         let due = self.book(bytes, Instant::now());
         let early = due.saturating_duration_since(Instant::now());
         if early > SHORTEST_WAIT {
@@ -37,9 +37,10 @@ impl Pace {
     }
 
     /// Answers when the bytes have had their time. Time in which nothing came is lost, but for a bit.
-    fn book(&self, bytes: usize, now: Instant) -> Instant {
+    fn book(&self, bytes: u64, now: Instant) -> Instant {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
         let mut due = self.due.lock();
+        // Where the clock began less than that ago, nothing has been missed yet.
         let floor = now.checked_sub(CREDIT).unwrap_or(now);
         *due = (*due).max(floor) + cost;
         *due

@@ -9,9 +9,9 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::control::Control;
 use super::sender::SenderConfig;
 use super::spawn::PanicGuard;
-use crate::channel::{Batch, Counters, DeviceState, SendChannel};
+use crate::channel::{Batch, BatchChannel, Counters, DeviceState, SendChannel};
 use crate::error::{Error, Fault, Place, Side};
-use crate::geometry::ChannelId;
+use crate::geometry::{ChannelId, PageSize};
 use crate::memory::GuestMemory;
 use crate::method::{ChannelSetup, MultifdMethods};
 use crate::transport::Transport;
@@ -65,23 +65,26 @@ impl SenderThread {
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let channel_id = self.start.channel;
-        let mut channel = self.start.open(&self.memory, connection)?;
+        let page_size = self.memory.page_size();
+        let channel = self.start.open(page_size, connection)?;
+        let zero_pages = self.start.config.zero_pages;
+        let mut batches = BatchChannel::new(channel, &self.memory, zero_pages);
         self.report(Report::Synced);
 
         while let Some(job) = self.next_job() {
             let report = match job {
                 Job::Pages(mut batch) => {
-                    channel.send_pages(&mut batch)?;
+                    batches.send(&mut batch)?;
                     batch.clear();
                     Report::Sent(channel_id, batch)
                 }
                 Job::DeviceState(job) => {
                     let (state, batch) = *job;
-                    channel.send_device_state(&state)?;
+                    batches.channel.send_device_state(&state)?;
                     Report::Sent(channel_id, batch)
                 }
                 Job::Sync => {
-                    channel.send_sync()?;
+                    batches.channel.send_sync()?;
                     Report::Synced
                 }
             };
@@ -115,24 +118,21 @@ impl ChannelStart {
     /// Sets up the channel on its own thread, up to its initial packet.
     pub(super) fn open<'m>(
         &'m self,
-        memory: &'m GuestMemory,
+        page_size: PageSize,
         connection: &'m mut dyn Transport,
     ) -> Result<SendChannel<'m>, Error> {
-        let setup = ChannelSetup::new(self.channel, memory.page_size());
+        let setup = ChannelSetup::new(self.channel, page_size);
         let method = self
             .method
             .send_setup(&setup)
             .map_err(|error| Error::new(error.fault(), error))?;
         let mut channel = SendChannel::new(
-            memory,
+            page_size,
             (self.method.id(), method),
             connection,
             &self.packet_num,
             Arc::clone(&self.counters),
         );
-        if self.config.zero_pages {
-            channel.detect_zero_pages();
-        }
         self.config
             .threads
             .channel_ready(self.channel)

@@ -1,12 +1,12 @@
 //! The header of a device state packet (QEMU 10.0 and later).
 
 use super::field;
-use super::{NAME_FIELD_LEN, PacketFlags, WireError};
+use super::{COMMON_HEADER_LEN, NAME_FIELD_LEN, PacketFlags, WireError};
 
 /// Length in bytes of the header of a device state packet, the common 12 bytes included.
 pub const DEVICE_STATE_HEADER_LEN: usize = NEXT_PACKET_SIZE + 4;
 
-const IDSTR: usize = 12;
+const IDSTR: usize = COMMON_HEADER_LEN;
 const INSTANCE_ID: usize = IDSTR + NAME_FIELD_LEN;
 const NEXT_PACKET_SIZE: usize = INSTANCE_ID + 4;
 
@@ -39,15 +39,15 @@ impl<'a> DeviceStateHeader<'a> {
     /// A magic or version that is not multifd's; the flag SYNC; a name without NUL; no payload, or
     /// more than [`Self::MAX_PAYLOAD`].
     pub fn decode(header: &'a [u8; DEVICE_STATE_HEADER_LEN]) -> Result<Self, WireError> {
-        let flags = PacketFlags::read(&field::bytes(header, 0))?;
+        let flags = PacketFlags::read(&field::bytes::<0, COMMON_HEADER_LEN, _>(header))?;
         if flags.is_sync() {
             return Err(WireError::SyncDeviceState { got: flags });
         }
-        let name = header.get(IDSTR..INSTANCE_ID).unwrap_or_default();
+        let name = field::part::<IDSTR, NAME_FIELD_LEN, _>(header);
         if name.last() != Some(&0) {
             return Err(WireError::NameNotTerminated);
         }
-        let payload_len = field::u32_at(header, NEXT_PACKET_SIZE);
+        let payload_len = field::u32_at::<NEXT_PACKET_SIZE, _>(header);
         if payload_len == 0 || payload_len > Self::MAX_PAYLOAD {
             return Err(WireError::DeviceStateSize {
                 got: payload_len,
@@ -56,24 +56,22 @@ impl<'a> DeviceStateHeader<'a> {
         }
         Ok(Self {
             idstr: field::name(name),
-            instance_id: field::u32_at(header, INSTANCE_ID),
+            instance_id: field::u32_at::<INSTANCE_ID, _>(header),
             payload_len,
         })
     }
 
-    /// The header's bytes. An idstr of more than 255 bytes is cut to them.
-    pub fn encode(&self) -> [u8; DEVICE_STATE_HEADER_LEN] {
+    /// The header's bytes.
+    ///
+    /// # Errors
+    /// [`WireError::NameNotTerminated`]: an idstr of more than 255 bytes.
+    pub fn encode(&self) -> Result<[u8; DEVICE_STATE_HEADER_LEN], WireError> {
         let mut bytes = [0; DEVICE_STATE_HEADER_LEN];
         field::put_common(&mut bytes, PacketFlags::DEVICE_STATE);
-        let idstr = self.idstr.get(..NAME_FIELD_LEN - 1).unwrap_or(self.idstr);
-        field::put(&mut bytes, IDSTR, idstr);
-        field::put(&mut bytes, INSTANCE_ID, &self.instance_id.to_be_bytes());
-        field::put(
-            &mut bytes,
-            NEXT_PACKET_SIZE,
-            &self.payload_len.to_be_bytes(),
-        );
-        bytes
+        field::put_name::<IDSTR, _>(&mut bytes, self.idstr)?;
+        field::put::<INSTANCE_ID, 4, _>(&mut bytes, self.instance_id.to_be_bytes());
+        field::put::<NEXT_PACKET_SIZE, 4, _>(&mut bytes, self.payload_len.to_be_bytes());
+        Ok(bytes)
     }
 }
 
@@ -89,20 +87,28 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        let bytes = HEADER.encode();
+        let bytes = HEADER.encode().unwrap();
         assert_eq!(bytes.len(), 276);
         assert_eq!(DeviceStateHeader::decode(&bytes), Ok(HEADER));
     }
 
     #[test]
+    fn a_name_is_never_cut() {
+        let encode = |idstr| DeviceStateHeader { idstr, ..HEADER }.encode();
+        assert!(encode(&[b'x'; 255]).is_ok());
+        assert_eq!(encode(&[b'x'; 256]), Err(WireError::NameNotTerminated));
+        assert_eq!(encode(&[b'x'; 300]), Err(WireError::NameNotTerminated));
+    }
+
+    #[test]
     fn what_it_may_not_be() {
-        let mut sync = HEADER.encode();
+        let mut sync = HEADER.encode().unwrap();
         sync[11] |= 1;
         assert!(matches!(
             DeviceStateHeader::decode(&sync),
             Err(WireError::SyncDeviceState { .. })
         ));
-        let mut unterminated = HEADER.encode();
+        let mut unterminated = HEADER.encode().unwrap();
         unterminated[IDSTR..INSTANCE_ID].fill(b'x');
         assert_eq!(
             DeviceStateHeader::decode(&unterminated),
@@ -113,7 +119,8 @@ mod tests {
                 payload_len,
                 ..HEADER
             }
-            .encode();
+            .encode()
+            .unwrap();
             assert!(matches!(
                 DeviceStateHeader::decode(&bytes),
                 Err(WireError::DeviceStateSize { .. })

@@ -1,58 +1,100 @@
-//! Reading and writing the fields of a header at fixed offsets, without a way to panic.
+//! Reading and writing the fields of a header at fixed offsets.
+//!
+//! A header is an array, and a field that is not wholly inside it does not compile.
 
-use super::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, PacketFlags, WireError};
+use super::{
+    BlockName, COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, NAME_FIELD_LEN, PacketFlags,
+    WireError,
+};
 
-/// The `N` bytes at `offset`; zeros for what lies past the end.
+/// The `N` bytes at `AT`.
+pub(super) fn part<const AT: usize, const N: usize, const LEN: usize>(header: &[u8; LEN]) -> &[u8] {
+    const { assert!(AT + N <= LEN, "a field outside of its header") };
+    header.split_at(AT).1.split_at(N).0
+}
+
+/// The `N` bytes at `AT`, as an array.
+pub(super) fn bytes<const AT: usize, const N: usize, const LEN: usize>(
+    header: &[u8; LEN],
+) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(part::<AT, N, LEN>(header));
+    field
+}
+
+pub(super) fn u32_at<const AT: usize, const LEN: usize>(header: &[u8; LEN]) -> u32 {
+    u32::from_be_bytes(bytes::<AT, 4, LEN>(header))
+}
+
+pub(super) fn u64_at<const AT: usize, const LEN: usize>(header: &[u8; LEN]) -> u64 {
+    u64::from_be_bytes(bytes::<AT, 8, LEN>(header))
+}
+
+/// Writes `value` at `AT`.
+pub(super) fn put<const AT: usize, const N: usize, const LEN: usize>(
+    header: &mut [u8; LEN],
+    value: [u8; N],
+) {
+    const { assert!(AT + N <= LEN, "a field outside of its header") };
+    let (_, rest) = header.split_at_mut(AT);
+    rest.split_at_mut(N).0.copy_from_slice(&value);
+}
+
+/// Writes a name at `AT`, padded with NULs.
 ///
-/// Every caller knows the length of its header; the zeros only stand for what the type system
-/// cannot see.
-pub(super) fn bytes<const N: usize>(header: &[u8], offset: usize) -> [u8; N] {
-    header
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk::<N>())
-        .copied()
-        .unwrap_or([0; N])
+/// # Errors
+/// The name leaves no room for a NUL.
+pub(super) fn put_name<const AT: usize, const LEN: usize>(
+    header: &mut [u8; LEN],
+    name: &[u8],
+) -> Result<(), WireError> {
+    let mut field = [0; NAME_FIELD_LEN];
+    let place = field.get_mut(..name.len());
+    let place = place.filter(|_| name.len() <= BlockName::MAX_LEN);
+    place
+        .ok_or(WireError::NameNotTerminated)?
+        .copy_from_slice(name);
+    put::<AT, NAME_FIELD_LEN, LEN>(header, field);
+    Ok(())
 }
 
-pub(super) fn u32_at(header: &[u8], offset: usize) -> u32 {
-    u32::from_be_bytes(bytes(header, offset))
-}
-
-pub(super) fn u64_at(header: &[u8], offset: usize) -> u64 {
-    u64::from_be_bytes(bytes(header, offset))
-}
-
-/// Writes `value` at `offset`; what does not fit is not written.
-pub(super) fn put(header: &mut [u8], offset: usize, value: &[u8]) {
-    if let Some(field) = header
-        .get_mut(offset..)
-        .and_then(|rest| rest.get_mut(..value.len()))
-    {
-        field.copy_from_slice(value);
+/// Writes the name of a block at `AT`, padded with NULs.
+pub(super) fn put_block_name<const AT: usize, const LEN: usize>(
+    header: &mut [u8; LEN],
+    name: &BlockName,
+) {
+    const { assert!(BlockName::MAX_LEN < NAME_FIELD_LEN) };
+    let mut field = [0; NAME_FIELD_LEN];
+    for (place, byte) in field.iter_mut().zip(name.as_str().bytes()) {
+        *place = byte;
     }
+    put::<AT, NAME_FIELD_LEN, LEN>(header, field);
 }
 
 /// Writes magic, version and flags.
-pub(super) fn put_common(header: &mut [u8], flags: PacketFlags) {
-    put(header, 0, &MULTIFD_MAGIC.to_be_bytes());
-    put(header, 4, &MULTIFD_VERSION.to_be_bytes());
-    put(header, 8, &flags.bits().to_be_bytes());
+pub(super) fn put_common<const LEN: usize>(header: &mut [u8; LEN], flags: PacketFlags) {
+    put::<0, 4, LEN>(header, MULTIFD_MAGIC.to_be_bytes());
+    put::<4, 4, LEN>(header, MULTIFD_VERSION.to_be_bytes());
+    put::<8, 4, LEN>(header, flags.bits().to_be_bytes());
 }
 
 /// Checks magic and version of the first [`COMMON_HEADER_LEN`] bytes and answers the flags.
 pub(super) fn check_common(header: &[u8; COMMON_HEADER_LEN]) -> Result<PacketFlags, WireError> {
-    let magic = u32_at(header, 0);
+    let magic = u32_at::<0, _>(header);
     if magic != MULTIFD_MAGIC {
         return Err(WireError::Magic { got: magic });
     }
-    let version = u32_at(header, 4);
+    let version = u32_at::<4, _>(header);
     if version != MULTIFD_VERSION {
         return Err(WireError::Version { got: version });
     }
-    Ok(PacketFlags::from_bits(u32_at(header, 8)))
+    Ok(PacketFlags::from_bits(u32_at::<8, _>(header)))
 }
 
 /// The bytes of a NUL-padded name before its first NUL; all of it if there is none.
 pub(super) fn name(field: &[u8]) -> &[u8] {
-    field.split(|byte| *byte == 0).next().unwrap_or(field)
+    match field.iter().position(|byte| *byte == 0) {
+        Some(len) => field.split_at(len).0,
+        None => field,
+    }
 }

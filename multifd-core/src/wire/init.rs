@@ -85,10 +85,10 @@ impl InitPacket {
     /// The packet's bytes.
     pub fn encode(&self) -> [u8; INIT_PACKET_LEN] {
         let mut bytes = [0; INIT_PACKET_LEN];
-        field::put(&mut bytes, 0, &MULTIFD_MAGIC.to_be_bytes());
-        field::put(&mut bytes, 4, &MULTIFD_VERSION.to_be_bytes());
-        field::put(&mut bytes, UUID_OFFSET, &self.uuid.0);
-        field::put(&mut bytes, ID_OFFSET, &[self.channel]);
+        field::put::<0, 4, _>(&mut bytes, MULTIFD_MAGIC.to_be_bytes());
+        field::put::<4, 4, _>(&mut bytes, MULTIFD_VERSION.to_be_bytes());
+        field::put::<UUID_OFFSET, 16, _>(&mut bytes, self.uuid.0);
+        field::put::<ID_OFFSET, 1, _>(&mut bytes, [self.channel]);
         bytes
     }
 
@@ -97,10 +97,10 @@ impl InitPacket {
     /// # Errors
     /// A magic or a version that is not multifd's.
     pub fn decode(bytes: &[u8; INIT_PACKET_LEN]) -> Result<Self, WireError> {
-        field::check_common(&field::bytes::<COMMON_HEADER_LEN>(bytes, 0))?;
-        let [channel] = field::bytes(bytes, ID_OFFSET);
+        field::check_common(&field::bytes::<0, COMMON_HEADER_LEN, _>(bytes))?;
+        let [channel] = field::bytes::<ID_OFFSET, 1, _>(bytes);
         Ok(Self {
-            uuid: Uuid(field::bytes(bytes, UUID_OFFSET)),
+            uuid: Uuid(field::bytes::<UUID_OFFSET, 16, _>(bytes)),
             channel,
         })
     }

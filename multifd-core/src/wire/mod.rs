@@ -23,7 +23,7 @@ pub use block_name::BlockName;
 pub use device_state::{DEVICE_STATE_HEADER_LEN, DeviceStateHeader};
 pub use flags::{MethodId, PacketFlags};
 pub use init::{INIT_PACKET_LEN, InitPacket, Uuid};
-pub use ram::{RamHeader, RamHeaderBuffer, ram_header_len};
+pub use ram::{PageOffsets, RamHeader, RamHeaderBuffer, TooManyPages, ram_header_len};
 
 use crate::geometry::PageSize;
 
@@ -156,6 +156,14 @@ pub enum WireError {
         got: u32,
         /// The most that this side takes.
         limit: u32,
+    },
+    /// Fewer bytes than a header has.
+    #[error("a header of {got} bytes, wanted {want}")]
+    HeaderLength {
+        /// How many bytes there are.
+        got: usize,
+        /// How many the header has.
+        want: usize,
     },
     /// A name field without its terminating NUL.
     #[error("name field without a terminating NUL")]

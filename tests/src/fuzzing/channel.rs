@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use multifd_core::memory::Mapping;
 use multifd_core::transport::send_all;
 use multifd_core::wire::{
-    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, RamHeaderBuffer, Uuid,
+    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, PageOffsets, RamHeaderBuffer,
+    Uuid,
 };
 use multifd_core::{
     ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
@@ -120,7 +121,11 @@ pub(super) fn packets(with_device_state: bool) -> Result<Vec<u8>> {
     let ram = BlockName::new("ram").context("name")?;
     let rom = BlockName::new("rom").context("name")?;
     let none = PacketFlags::pages(MethodId::NONE);
-    header.set_pages(none, 1, &ram, &[0x1000, 0x2000, 0], 2, 0x2000);
+    let pages = PageOffsets {
+        normal: &[0x1000, 0x2000],
+        zero: &[0],
+    };
+    header.set_pages(none, 1, &ram, pages, 0x2000)?;
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(&[0x11; 2 * PAGE]);
     let state = DeviceStateHeader {
@@ -129,11 +134,15 @@ pub(super) fn packets(with_device_state: bool) -> Result<Vec<u8>> {
         payload_len: 5,
     };
     if with_device_state {
-        bytes.extend_from_slice(&state.encode());
+        bytes.extend_from_slice(&state.encode()?);
         bytes.extend_from_slice(b"state");
     }
     // As old senders do: SYNC on a packet with pages.
-    header.set_pages(PacketFlags::SYNC, 2, &rom, &[0], 0, 0);
+    let pages = PageOffsets {
+        normal: &[],
+        zero: &[0],
+    };
+    header.set_pages(PacketFlags::SYNC, 2, &rom, pages, 0)?;
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(&sync);
     Ok(bytes)

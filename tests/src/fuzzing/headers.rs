@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use multifd_core::PageSize;
 use multifd_core::wire::{
     BlockName, DEVICE_STATE_HEADER_LEN, DeviceStateHeader, INIT_PACKET_LEN, InitPacket, MethodId,
-    NAME_FIELD_LEN, PacketFlags, RamHeader, RamHeaderBuffer, Uuid, ram_header_len,
+    NAME_FIELD_LEN, PacketFlags, PageOffsets, RamHeader, RamHeaderBuffer, Uuid, ram_header_len,
 };
 
 use super::Target;
@@ -52,7 +52,11 @@ pub(super) const RAM_HEADER: Target = Target {
         header.set_sync(3);
         let sync = header.as_bytes().to_vec();
         let flags = PacketFlags::pages(MethodId::ZSTD);
-        header.set_pages(flags, 4, &name, &[0, 0x3000, 0x1000], 2, 0x1234);
+        let pages = PageOffsets {
+            normal: &[0, 0x3000],
+            zero: &[0x1000],
+        };
+        header.set_pages(flags, 4, &name, pages, 0x1234)?;
         let len = ram_header_len(PageSize::X86);
         let first = INIT_PACKET_LEN + len;
         Ok(vec![
@@ -73,7 +77,9 @@ pub(super) const DEVICE_STATE_HEADER: Target = Target {
         };
         assert!(header.idstr.len() < NAME_FIELD_LEN);
         assert!((1..=DeviceStateHeader::MAX_PAYLOAD).contains(&header.payload_len));
-        assert_eq!(DeviceStateHeader::decode(&header.encode()), Ok(header));
+        let encoded = header.encode();
+        let decoded = encoded.as_ref().map(DeviceStateHeader::decode);
+        assert_eq!(decoded, Ok(Ok(header)));
         true
     },
     seeds: || {
@@ -82,7 +88,7 @@ pub(super) const DEVICE_STATE_HEADER: Target = Target {
             instance_id: 1,
             payload_len: 0x10_0000,
         };
-        Ok(vec![header.encode().to_vec()])
+        Ok(vec![header.encode()?.to_vec()])
     },
 };
 

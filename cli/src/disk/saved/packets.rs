@@ -52,11 +52,12 @@ impl PacketFile {
             instance_id: packet.instance_id,
             payload_len: len,
         };
+        let header = header.encode().map_err(io::Error::other)?;
         let mut state = self.lock();
         let early =
             || io::Error::other("device state comes before the guest's memory is announced");
         let mut file = state.file.as_ref().ok_or_else(early)?;
-        file.write_all(&header.encode())?;
+        file.write_all(&header)?;
         file.write_all(&packet.data)?;
         state.bytes += DEVICE_STATE_HEADER_LEN as u64 + u64::from(len);
         state.packets += 1;
