@@ -20,8 +20,10 @@ pub struct Delay {
 impl Delay {
     /// The mean; zero if there is none.
     pub fn mean(&self) -> Duration {
-        let count = u32::try_from(self.count).unwrap_or(u32::MAX);
-        self.total.checked_div(count).unwrap_or_default()
+        if self.count == 0 {
+            return Duration::ZERO;
+        }
+        self.total.div_f64(self.count as f64)
     }
 }
 

@@ -28,9 +28,9 @@ impl KnownUuid {
         self.known.opened()
     }
 
-    /// The value; all zero if there is none.
-    pub(super) fn value(&self) -> Uuid {
-        self.value.get().copied().unwrap_or_default()
+    /// The value, if there is one yet.
+    pub(super) fn value(&self) -> Option<Uuid> {
+        self.value.get().copied()
     }
 
     /// The value; `uuid` becomes it if there is none.

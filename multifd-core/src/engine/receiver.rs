@@ -180,7 +180,9 @@ impl Receiver {
         let shared = &self.shared;
         select_biased! {
             recv(shared.control.woken()) -> _ => Err(shared.control.reason()),
-            recv(shared.uuid.known()) -> _ => Ok(shared.uuid.value()),
+            recv(shared.uuid.known()) -> _ => {
+                shared.uuid.value().ok_or_else(|| caller("a UUID that is known and not there"))
+            }
             default(limit) => {
                 let what = format!("no multifd channel within {} s", limit.as_secs_f32());
                 Err(Error::new(Fault::Connection, what).at(Place::on(shared.side)))

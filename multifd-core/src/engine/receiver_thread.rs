@@ -102,7 +102,7 @@ impl ReceiverThread {
             .method
             .recv_setup(&ChannelSetup::new(channel, page_size))
             .map_err(|error| Error::new(error.fault(), error))?;
-        let counters = self.counters(channel);
+        let counters = self.counters(channel)?;
         let mut channel_state = RecvChannel::new(
             page_size,
             (shared.method.id(), method),
@@ -148,11 +148,9 @@ impl ReceiverThread {
         }
     }
 
-    fn counters(&self, channel: ChannelId) -> Arc<Counters> {
-        self.shared
-            .counters
-            .get(channel.index())
-            .map(Arc::clone)
-            .unwrap_or_default()
+    fn counters(&self, channel: ChannelId) -> Result<Arc<Counters>, Error> {
+        let counters = self.shared.counters.get(channel.index());
+        let counters = counters.ok_or_else(|| Error::new(Fault::Caller, "no such channel"));
+        counters.map(Arc::clone)
     }
 }

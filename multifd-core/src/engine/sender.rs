@@ -182,9 +182,8 @@ impl Sender {
     /// No byte or more than 64 MiB, an id string of no or more than 255 bytes or with a NUL; or the
     /// migration failed.
     pub fn device_state(&mut self, state: DeviceState) -> Result<(), Error> {
-        let len = u32::try_from(state.data.len()).unwrap_or(u32::MAX);
-        if len == 0
-            || len > DeviceStateHeader::MAX_PAYLOAD
+        let len = u32::try_from(state.data.len());
+        if !len.is_ok_and(|len| (1..=DeviceStateHeader::MAX_PAYLOAD).contains(&len))
             || !(1..=255).contains(&state.idstr.len())
             || state.idstr.contains('\0')
         {

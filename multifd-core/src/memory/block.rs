@@ -75,6 +75,11 @@ impl RamBlock {
         false
     }
 
+    /// How many whole pages there are.
+    pub(super) fn pages(&self, page_size: PageSize) -> usize {
+        self.len / page_size.bytes()
+    }
+
     /// The `len` bytes at `offset`; `None` if they are not wholly inside the block.
     pub fn span(&self, offset: u64, len: usize) -> Option<Span<'_>> {
         let start = usize::try_from(offset).ok()?;
@@ -153,7 +158,7 @@ impl GuestMemory {
             .map(|(at, block)| (BlockIndex(at), block))
     }
 
-    /// The block at `index`; `None` if the index is another memory's.
+    /// The block at `index`, which is one of this memory's; `None` if there are fewer blocks.
     pub fn block(&self, index: BlockIndex) -> Option<&RamBlock> {
         self.blocks.get(index.0)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{BlockIndex, GuestMemory};
+use super::{BlockIndex, GuestMemory, RamBlock};
 use crate::geometry::PageSize;
 
 /// One bit per page of the guest: whether a channel, or the main channel, has received it.
@@ -19,12 +19,11 @@ impl ReceivedBitmap {
     /// A bitmap for `memory`, with no page received.
     pub fn new(memory: &GuestMemory) -> Self {
         let page_size = memory.page_size();
-        let words =
-            |len: u64| usize::try_from((len / page_size.bytes_u64()).div_ceil(64)).unwrap_or(0);
+        let words = |block: &RamBlock| block.pages(page_size).div_ceil(64);
         let blocks = memory
             .blocks()
             .iter()
-            .map(|block| (0..words(block.len())).map(|_| AtomicU64::new(0)).collect())
+            .map(|block| (0..words(block)).map(|_| AtomicU64::new(0)).collect())
             .collect();
         Self { page_size, blocks }
     }
@@ -68,7 +67,7 @@ impl ReceivedBitmap {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Mapping, RamBlock};
+    use super::super::Mapping;
     use super::*;
     use crate::wire::BlockName;
 

@@ -67,7 +67,8 @@ impl<'a> Span<'a> {
         unsafe { zero::is_zero(self.base.as_ptr(), self.len) }
     }
 
-    /// Makes every byte zero; touches nothing that is zero already, so that a hole stays a hole.
+    /// Makes every byte zero; writes nothing if all are zero already, so that fresh private memory
+    /// stays unallocated. To read a hole of shared memory or of a file fills it all the same.
     pub fn clear(&self) {
         if !self.is_zero() {
             // SAFETY: `len` bytes are mapped writable at `base` (type invariant).

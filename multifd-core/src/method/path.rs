@@ -88,8 +88,8 @@ impl Tally {
     /// A page was done by the method's own software instead.
     pub fn fell_back(&mut self, reason: Fallback) {
         self.path = Path::Software;
-        if let Some(known) = self.reasons.get_mut(reason as usize) {
-            *known = true;
+        for (known, each) in self.reasons.iter_mut().zip(Fallback::ALL) {
+            *known |= each == reason;
         }
     }
 
@@ -124,12 +124,24 @@ impl PathCounts {
 
     /// Packets that `path` did.
     pub fn packets(&self, path: Path) -> u64 {
-        self.packets.get(path as usize).copied().unwrap_or(0)
+        let [hardware, vendor_software, software] = self.packets;
+        match path {
+            Path::Hardware => hardware,
+            Path::VendorSoftware => vendor_software,
+            Path::Software => software,
+        }
     }
 
     /// Packets that fell back for `reason`.
     pub fn fallbacks(&self, reason: Fallback) -> u64 {
-        self.fallbacks.get(reason as usize).copied().unwrap_or(0)
+        let [no_device, busy, failed, no_room, unsupported] = self.fallbacks;
+        match reason {
+            Fallback::NoDevice => no_device,
+            Fallback::Busy => busy,
+            Fallback::Failed => failed,
+            Fallback::NoRoom => no_room,
+            Fallback::Unsupported => unsupported,
+        }
     }
 
     /// Packets that fell back for any reason.
@@ -138,14 +150,14 @@ impl PathCounts {
     }
 
     pub(crate) fn add_packets(&mut self, path: Path, packets: u64) {
-        if let Some(count) = self.packets.get_mut(path as usize) {
-            *count += packets;
+        for (count, each) in self.packets.iter_mut().zip(Path::ALL) {
+            *count += if each == path { packets } else { 0 };
         }
     }
 
     pub(crate) fn add_fallbacks(&mut self, reason: Fallback, packets: u64) {
-        if let Some(count) = self.fallbacks.get_mut(reason as usize) {
-            *count += packets;
+        for (count, each) in self.fallbacks.iter_mut().zip(Fallback::ALL) {
+            *count += if each == reason { packets } else { 0 };
         }
     }
 

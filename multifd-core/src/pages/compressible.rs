@@ -91,8 +91,8 @@ fn is_uneven_in(piece: &[u8], sample: usize) -> bool {
 fn has_repetitions(piece: &[u8]) -> bool {
     let mut seen = [0u32; 1 << SEEN_BITS];
     let (mut looked, mut repeated) = (0u32, 0u32);
-    for (number, bytes) in piece.chunks_exact(8).enumerate() {
-        let mut hits = below(u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+    for (number, bytes) in piece.as_chunks::<8>().0.iter().enumerate() {
+        let mut hits = below(u64::from_le_bytes(*bytes));
         while hits != 0 {
             let at = number * 8 + hits.trailing_zeros() as usize / 8;
             hits &= hits - 1;

@@ -84,13 +84,11 @@ impl<'a> Payload<'a> {
         self.take(pages.bytes())?;
         // A call takes only so many vectors: most packets have fewer runs.
         for runs in pages.runs().chunks(VECTORS) {
-            let mut room = [const { None }; VECTORS];
-            for (slot, run) in room.iter_mut().zip(runs) {
-                *slot = Some(IoVecMut::from(*run));
+            let mut room: [IoVecMut<'_>; VECTORS] = std::array::from_fn(|_| IoVecMut::default());
+            for (vec, run) in room.iter_mut().zip(runs) {
+                *vec = IoVecMut::from(*run);
             }
-            let mut room: [IoVecMut<'_>; VECTORS] = room.map(|slot| slot.unwrap_or_default());
-            self.source
-                .fill(room.get_mut(..runs.len()).unwrap_or_default())?;
+            self.source.fill(room.split_at_mut(runs.len()).0)?;
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ impl<'a> Pages<'a> {
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let mut done = 0;
         for run in self.runs {
-            done += run.copy_to(target.get_mut(done..).unwrap_or_default());
+            done += run.copy_to(target.split_at_mut(done).1);
         }
         done
     }
@@ -174,7 +174,7 @@ impl PagesWriter<'_> {
             };
             let count = run.copy_from(bytes);
             self.run = Some(run.split_at(count).1);
-            bytes = bytes.get(count..).unwrap_or_default();
+            bytes = bytes.split_at(count).1;
             done += count;
         }
         done

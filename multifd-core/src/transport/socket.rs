@@ -87,7 +87,7 @@ impl SocketTransport {
     pub fn peer_process(&self) -> Option<NonZeroU32> {
         // SAFETY: ucred is three integers, for all of which zero is valid.
         let mut peer: libc::ucred = unsafe { std::mem::zeroed() };
-        let mut len = libc::socklen_t::try_from(size_of_val(&peer)).unwrap_or(0);
+        let mut len = len_of(&peer);
         // SAFETY: the pointers describe `peer` and `len`, which live over the call.
         let result = unsafe {
             libc::getsockopt(
@@ -109,7 +109,7 @@ impl SocketTransport {
     /// The system's.
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
         let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        let len = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+        let len = len_of(&value);
         // SAFETY: the pointer and the length describe `value`, which lives over the call.
         let result = unsafe {
             libc::setsockopt(
@@ -313,9 +313,16 @@ fn retry_if_signal(error: io::Error) -> io::Result<()> {
     }
 }
 
+/// The length of a socket option's value.
+#[expect(clippy::cast_possible_truncation, reason = "asserted")]
+const fn len_of<T>(_: &T) -> libc::socklen_t {
+    const { assert!(size_of::<T>() <= libc::socklen_t::MAX as usize) };
+    size_of::<T>() as libc::socklen_t
+}
+
 fn socket_type(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
-    let mut len = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+    let mut len = len_of(&value);
     // SAFETY: the pointers describe `value` and `len`, which live over the call.
     let result = unsafe {
         libc::getsockopt(
