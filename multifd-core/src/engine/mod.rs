@@ -23,29 +23,14 @@
 
 mod barrier;
 mod control;
-mod delay;
-mod exchange;
-mod forwarder;
-mod forwarding;
-mod gate;
-mod known_uuid;
-mod lanes;
-mod linger;
-mod outlet_thread;
-mod pace;
+mod intake;
 mod receiver;
-mod receiver_config;
-mod receiver_thread;
-mod rounds;
+mod relay;
 mod sender;
-mod sender_thread;
 mod spawn;
 
 pub use control::AbortHandle;
-pub use delay::Delay;
-pub use forwarder::{Forwarder, ForwarderConfig};
-pub use forwarding::{Backlog, ForwardStats, Forwarding};
-pub use receiver::Receiver;
-pub use receiver_config::ReceiverConfig;
+pub use receiver::{Receiver, ReceiverConfig};
+pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};
 pub use spawn::{Spawn, StdThreads};

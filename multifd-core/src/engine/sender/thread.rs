@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
-use super::control::Control;
-use super::sender::SenderConfig;
-use super::spawn::PanicGuard;
 use crate::channel::{Batch, BatchChannel, Counters, DeviceState, SendChannel};
+use crate::engine::control::Control;
+use crate::engine::sender::SenderConfig;
+use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelId, PageSize};
 use crate::memory::GuestMemory;
@@ -18,7 +18,7 @@ use crate::transport::Transport;
 use crate::wire::InitPacket;
 
 /// What the host's thread wants of a channel.
-pub(super) enum Job {
+pub(crate) enum Job {
     Pages(Batch),
     /// The batch only comes along to be given back: it stands for the place in the queue.
     DeviceState(Box<(DeviceState, Batch)>),
@@ -27,7 +27,7 @@ pub(super) enum Job {
 
 /// What a channel tells the host's thread.
 #[derive(Debug)]
-pub(super) enum Report {
+pub(crate) enum Report {
     /// A batch has been sent, and is empty again.
     Sent(ChannelId, Batch),
     /// The channel has been set up, or has sent a SYNC.
@@ -35,26 +35,26 @@ pub(super) enum Report {
 }
 
 /// All that a channel's thread takes with it, but the connection.
-pub(super) struct SenderThread {
-    pub(super) start: ChannelStart,
-    pub(super) memory: GuestMemory,
-    pub(super) jobs: queue::Receiver<Job>,
-    pub(super) reports: queue::Sender<Report>,
-    pub(super) control: Arc<Control>,
+pub(crate) struct SenderThread {
+    pub(crate) start: ChannelStart,
+    pub(crate) memory: GuestMemory,
+    pub(crate) jobs: queue::Receiver<Job>,
+    pub(crate) reports: queue::Sender<Report>,
+    pub(crate) control: Arc<Control>,
 }
 
 /// What a sending channel is made from.
-pub(super) struct ChannelStart {
-    pub(super) channel: ChannelId,
-    pub(super) config: SenderConfig,
-    pub(super) method: Arc<dyn MultifdMethods>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) packet_num: Arc<AtomicU64>,
+pub(crate) struct ChannelStart {
+    pub(crate) channel: ChannelId,
+    pub(crate) config: SenderConfig,
+    pub(crate) method: Arc<dyn MultifdMethods>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) packet_num: Arc<AtomicU64>,
 }
 
 impl SenderThread {
     /// Runs until the migration is over; the first error of any channel ends all.
-    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
         let place = Place::on(Side::Source).channel(self.start.channel);
         let control = &*self.control;
         let _panic = PanicGuard(control);
@@ -116,7 +116,7 @@ impl SenderThread {
 
 impl ChannelStart {
     /// Sets up the channel on its own thread, up to its initial packet.
-    pub(super) fn open<'m>(
+    pub(crate) fn open<'m>(
         &'m self,
         page_size: PageSize,
         connection: &'m mut dyn Transport,

@@ -7,14 +7,14 @@ use parking_lot::Mutex;
 
 /// Closed until it is opened, once for all.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     /// Nothing is ever sent: dropping it is what opens the gate.
     closed: Mutex<Option<queue::Sender<Infallible>>>,
     opened: queue::Receiver<Infallible>,
 }
 
 impl Gate {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (closed, opened) = queue::bounded(1);
         Self {
             closed: Mutex::new(Some(closed)),
@@ -22,12 +22,12 @@ impl Gate {
         }
     }
 
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         *self.closed.lock() = None;
     }
 
     /// Closed once the gate is open: to be selected on.
-    pub(super) fn opened(&self) -> &queue::Receiver<Infallible> {
+    pub(crate) fn opened(&self) -> &queue::Receiver<Infallible> {
         &self.opened
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::barrier::BarrierPlace;
-use super::linger;
-use super::receiver::Shared;
-use super::spawn::PanicGuard;
 use crate::channel::{
     Counters, DeviceStateSink, Event, Landing, Prelude, RecvChannel, recv_prelude,
 };
+use crate::engine::barrier::BarrierPlace;
+use crate::engine::intake::linger;
+use crate::engine::receiver::Shared;
+use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
@@ -18,13 +18,13 @@ use crate::transport::Transport;
 use crate::wire::{InitPacket, WireError};
 
 /// All that the thread takes with it, but the connection.
-pub(super) struct ReceiverThread {
-    pub(super) shared: Arc<Shared>,
+pub(crate) struct ReceiverThread {
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl ReceiverThread {
     /// Finds out what the connection is, and receives from it until it or the migration ends.
-    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
         let prelude = recv_prelude(&mut *connection, shared.config.init_time_limit);

@@ -1,13 +1,17 @@
-//! The sending end of a migration.
+//! The sending end of a migration: the host's thread fills batches, the channels' threads send them.
+//! May import the ground: `control`, `spawn`.
+
+mod lanes;
+pub(super) mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::{AbortHandle, Control};
-use super::lanes::{Lanes, caller};
-use super::sender_thread::Job;
-use super::spawn::{Spawn, StdThreads, ThreadGroup};
 use crate::channel::{Batch, DeviceState, MigrationStats, Monitor};
+use crate::engine::control::{AbortHandle, Control};
+use crate::engine::sender::lanes::{Lanes, caller};
+use crate::engine::sender::thread::Job;
+use crate::engine::spawn::{Spawn, StdThreads, ThreadGroup};
 use crate::error::{Error, Place};
 use crate::geometry::ChannelId;
 use crate::memory::{BlockIndex, GuestMemory};

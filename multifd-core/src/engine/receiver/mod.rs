@@ -1,4 +1,9 @@
-//! The receiving end of a migration.
+//! The receiving end of a migration: the pages of the channels fill guest memory.
+//! May import the ground and `intake`.
+
+mod config;
+
+pub use config::ReceiverConfig;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,14 +13,13 @@ use std::time::Duration;
 use crossbeam_channel::{self as queue, select_biased};
 use parking_lot::Mutex;
 
-use super::barrier::Barrier;
-use super::control::{AbortHandle, Control};
-use super::known_uuid::KnownUuid;
-use super::linger::{self, Linger};
-use super::receiver_config::ReceiverConfig;
-use super::receiver_thread::ReceiverThread;
-use super::spawn::ThreadGroup;
 use crate::channel::{Counters, Landing, MigrationStats, Monitor, Target};
+use crate::engine::barrier::Barrier;
+use crate::engine::control::{AbortHandle, Control};
+use crate::engine::intake::known_uuid::KnownUuid;
+use crate::engine::intake::linger::{self, Linger};
+use crate::engine::intake::thread::ReceiverThread;
+use crate::engine::spawn::ThreadGroup;
 use crate::error::{Error, Fault, Place, Side};
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
@@ -39,17 +43,17 @@ pub struct Receiver {
 }
 
 /// What the threads of a receiver share.
-pub(super) struct Shared {
-    pub(super) side: Side,
-    pub(super) config: ReceiverConfig,
-    pub(super) uuid: KnownUuid,
-    pub(super) method: Arc<dyn MultifdMethods>,
-    pub(super) control: Arc<Control>,
-    pub(super) barrier: Barrier,
-    pub(super) counters: Vec<Arc<Counters>>,
-    pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
-    pub(super) landing: OnceLock<Landing>,
-    pub(super) linger: Linger,
+pub(crate) struct Shared {
+    pub(crate) side: Side,
+    pub(crate) config: ReceiverConfig,
+    pub(crate) uuid: KnownUuid,
+    pub(crate) method: Arc<dyn MultifdMethods>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) barrier: Barrier,
+    pub(crate) counters: Vec<Arc<Counters>>,
+    pub(crate) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
+    pub(crate) landing: OnceLock<Landing>,
+    pub(crate) linger: Linger,
 }
 
 impl Receiver {
@@ -60,7 +64,7 @@ impl Receiver {
     }
 
     /// A receiver that calls itself `side`. Without a `uuid` it takes that of the first channel.
-    pub(super) fn on(
+    pub(crate) fn on(
         side: Side,
         config: ReceiverConfig,
         uuid: Option<Uuid>,
@@ -138,7 +142,7 @@ impl Receiver {
     }
 
     /// Starts a thread that is waited for at the end.
-    pub(super) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+    pub(crate) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
         let shared = &self.shared;
         let guard = self.threads.guard();
         let guard = guard.ok_or_else(|| shared.control.reason())?;
@@ -176,7 +180,7 @@ impl Receiver {
     }
 
     /// Waits until a channel has said the VM's UUID.
-    pub(super) fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
+    pub(crate) fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
         let shared = &self.shared;
         select_biased! {
             recv(shared.control.woken()) -> _ => Err(shared.control.reason()),
@@ -208,7 +212,7 @@ impl Receiver {
     }
 
     /// Says where pages go.
-    pub(super) fn land(&self, landing: Landing) -> Result<(), Error> {
+    pub(crate) fn land(&self, landing: Landing) -> Result<(), Error> {
         self.shared.control.check()?;
         let landed = self.shared.landing.set(landing);
         landed.map_err(|_| caller("guest memory was attached already"))
@@ -224,7 +228,7 @@ impl Receiver {
     }
 
     /// As [`Self::sync`]. While `excused` the channels need make no progress.
-    pub(super) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
+    pub(crate) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
         let shared = &self.shared;
         let monitor = self.monitor();
         let seen = Cell::new(monitor.wire_bytes());
@@ -240,7 +244,7 @@ impl Receiver {
     }
 
     /// Waits until the source has closed all channels, but for no longer than `limit`.
-    pub(super) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
+    pub(crate) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
         let shared = &self.shared;
         shared
             .barrier
@@ -339,7 +343,7 @@ impl Receiver {
         self.shared.control.handle()
     }
 
-    pub(super) fn control(&self) -> &Arc<Control> {
+    pub(crate) fn control(&self) -> &Arc<Control> {
         &self.shared.control
     }
 }

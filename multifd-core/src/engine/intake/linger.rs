@@ -14,7 +14,7 @@ use crate::transport::{Interrupt, Transport};
 
 /// The connections of a migration that has failed.
 #[derive(Default)]
-pub(super) struct Linger(Mutex<State>);
+pub(crate) struct Linger(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -24,7 +24,7 @@ struct State {
 
 impl Linger {
     /// Makes a connection usable again that the failure has interrupted. Answers whether there is still time.
-    pub(super) fn admit(&self, connection: &mut dyn Transport) -> bool {
+    pub(crate) fn admit(&self, connection: &mut dyn Transport) -> bool {
         let mut state = self.0.lock();
         if !state.over {
             connection.resume();
@@ -34,12 +34,12 @@ impl Linger {
         !state.over
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.lock().over
     }
 
     /// Interrupts all connections; no other is admitted.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.0.lock();
         state.over = true;
         for interrupter in std::mem::take(&mut state.interrupters) {
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Linger {
 }
 
 /// Reads and forgets what comes until the peer closes the connection, or it is interrupted.
-pub(super) fn drain(connection: &mut dyn Transport) {
+pub(crate) fn drain(connection: &mut dyn Transport) {
     // On the stack: after the host's hook a channel's thread needs no more memory.
     let mut scratch = [0; SCRATCH];
     while let Ok(1..) = connection.recv(&mut [IoVecMut::from(scratch.as_mut_slice())]) {}

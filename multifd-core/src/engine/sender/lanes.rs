@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{self as queue, select_biased};
 
-use super::control::Control;
-use super::sender::SenderConfig;
-use super::sender_thread::{ChannelStart, Job, Report, SenderThread};
-use super::spawn::ThreadGroup;
 use crate::channel::{Batch, Counters};
+use crate::engine::control::Control;
+use crate::engine::sender::SenderConfig;
+use crate::engine::sender::thread::{ChannelStart, Job, Report, SenderThread};
+use crate::engine::spawn::ThreadGroup;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
 use crate::memory::GuestMemory;
@@ -21,7 +21,7 @@ use crate::transport::Transport;
 /// All channels of a sender, as the host's thread sees them. Full batches go out, empty ones come
 /// back.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     control: Arc<Control>,
     channels: ChannelCount,
     lanes: Vec<Lane>,
@@ -50,7 +50,7 @@ const QUEUE_LEN: usize = BATCHES_PER_CHANNEL + 1;
 
 impl Lanes {
     /// Starts a thread for each connection and waits until all are set up.
-    pub(super) fn start(
+    pub(crate) fn start(
         config: &SenderConfig,
         memory: &GuestMemory,
         method: &Arc<dyn MultifdMethods>,
@@ -127,7 +127,7 @@ impl Lanes {
     }
 
     /// An empty batch of a channel that can take it; waits for one.
-    pub(super) fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
+    pub(crate) fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
         while let Ok(report) = self.reports.try_recv() {
             self.take(report);
         }
@@ -140,7 +140,7 @@ impl Lanes {
     }
 
     /// Gives a channel a job, for which there is room in its queue.
-    pub(super) fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
+    pub(crate) fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
         if let Some(error) = self.control.error() {
             return Err(error);
         }
@@ -152,7 +152,7 @@ impl Lanes {
     }
 
     /// Gives every channel a SYNC, once all have sent the one before.
-    pub(super) fn give_sync(&mut self) -> Result<(), Error> {
+    pub(crate) fn give_sync(&mut self) -> Result<(), Error> {
         self.wait_synced()?;
         self.unsynced = self.channels.count();
         self.channels
@@ -161,7 +161,7 @@ impl Lanes {
     }
 
     /// Waits until everything that was given has been sent.
-    pub(super) fn wait_sent(&mut self) -> Result<(), Error> {
+    pub(crate) fn wait_sent(&mut self) -> Result<(), Error> {
         self.wait_synced()?;
         while self.busy_batches() > 0 {
             self.wait_report()?;
@@ -170,12 +170,12 @@ impl Lanes {
     }
 
     /// How many batches are queued or being sent.
-    pub(super) fn busy_batches(&self) -> usize {
+    pub(crate) fn busy_batches(&self) -> usize {
         BATCHES_PER_CHANNEL * self.channels.count() - self.idle.len()
     }
 
     /// Each channel's counters.
-    pub(super) fn counters(&self) -> Vec<Arc<Counters>> {
+    pub(crate) fn counters(&self) -> Vec<Arc<Counters>> {
         self.lanes
             .iter()
             .map(|lane| Arc::clone(&lane.counters))
@@ -232,6 +232,6 @@ impl Lanes {
 }
 
 /// A mistake of the host's.
-pub(super) fn caller(what: impl Into<String>) -> Error {
+pub(crate) fn caller(what: impl Into<String>) -> Error {
     Error::new(Fault::Caller, what.into()).at(Place::on(Side::Source))
 }

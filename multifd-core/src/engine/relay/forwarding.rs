@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel as queue;
 
-use super::delay::Delay;
-use super::exchange::Exchange;
-use super::forwarder::{Forwarder, caller};
-use super::outlet_thread::OutletThread;
-use super::rounds::{Report, Rounds};
-use super::sender::SenderConfig;
-use super::sender_thread::ChannelStart;
 use crate::channel::{Counters, Landing, MigrationStats, Monitor, Transit};
+use crate::engine::relay::delay::Delay;
+use crate::engine::relay::exchange::Exchange;
+use crate::engine::relay::forwarder::{Forwarder, caller};
+use crate::engine::relay::rounds::{Report, Rounds};
+use crate::engine::relay::thread::OutletThread;
+use crate::engine::sender::SenderConfig;
+use crate::engine::sender::thread::ChannelStart;
 use crate::error::{Error, Place};
 use crate::geometry::ChannelCount;
 use crate::memory::BlockTable;
@@ -48,7 +48,7 @@ pub struct ForwardStats {
 
 impl<'f> Forwarding<'f> {
     /// Starts a thread for each connection to the destination; see [`Forwarder::start`].
-    pub(super) fn start(
+    pub(crate) fn start(
         forwarder: &'f Forwarder,
         config: &SenderConfig,
         exchange: Arc<Exchange>,

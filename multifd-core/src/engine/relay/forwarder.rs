@@ -4,14 +4,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::control::AbortHandle;
-use super::exchange::{Bandwidths, Exchange};
-use super::forwarding::Forwarding;
-use super::receiver::Receiver;
-use super::receiver_config::ReceiverConfig;
-use super::sender::SenderConfig;
-use super::spawn::{Spawn, StdThreads};
 use crate::channel::{Landing, MigrationStats, Monitor};
+use crate::engine::control::AbortHandle;
+use crate::engine::receiver::Receiver;
+use crate::engine::receiver::ReceiverConfig;
+use crate::engine::relay::exchange::{Bandwidths, Exchange};
+use crate::engine::relay::forwarding::Forwarding;
+use crate::engine::sender::SenderConfig;
+use crate::engine::spawn::{Spawn, StdThreads};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::method::MultifdMethods;
@@ -175,25 +175,25 @@ impl Forwarder {
         self.receiver.abort_handle()
     }
 
-    pub(super) fn attach(&self, landing: Landing) -> Result<(), Error> {
+    pub(crate) fn attach(&self, landing: Landing) -> Result<(), Error> {
         self.receiver.land(landing)
     }
 
     /// Meets the source's channels. That they make no progress is their fault only while there is room
     /// for what they send.
-    pub(super) fn meet(&self, exchange: &Exchange) -> Result<(), Error> {
+    pub(crate) fn meet(&self, exchange: &Exchange) -> Result<(), Error> {
         self.receiver.meet(&|| exchange.is_full())
     }
 
-    pub(super) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
+    pub(crate) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
         self.receiver.wait_closed(limit)
     }
 
-    pub(super) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+    pub(crate) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
         self.receiver.spawn(name, body)
     }
 
-    pub(super) fn finish(&self) -> Result<MigrationStats, Error> {
+    pub(crate) fn finish(&self) -> Result<MigrationStats, Error> {
         self.receiver.finish()
     }
 }
@@ -207,7 +207,7 @@ fn packets_in_transit(receiving: usize, sending: usize) -> usize {
 /// 32 MiB of pages.
 const MOST_PACKETS: usize = 64;
 
-pub(super) fn caller(what: impl Into<String>) -> Error {
+pub(crate) fn caller(what: impl Into<String>) -> Error {
     Error::new(Fault::Caller, what.into()).at(Place::on(Side::RelayOut))
 }
 

@@ -6,22 +6,22 @@ use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
-use super::exchange::Exchange;
-use super::rounds::Report;
-use super::sender_thread::ChannelStart;
-use super::spawn::PanicGuard;
 use crate::channel::{Counters, Parcel, ParcelChannel};
+use crate::engine::relay::exchange::Exchange;
+use crate::engine::relay::rounds::Report;
+use crate::engine::sender::thread::ChannelStart;
+use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Place, Side};
 use crate::transport::Transport;
 
 /// All that the thread takes with it, but the connection.
-pub(super) struct OutletThread {
-    pub(super) start: ChannelStart,
-    pub(super) exchange: Arc<Exchange>,
+pub(crate) struct OutletThread {
+    pub(crate) start: ChannelStart,
+    pub(crate) exchange: Arc<Exchange>,
     /// Has a message when there may be a barrier to send.
-    pub(super) wake: queue::Receiver<()>,
+    pub(crate) wake: queue::Receiver<()>,
     /// Hears that the channel is set up, and of each SYNC that it has sent.
-    pub(super) report: queue::Sender<Report>,
+    pub(crate) report: queue::Sender<Report>,
 }
 
 /// The channel, and how far it is.
@@ -35,7 +35,7 @@ struct Outgoing<'a> {
 
 impl OutletThread {
     /// Runs until the migration is over; the first error of any channel ends all.
-    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
         let place = Place::on(Side::RelayOut).channel(self.start.channel);
         let control = &*self.exchange.control;
         let _panic = PanicGuard(control);

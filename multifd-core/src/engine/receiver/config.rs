@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::spawn::{Spawn, StdThreads};
 use crate::channel::DeviceStateSink;
+use crate::engine::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::wire::Uuid;
 

@@ -1,0 +1,14 @@
+//! A relay: packets that arrive wait in an exchange until a channel sends them on.
+//! May import the ground and `intake`.
+
+mod delay;
+mod exchange;
+mod forwarder;
+mod forwarding;
+mod pace;
+mod rounds;
+mod thread;
+
+pub use delay::Delay;
+pub use forwarder::{Forwarder, ForwarderConfig};
+pub use forwarding::{Backlog, ForwardStats, Forwarding};
