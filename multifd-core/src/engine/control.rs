@@ -36,7 +36,7 @@ impl AbortHandle {
     /// # Errors
     /// Why the migration failed, if it did.
     pub fn sleep(&self, time: Duration) -> Result<(), Error> {
-        let _ = self.0.woken.recv_timeout(time);
+        let _ = self.0.woken().recv_timeout(time);
         self.0.check()
     }
 
@@ -48,15 +48,14 @@ impl AbortHandle {
 
 /// The shared end of a migration: its first error, and what has to be woken up.
 pub(crate) struct Control {
-    state: Mutex<State>,
-    woken: queue::Receiver<Infallible>,
+    course: Mutex<Course>,
+    over: Gate,
 }
 
-struct State {
+/// What is known of a migration, and what its end has to interrupt.
+struct Course {
     end: Option<End>,
     interrupters: Vec<Arc<dyn Interrupt>>,
-    /// Nothing is ever sent: dropping it is what wakes everybody up.
-    wake: Option<queue::Sender<Infallible>>,
 }
 
 #[derive(Clone)]
@@ -67,16 +66,13 @@ enum End {
 
 impl Control {
     pub(crate) fn new() -> Arc<Self> {
-        // Waiting for one without a buffer would allocate each time.
-        let (wake, woken) = queue::bounded(1);
-        let state = State {
+        let course = Course {
             end: None,
             interrupters: Vec::new(),
-            wake: Some(wake),
         };
         Arc::new(Self {
-            state: Mutex::new(state),
-            woken,
+            course: Mutex::new(course),
+            over: Gate::new(),
         })
     }
 
@@ -98,11 +94,11 @@ impl Control {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.state.lock().end.is_some()
+        self.course.lock().end.is_some()
     }
 
     pub(crate) fn error(&self) -> Option<Error> {
-        match &self.state.lock().end {
+        match &self.course.lock().end {
             Some(End::Failed(error)) => Some(error.clone()),
             _ => None,
         }
@@ -120,38 +116,66 @@ impl Control {
 
     /// Closed once the migration is over: to be selected on beside every queue.
     pub(crate) fn woken(&self) -> &queue::Receiver<Infallible> {
-        &self.woken
+        self.over.opened()
     }
 
     pub(crate) fn watch(&self, interrupter: Arc<dyn Interrupt>) {
-        let mut state = self.state.lock();
-        if state.end.is_none() {
-            state.interrupters.push(interrupter);
+        let mut course = self.course.lock();
+        if course.end.is_none() {
+            course.interrupters.push(interrupter);
             return;
         }
-        drop(state);
+        drop(course);
         interrupter.interrupt();
     }
 
     /// Answers whether the migration was still running. Whoever asks for the end gets an answer only
     /// when every connection has been interrupted: from then on it may resume one.
     fn end(&self, end: End) -> bool {
-        let mut state = self.state.lock();
-        if state.end.is_some() {
+        let mut course = self.course.lock();
+        if course.end.is_some() {
             return false;
         }
-        state.end = Some(end);
-        state.wake = None;
-        for interrupter in std::mem::take(&mut state.interrupters) {
+        course.end = Some(end);
+        self.over.open();
+        for interrupter in std::mem::take(&mut course.interrupters) {
             interrupter.interrupt();
         }
         true
     }
 }
 
+/// An event that happens once, for many who wait.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Nothing is ever sent: dropping it is what opens the gate.
+    closed: Mutex<Option<queue::Sender<Infallible>>>,
+    opened: queue::Receiver<Infallible>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        // Waiting for one without a buffer would allocate each time.
+        let (closed, opened) = queue::bounded(1);
+        Self {
+            closed: Mutex::new(Some(closed)),
+            opened,
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        *self.closed.lock() = None;
+    }
+
+    /// Closed once the gate is open: to be selected on.
+    pub(crate) fn opened(&self) -> &queue::Receiver<Infallible> {
+        &self.opened
+    }
+}
+
 impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let end = self.state.lock().end.clone();
+        let end = self.course.lock().end.clone();
         f.write_str(match end {
             None => "running",
             Some(End::Finished) => "finished",

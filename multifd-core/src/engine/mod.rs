@@ -22,6 +22,7 @@
 //! ```
 
 mod barrier;
+mod channel_start;
 mod control;
 mod intake;
 mod receiver;

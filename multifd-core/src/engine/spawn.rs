@@ -44,6 +44,17 @@ impl Spawn for StdThreads {
     }
 }
 
+/// Tells the host that the thread of a channel has been set up.
+///
+/// # Errors
+/// The host does not want it.
+pub(crate) fn channel_ready(threads: &dyn Spawn, channel: ChannelId) -> Result<(), Error> {
+    threads.channel_ready(channel).map_err(|error| {
+        let what = format!("the host refused the channel's thread: {error}");
+        Error::new(Fault::Caller, what)
+    })
+}
+
 /// Waits for all threads that hold a [`ThreadGuard`] of it.
 #[derive(Debug, Default)]
 pub(crate) struct ThreadGroup(Arc<Members>);
@@ -53,13 +64,13 @@ pub(crate) struct ThreadGuard(Arc<Members>);
 
 #[derive(Debug, Default)]
 struct Members {
-    state: Mutex<State>,
+    count: Mutex<Count>,
     /// The last thread has ended.
     idle: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Count {
     alive: usize,
     closed: bool,
 }
@@ -71,35 +82,35 @@ pub(crate) struct PanicGuard<'a>(pub(crate) &'a Control);
 impl ThreadGroup {
     /// To be given to a new thread; `None` once the threads are waited for by [`Self::join`].
     pub(crate) fn guard(&self) -> Option<ThreadGuard> {
-        let mut state = self.0.state.lock();
-        if state.closed {
+        let mut count = self.0.count.lock();
+        if count.closed {
             return None;
         }
-        state.alive += 1;
+        count.alive += 1;
         Some(ThreadGuard(Arc::clone(&self.0)))
     }
 
     /// Blocks until every guard is gone, but for no longer than `limit`. Threads may be added meanwhile.
     pub(crate) fn wait_idle(&self, limit: Duration) {
-        let Members { state, idle } = &*self.0;
-        idle.wait_while_for(&mut state.lock(), |state| state.alive > 0, limit);
+        let Members { count, idle } = &*self.0;
+        idle.wait_while_for(&mut count.lock(), |count| count.alive > 0, limit);
     }
 
     /// Blocks until every guard is gone. No thread can be added afterwards.
     pub(crate) fn join(&self) {
-        let Members { state, idle } = &*self.0;
-        let mut state = state.lock();
-        state.closed = true;
-        idle.wait_while(&mut state, |state| state.alive > 0);
+        let Members { count, idle } = &*self.0;
+        let mut count = count.lock();
+        count.closed = true;
+        idle.wait_while(&mut count, |count| count.alive > 0);
     }
 }
 
 impl Drop for ThreadGuard {
     fn drop(&mut self) {
-        let Members { state, idle } = &*self.0;
-        let mut state = state.lock();
-        state.alive -= 1;
-        if state.alive == 0 {
+        let Members { count, idle } = &*self.0;
+        let mut count = count.lock();
+        count.alive -= 1;
+        if count.alive == 0 {
             idle.notify_all();
         }
     }

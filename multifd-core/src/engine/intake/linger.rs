@@ -14,35 +14,35 @@ use crate::transport::{Interrupt, Transport};
 
 /// The connections of a migration that has failed.
 #[derive(Default)]
-pub(crate) struct Linger(Mutex<State>);
+pub(super) struct Linger(Mutex<Kept>);
 
 #[derive(Default)]
-struct State {
+struct Kept {
     over: bool,
     interrupters: Vec<Arc<dyn Interrupt>>,
 }
 
 impl Linger {
     /// Makes a connection usable again that the failure has interrupted. Answers whether there is still time.
-    pub(crate) fn admit(&self, connection: &mut dyn Transport) -> bool {
-        let mut state = self.0.lock();
-        if !state.over {
+    pub(super) fn admit(&self, connection: &mut dyn Transport) -> bool {
+        let mut kept = self.0.lock();
+        if !kept.over {
             connection.resume();
             connection.set_time_limit(None);
-            state.interrupters.push(connection.interrupter());
+            kept.interrupters.push(connection.interrupter());
         }
-        !state.over
+        !kept.over
     }
 
-    pub(crate) fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.0.lock().over
     }
 
     /// Interrupts all connections; no other is admitted.
-    pub(crate) fn end(&self) {
-        let mut state = self.0.lock();
-        state.over = true;
-        for interrupter in std::mem::take(&mut state.interrupters) {
+    pub(super) fn end(&self) {
+        let mut kept = self.0.lock();
+        kept.over = true;
+        for interrupter in std::mem::take(&mut kept.interrupters) {
             interrupter.interrupt();
         }
     }
@@ -50,13 +50,13 @@ impl Linger {
 
 impl std::fmt::Debug for Linger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.0.lock();
-        write!(f, "over {}, {}", state.over, state.interrupters.len())
+        let kept = self.0.lock();
+        write!(f, "over {}, {}", kept.over, kept.interrupters.len())
     }
 }
 
 /// Reads and forgets what comes until the peer closes the connection, or it is interrupted.
-pub(crate) fn drain(connection: &mut dyn Transport) {
+pub(super) fn drain(connection: &mut dyn Transport) {
     // On the stack: after the host's hook a channel's thread needs no more memory.
     let mut scratch = [0; SCRATCH];
     while let Ok(1..) = connection.recv(&mut [IoVecMut::from(scratch.as_mut_slice())]) {}

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::linger;
+use super::shared::Shared;
 use crate::channel::{
     Counters, DeviceStateSink, Event, Landing, Prelude, RecvChannel, recv_prelude,
 };
 use crate::engine::barrier::BarrierPlace;
-use crate::engine::intake::linger;
-use crate::engine::receiver::Shared;
-use crate::engine::spawn::PanicGuard;
+use crate::engine::spawn::{PanicGuard, channel_ready};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
@@ -18,13 +18,13 @@ use crate::transport::Transport;
 use crate::wire::{InitPacket, WireError};
 
 /// All that the thread takes with it, but the connection.
-pub(crate) struct ReceiverThread {
-    pub(crate) shared: Arc<Shared>,
+pub(super) struct IntakeThread {
+    pub(super) shared: Arc<Shared>,
 }
 
-impl ReceiverThread {
+impl IntakeThread {
     /// Finds out what the connection is, and receives from it until it or the migration ends.
-    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
+    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
         let prelude = recv_prelude(&mut *connection, shared.config.init_time_limit);
@@ -46,7 +46,7 @@ impl ReceiverThread {
     fn fail(&self, error: Error) {
         self.shared
             .control
-            .fail(error.at(Place::on(self.shared.side)));
+            .fail(error.at(Place::on(self.shared.config.side)));
     }
 
     /// Gives the main channel to the host's thread. After a failure it is closed instead.
@@ -110,16 +110,7 @@ impl ReceiverThread {
             Arc::clone(&counters),
         );
         let mut runs = PageRuns::new(page_size);
-        shared
-            .config
-            .threads
-            .channel_ready(channel)
-            .map_err(|error| {
-                Error::new(
-                    Fault::Caller,
-                    format!("the host refused the channel's thread: {error}"),
-                )
-            })?;
+        channel_ready(&*shared.config.threads, channel)?;
         loop {
             let landing = shared.landing.get();
             match channel_state.recv(landing, &mut runs, self.sink(landing)) {

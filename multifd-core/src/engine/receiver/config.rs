@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::DeviceStateSink;
+use crate::engine::intake::{INIT_TIME_LIMIT, SYNC_TIME_LIMIT};
 use crate::engine::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::wire::Uuid;
@@ -41,8 +42,8 @@ impl Default for ReceiverConfig {
             channels: ChannelCount::default(),
             page_size: PageSize::default(),
             memory_is_zeroed: false,
-            init_time_limit: Duration::from_secs(30),
-            sync_time_limit: Duration::from_secs(60),
+            init_time_limit: INIT_TIME_LIMIT,
+            sync_time_limit: SYNC_TIME_LIMIT,
             device_state: None,
             threads: Arc::new(StdThreads),
         }

@@ -29,7 +29,7 @@ impl Delay {
 
 /// The counters behind [`Delay`]: written by any thread, read by any.
 #[derive(Debug, Default)]
-pub(crate) struct DelayCounters {
+pub(super) struct DelayCounters {
     count: AtomicU64,
     total_nanos: AtomicU64,
     longest_nanos: AtomicU64,
@@ -37,7 +37,7 @@ pub(crate) struct DelayCounters {
 }
 
 impl DelayCounters {
-    pub(crate) fn add(&self, time: Duration) {
+    pub(super) fn add(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.total_nanos.fetch_add(nanos, Ordering::Relaxed);
@@ -45,7 +45,7 @@ impl DelayCounters {
         self.last_nanos.store(nanos, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self) -> Delay {
+    pub(super) fn read(&self) -> Delay {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
         Delay {
             count: self.count.load(Ordering::Relaxed),

@@ -6,46 +6,45 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::delay::DelayCounters;
+use super::pace::Pace;
 use crate::channel::{Depot, DeviceState, Parcel, windows};
-use crate::engine::control::Control;
-use crate::engine::intake::gate::Gate;
-use crate::engine::relay::delay::DelayCounters;
-use crate::engine::relay::pace::Pace;
+use crate::engine::control::{Control, Gate};
 use crate::error::{Error, Fault};
 use crate::geometry::PageSize;
 use crate::memory::GuestMemory;
 
 /// A fixed number of parcels, which go round: empty ones to the channels that receive, full ones to
 /// those that send. So the memory of a relay is bounded, and a slow destination slows its source.
-pub(crate) struct Exchange {
-    pub(crate) control: Arc<Control>,
+pub(super) struct Exchange {
+    pub(super) control: Arc<Control>,
     /// The places of all parcels.
-    pub(crate) windows: GuestMemory,
+    pub(super) windows: GuestMemory,
     count: usize,
     give_empty: queue::Sender<Parcel>,
     empty: queue::Receiver<Parcel>,
     give_full: queue::Sender<Parcel>,
-    pub(crate) full: queue::Receiver<Parcel>,
+    pub(super) full: queue::Receiver<Parcel>,
     /// Parcels that were handed over and have not been sent.
     waiting: AtomicUsize,
     /// How many barriers all receiving channels have passed.
-    pub(crate) round: AtomicU64,
+    pub(super) round: AtomicU64,
     recv_pace: Option<Pace>,
     send_pace: Option<Pace>,
     switchover: Gate,
     /// From the last byte of a packet received until its last byte is sent.
-    pub(crate) packets: DelayCounters,
+    pub(super) packets: DelayCounters,
 }
 
 /// Bandwidths in bytes per second: of what is received, and of what is sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bandwidths {
-    pub(crate) recv: Option<NonZeroU64>,
-    pub(crate) send: Option<NonZeroU64>,
+pub(super) struct Bandwidths {
+    pub(super) recv: Option<NonZeroU64>,
+    pub(super) send: Option<NonZeroU64>,
 }
 
 impl Exchange {
-    pub(crate) fn new(
+    pub(super) fn new(
         control: Arc<Control>,
         page_size: PageSize,
         count: usize,
@@ -77,7 +76,7 @@ impl Exchange {
     }
 
     /// Takes back a parcel that has been sent as so many bytes.
-    pub(crate) fn sent(&self, mut parcel: Parcel, wire_bytes: u64) {
+    pub(super) fn sent(&self, mut parcel: Parcel, wire_bytes: u64) {
         self.packets.add(parcel.received.elapsed());
         parcel.clear();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -89,23 +88,23 @@ impl Exchange {
     }
 
     /// How many packets wait for the destination to take them, or are being taken.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether the receiving channels wait for the sending ones.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.empty.is_empty()
     }
 
     /// Device state may go on from now on.
-    pub(crate) fn open_switchover(&self) {
+    pub(super) fn open_switchover(&self) {
         self.switchover.open();
     }
 
     /// Passes on device state. It waits for the switchover: the destination is not ready for it
     /// before the main channel says so.
-    pub(crate) fn pass_device_state(&self, state: DeviceState) -> Result<(), Error> {
+    pub(super) fn pass_device_state(&self, state: DeviceState) -> Result<(), Error> {
         select_biased! {
             recv(self.control.woken()) -> _ => return Err(self.control.reason()),
             recv(self.switchover.opened()) -> _ => {}
@@ -117,7 +116,7 @@ impl Exchange {
     }
 
     /// Waits until every parcel is empty, once nothing more is received.
-    pub(crate) fn wait_empty(&self) -> Result<(), Error> {
+    pub(super) fn wait_empty(&self) -> Result<(), Error> {
         let parcels: Option<Vec<_>> = (0..self.count).map(|_| self.empty()).collect();
         parcels.map(drop).ok_or_else(|| self.control.reason())
     }
@@ -139,5 +138,11 @@ impl Depot for Exchange {
         if let Some(pace) = &self.recv_pace {
             pace.spend(wire_bytes, &self.control);
         }
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Exchange({} packets waiting)", self.waiting())
     }
 }

@@ -4,15 +4,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::channel::{Landing, MigrationStats, Monitor};
+use super::exchange::{Bandwidths, Exchange};
+use super::forwarding::Forwarding;
+use crate::channel::Monitor;
+use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
-use crate::engine::receiver::Receiver;
-use crate::engine::receiver::ReceiverConfig;
-use crate::engine::relay::exchange::{Bandwidths, Exchange};
-use crate::engine::relay::forwarding::Forwarding;
-use crate::engine::sender::SenderConfig;
+use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT};
 use crate::engine::spawn::{Spawn, StdThreads};
-use crate::error::{Error, Fault, Place, Side};
+use crate::error::{Error, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -29,9 +28,9 @@ pub struct ForwarderConfig {
     pub channels: ChannelCount,
     /// Size of the guest's pages.
     pub page_size: PageSize,
-    /// As [`ReceiverConfig::init_time_limit`].
+    /// As [`ReceiverConfig::init_time_limit`](crate::ReceiverConfig::init_time_limit).
     pub init_time_limit: Duration,
-    /// As [`ReceiverConfig::sync_time_limit`]. Time in which the destination takes nothing does not
+    /// As [`ReceiverConfig::sync_time_limit`](crate::ReceiverConfig::sync_time_limit). Time in which the destination takes nothing does not
     /// count.
     pub sync_time_limit: Duration,
     /// The destination knows zero pages in packets, as QEMU does since 9.0: those that the source has
@@ -48,13 +47,12 @@ pub struct ForwarderConfig {
 
 impl Default for ForwarderConfig {
     fn default() -> Self {
-        let receiver = ReceiverConfig::default();
         Self {
             uuid: None,
-            channels: receiver.channels,
-            page_size: receiver.page_size,
-            init_time_limit: receiver.init_time_limit,
-            sync_time_limit: receiver.sync_time_limit,
+            channels: ChannelCount::default(),
+            page_size: PageSize::default(),
+            init_time_limit: INIT_TIME_LIMIT,
+            sync_time_limit: SYNC_TIME_LIMIT,
             zero_pages: true,
             recv_bandwidth: None,
             send_bandwidth: None,
@@ -75,43 +73,47 @@ impl Default for ForwarderConfig {
 #[derive(Debug)]
 pub struct Forwarder {
     config: ForwarderConfig,
-    receiver: Receiver,
+    intake: Intake,
 }
 
 impl Forwarder {
     /// A forwarder without connections. `method` is the one that the source uses.
     pub fn new(config: ForwarderConfig, method: Arc<dyn MultifdMethods>) -> Self {
-        let receiver_config = ReceiverConfig {
+        let intake = IntakeConfig {
+            side: Side::RelayIn,
+            uuid: config.uuid,
             channels: config.channels,
             page_size: config.page_size,
             init_time_limit: config.init_time_limit,
             sync_time_limit: config.sync_time_limit,
+            device_state: None,
             threads: Arc::clone(&config.threads),
-            ..ReceiverConfig::default()
         };
-        let receiver = Receiver::on(Side::RelayIn, receiver_config, config.uuid, method);
-        Self { config, receiver }
+        Self {
+            config,
+            intake: Intake::new(intake, method),
+        }
     }
 
-    /// Takes a new connection of the source. See [`Receiver::accept`].
+    /// Takes a new connection of the source. See [`Receiver::accept`](crate::Receiver::accept).
     ///
     /// # Errors
     /// As there.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
-        self.receiver.accept(connection)
+        self.intake.accept(connection)
     }
 
     /// Whether the source's main connection and all its channels have been accepted.
     pub fn is_complete(&self) -> bool {
-        self.receiver.is_complete()
+        self.intake.is_complete()
     }
 
-    /// Waits for the source's main channel. See [`Receiver::wait_main`].
+    /// Waits for the source's main channel. See [`Receiver::wait_main`](crate::Receiver::wait_main).
     ///
     /// # Errors
     /// As there.
     pub fn wait_main(&self, limit: Duration) -> Result<Box<dyn Transport>, Error> {
-        self.receiver.wait_main(limit)
+        self.intake.wait_main(limit)
     }
 
     /// Waits until a channel of the source has said the VM's UUID. Another one than that of the configuration fails
@@ -120,7 +122,7 @@ impl Forwarder {
     /// # Errors
     /// No channel came within `limit`, or the migration failed.
     pub fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
-        self.receiver.wait_uuid(limit)
+        self.intake.wait_uuid(limit)
     }
 
     /// Starts a thread for each connection to the destination; they become the channels 0, 1, ... in
@@ -136,65 +138,39 @@ impl Forwarder {
         method: &Arc<dyn MultifdMethods>,
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Forwarding<'_>, Error> {
-        let control = Arc::clone(self.receiver.control());
+        let control = Arc::clone(self.intake.control());
         let parcels = packets_in_transit(self.config.channels.count(), connections.len());
         let bandwidths = Bandwidths {
             recv: self.config.recv_bandwidth,
             send: self.config.send_bandwidth,
         };
-        let sender = SenderConfig {
-            uuid,
-            zero_pages: self.config.zero_pages,
-            threads: Arc::clone(&self.config.threads),
-            ..SenderConfig::default()
-        };
-        let place = Place::on(Side::RelayOut);
+        let start = ChannelStart::new(uuid, method, &self.config.threads);
+        let zero_pages = self.config.zero_pages;
         Exchange::new(control, self.config.page_size, parcels, bandwidths)
             .and_then(|exchange| {
-                Forwarding::start(self, &sender, Arc::new(exchange), method, connections)
+                let exchange = Arc::new(exchange);
+                Forwarding::start(&self.intake, exchange, (start, zero_pages), connections)
             })
             .map_err(|error| {
-                let error = error.at(place);
-                self.receiver.control().fail(error.clone());
+                let error = error.at(Place::on(Side::RelayOut));
+                self.intake.control().fail(error.clone());
                 error
             })
     }
 
-    /// After a failure: waits until the source has heard of it. See [`Receiver::settle`].
+    /// After a failure: waits until the source has heard of it. See [`Receiver::settle`](crate::Receiver::settle).
     pub fn settle(&self, main: Option<Box<dyn Transport>>, limit: Duration) {
-        self.receiver.settle(main, limit);
+        self.intake.settle(main, limit);
     }
 
     /// What has been received from the source so far, to be asked from any thread.
     pub fn incoming(&self) -> Monitor {
-        self.receiver.monitor()
+        self.intake.monitor()
     }
 
     /// What aborts this migration from another thread.
     pub fn abort_handle(&self) -> AbortHandle {
-        self.receiver.abort_handle()
-    }
-
-    pub(crate) fn attach(&self, landing: Landing) -> Result<(), Error> {
-        self.receiver.land(landing)
-    }
-
-    /// Meets the source's channels. That they make no progress is their fault only while there is room
-    /// for what they send.
-    pub(crate) fn meet(&self, exchange: &Exchange) -> Result<(), Error> {
-        self.receiver.meet(&|| exchange.is_full())
-    }
-
-    pub(crate) fn wait_closed(&self, limit: Duration) -> Result<(), Error> {
-        self.receiver.wait_closed(limit)
-    }
-
-    pub(crate) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
-        self.receiver.spawn(name, body)
-    }
-
-    pub(crate) fn finish(&self) -> Result<MigrationStats, Error> {
-        self.receiver.finish()
+        self.intake.abort_handle()
     }
 }
 
@@ -206,10 +182,6 @@ fn packets_in_transit(receiving: usize, sending: usize) -> usize {
 
 /// 32 MiB of pages.
 const MOST_PACKETS: usize = 64;
-
-pub(crate) fn caller(what: impl Into<String>) -> Error {
-    Error::new(Fault::Caller, what.into()).at(Place::on(Side::RelayOut))
-}
 
 impl std::fmt::Debug for ForwarderConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

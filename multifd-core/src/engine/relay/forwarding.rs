@@ -1,30 +1,27 @@
 //! A relay that has connections to a destination.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as queue;
 
+use super::delay::Delay;
+use super::exchange::Exchange;
+use super::rounds::Rounds;
+use super::thread::SendThread;
 use crate::channel::{Counters, Landing, MigrationStats, Monitor, Transit};
-use crate::engine::relay::delay::Delay;
-use crate::engine::relay::exchange::Exchange;
-use crate::engine::relay::forwarder::{Forwarder, caller};
-use crate::engine::relay::rounds::{Report, Rounds};
-use crate::engine::relay::thread::OutletThread;
-use crate::engine::sender::SenderConfig;
-use crate::engine::sender::thread::ChannelStart;
-use crate::error::{Error, Place};
-use crate::geometry::ChannelCount;
+use crate::engine::channel_start::{ChannelStart, channel_count};
+use crate::engine::intake::Intake;
+use crate::error::{Error, Fault, Place, Side};
 use crate::memory::BlockTable;
-use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::BlockName;
 
-/// The running migration of a [`Forwarder`], as the thread of the main channel sees it.
+/// The running migration of a [`Forwarder`](super::Forwarder), as the thread of the main channel sees it.
 #[derive(Debug)]
 pub struct Forwarding<'f> {
-    forwarder: &'f Forwarder,
+    intake: &'f Intake,
     exchange: Arc<Exchange>,
     counters: Vec<Arc<Counters>>,
     wakers: Vec<queue::Sender<()>>,
@@ -47,41 +44,38 @@ pub struct ForwardStats {
 }
 
 impl<'f> Forwarding<'f> {
-    /// Starts a thread for each connection to the destination; see [`Forwarder::start`].
-    pub(crate) fn start(
-        forwarder: &'f Forwarder,
-        config: &SenderConfig,
+    /// Starts a thread for each connection to the destination. It looks for zero pages, or does not.
+    pub(super) fn start(
+        intake: &'f Intake,
         exchange: Arc<Exchange>,
-        method: &Arc<dyn MultifdMethods>,
+        (start, zero_pages): (ChannelStart, bool),
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Self, Error> {
+        let method = &start.method;
         log::info!("passing on {}: {}", method.name(), method.implementation());
-        let channels = u8::try_from(connections.len())
-            .ok()
-            .and_then(ChannelCount::new);
-        let channels = channels.ok_or_else(|| {
-            let count = connections.len();
-            caller(format!("{count} multifd connections, wanted 1 to 255"))
-        })?;
+        let channels = channel_count(connections.len())?;
         let (rounds, report) = Rounds::new(channels);
         let mut forwarding = Self {
-            forwarder,
+            intake,
             exchange,
             counters: Vec::with_capacity(channels.count()),
             wakers: Vec::with_capacity(channels.count()),
             rounds,
         };
-        let packet_num = Arc::new(AtomicU64::new(0));
         for (channel, connection) in channels.ids().zip(connections) {
-            let start = ChannelStart {
+            let (waker, wake) = queue::bounded(1);
+            let thread = SendThread {
                 channel,
-                config: config.clone(),
-                method: Arc::clone(method),
+                start: start.clone(),
+                zero_pages,
                 counters: Arc::default(),
-                packet_num: Arc::clone(&packet_num),
+                exchange: Arc::clone(&forwarding.exchange),
+                wake,
+                report: report.clone(),
             };
+            forwarding.wakers.push(waker);
             forwarding
-                .start_channel(start, report.clone(), connection)
+                .start_channel(thread, connection)
                 .map_err(|error| error.at(Place::default().channel(channel)))?;
         }
         let Self {
@@ -102,7 +96,7 @@ impl<'f> Forwarding<'f> {
         let blocks =
             BlockTable::new(page_size, blocks).map_err(|error| caller(error.to_string()))?;
         let exchange = Arc::clone(&self.exchange);
-        self.forwarder.attach(Landing::Relay(Transit {
+        self.intake.land(Landing::Relay(Transit {
             blocks,
             windows: self.exchange.windows.clone(),
             depot: Arc::clone(&self.exchange) as _,
@@ -119,7 +113,7 @@ impl<'f> Forwarding<'f> {
     /// A channel of the source makes no progress for longer than the configured limit although there is
     /// room for what it sends, or the migration failed.
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.forwarder.meet(&self.exchange)?;
+        self.intake.meet(&|| self.exchange.is_full())?;
         let met = Instant::now();
         self.rounds.start(met);
         // After the meeting: all pages of the round have been handed over.
@@ -144,7 +138,7 @@ impl<'f> Forwarding<'f> {
     /// # Errors
     /// The migration failed.
     pub fn drain(&mut self, limit: Duration) -> Result<(), Error> {
-        self.forwarder.wait_closed(limit)?;
+        self.intake.wait_closed(limit)?;
         self.exchange.wait_empty()
     }
 
@@ -154,14 +148,14 @@ impl<'f> Forwarding<'f> {
     /// # Errors
     /// The migration failed.
     pub fn finish(&mut self) -> Result<ForwardStats, Error> {
-        self.forwarder.finish()?;
+        self.intake.finish()?;
         Ok(self.stats())
     }
 
     /// What has been passed on so far.
     pub fn stats(&mut self) -> ForwardStats {
         ForwardStats {
-            incoming: self.forwarder.incoming().stats(),
+            incoming: self.intake.stats(),
             outgoing: self.outgoing().stats(),
             packets: self.exchange.packets.read(),
             syncs: self.rounds.delays(),
@@ -180,23 +174,14 @@ impl<'f> Forwarding<'f> {
 
     fn start_channel(
         &mut self,
-        start: ChannelStart,
-        report: queue::Sender<Report>,
+        thread: SendThread,
         connection: Box<dyn Transport>,
     ) -> Result<(), Error> {
-        let (waker, wake) = queue::bounded(1);
-        self.wakers.push(waker);
-        self.counters.push(Arc::clone(&start.counters));
-        let name = format!("multifd-fwd-{}", start.channel);
-        let thread = OutletThread {
-            start,
-            exchange: Arc::clone(&self.exchange),
-            wake,
-            report,
-        };
+        self.counters.push(Arc::clone(&thread.counters));
+        let name = format!("multifd-fwd-{}", thread.channel);
         self.exchange.control.watch(connection.interrupter());
         let body = Box::new(move || thread.run(connection));
-        self.forwarder.spawn(name, body)
+        self.intake.spawn(name, body)
     }
 }
 
@@ -211,8 +196,7 @@ impl Backlog {
     }
 }
 
-impl std::fmt::Debug for Exchange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Exchange({} packets waiting)", self.waiting())
-    }
+/// A mistake of the host's.
+fn caller(what: impl Into<String>) -> Error {
+    Error::new(Fault::Caller, what.into()).at(Place::on(Side::RelayOut))
 }

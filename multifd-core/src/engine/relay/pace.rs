@@ -10,14 +10,14 @@ use crate::engine::control::Control;
 
 /// A bandwidth that several channels share.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(super) struct Pace {
     bytes_per_second: f64,
     /// When what was let through so far has had its time.
     due: Mutex<Instant>,
 }
 
 impl Pace {
-    pub(crate) fn new(bytes_per_second: NonZeroU64) -> Self {
+    pub(super) fn new(bytes_per_second: NonZeroU64) -> Self {
         Self {
             // Exact up to 2^53 bytes per second, which no link has.
             bytes_per_second: bytes_per_second.get() as f64,
@@ -27,7 +27,7 @@ impl Pace {
 
     /// Counts bytes that were let through, and waits until they have had their time or the migration
     /// is over.
-    pub(crate) fn spend(&self, bytes: u64, control: &Control) {
+    pub(super) fn spend(&self, bytes: u64, control: &Control) {
         let due = self.book(bytes, Instant::now());
         let early = due.saturating_duration_since(Instant::now());
         if early > SHORTEST_WAIT {

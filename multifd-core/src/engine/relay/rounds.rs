@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::delay::{Delay, DelayCounters};
 use crate::engine::control::Control;
-use crate::engine::relay::delay::{Delay, DelayCounters};
 use crate::error::Error;
 use crate::geometry::{ChannelCount, ChannelId};
 
 /// The barriers that were passed to the sending channels, and which of them each has sent.
 #[derive(Debug)]
-pub(crate) struct Rounds {
+pub(super) struct Rounds {
     reports: queue::Receiver<Report>,
     /// How many SYNC packets each channel has sent; `None` until it is set up.
     channels: Vec<Option<u64>>,
@@ -25,15 +25,15 @@ pub(crate) struct Rounds {
 
 /// What a channel tells: that it is set up, or has sent one more SYNC.
 #[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) channel: ChannelId,
-    pub(crate) round: u64,
-    pub(crate) at: Instant,
+pub(super) struct Report {
+    pub(super) channel: ChannelId,
+    pub(super) round: u64,
+    pub(super) at: Instant,
 }
 
 impl Rounds {
     /// Nothing is set up yet. Also answers where the channels report.
-    pub(crate) fn new(channels: ChannelCount) -> (Self, queue::Sender<Report>) {
+    pub(super) fn new(channels: ChannelCount) -> (Self, queue::Sender<Report>) {
         let (report, reports) = queue::bounded(REPORTS_PER_CHANNEL * channels.count());
         let rounds = Self {
             reports,
@@ -46,7 +46,7 @@ impl Rounds {
     }
 
     /// A barrier was complete at `met`, and the channels are told so.
-    pub(crate) fn start(&mut self, met: Instant) {
+    pub(super) fn start(&mut self, met: Instant) {
         self.round += 1;
         self.met = Some(met);
         self.note(met);
@@ -56,7 +56,7 @@ impl Rounds {
     ///
     /// # Errors
     /// The migration failed.
-    pub(crate) fn wait(&mut self, control: &Control) -> Result<(), Error> {
+    pub(super) fn wait(&mut self, control: &Control) -> Result<(), Error> {
         while !self.is_settled() {
             let report = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
@@ -68,7 +68,7 @@ impl Rounds {
     }
 
     /// From each barrier's last arrival until it was sent on the last channel.
-    pub(crate) fn delays(&mut self) -> Delay {
+    pub(super) fn delays(&mut self) -> Delay {
         while let Ok(report) = self.reports.try_recv() {
             self.take(&report);
         }

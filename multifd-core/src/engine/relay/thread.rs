@@ -6,37 +6,42 @@ use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::exchange::Exchange;
+use super::rounds::Report;
 use crate::channel::{Counters, Parcel, ParcelChannel};
-use crate::engine::relay::exchange::Exchange;
-use crate::engine::relay::rounds::Report;
-use crate::engine::sender::thread::ChannelStart;
+use crate::engine::channel_start::ChannelStart;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Place, Side};
+use crate::geometry::ChannelId;
 use crate::transport::Transport;
 
 /// All that the thread takes with it, but the connection.
-pub(crate) struct OutletThread {
-    pub(crate) start: ChannelStart,
-    pub(crate) exchange: Arc<Exchange>,
+pub(super) struct SendThread {
+    pub(super) channel: ChannelId,
+    pub(super) start: ChannelStart,
+    /// The destination knows zero pages in packets.
+    pub(super) zero_pages: bool,
+    pub(super) counters: Arc<Counters>,
+    pub(super) exchange: Arc<Exchange>,
     /// Has a message when there may be a barrier to send.
-    pub(crate) wake: queue::Receiver<()>,
+    pub(super) wake: queue::Receiver<()>,
     /// Hears that the channel is set up, and of each SYNC that it has sent.
-    pub(crate) report: queue::Sender<Report>,
+    pub(super) report: queue::Sender<Report>,
 }
 
 /// The channel, and how far it is.
 struct Outgoing<'a> {
-    thread: &'a OutletThread,
+    thread: &'a SendThread,
     channel: ParcelChannel<'a>,
     /// How many SYNC packets it has sent.
     round: u64,
     wire_bytes: u64,
 }
 
-impl OutletThread {
+impl SendThread {
     /// Runs until the migration is over; the first error of any channel ends all.
-    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
-        let place = Place::on(Side::RelayOut).channel(self.start.channel);
+    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+        let place = Place::on(Side::RelayOut).channel(self.channel);
         let control = &*self.exchange.control;
         let _panic = PanicGuard(control);
         if let Err(error) = self.send(&mut *connection) {
@@ -46,11 +51,13 @@ impl OutletThread {
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let windows = &self.exchange.windows;
-        let channel = self.start.open(windows.page_size(), connection)?;
-        let zero_pages = self.start.config.zero_pages;
+        let (page_size, counters) = (windows.page_size(), Arc::clone(&self.counters));
+        let channel = self
+            .start
+            .open(self.channel, page_size, connection, counters)?;
         let mut outgoing = Outgoing {
             thread: self,
-            channel: ParcelChannel::new(channel, windows, zero_pages)?,
+            channel: ParcelChannel::new(channel, windows, self.zero_pages)?,
             round: 0,
             wire_bytes: 0,
         };
@@ -62,7 +69,7 @@ impl OutletThread {
                 recv(self.exchange.full) -> parcel => parcel.ok(),
                 recv(self.wake) -> _ => None,
             };
-            self.counters().waited_for_work(start.elapsed());
+            self.counters.waited_for_work(start.elapsed());
             if let Some(parcel) = parcel {
                 outgoing.send(parcel)?;
             }
@@ -70,13 +77,9 @@ impl OutletThread {
         }
     }
 
-    fn counters(&self) -> &Counters {
-        &self.start.counters
-    }
-
     fn report(&self, round: u64) {
         let report = Report {
-            channel: self.start.channel,
+            channel: self.channel,
             round,
             at: Instant::now(),
         };
@@ -95,7 +98,7 @@ impl Outgoing<'_> {
             self.send_sync()?;
         }
         self.channel.send(&parcel)?;
-        let sent = self.thread.counters().wire_bytes();
+        let sent = self.thread.counters.wire_bytes();
         let bytes = sent.saturating_sub(self.wire_bytes);
         self.wire_bytes = sent;
         self.thread.exchange.sent(parcel, bytes);

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::config::SenderConfig;
+use super::thread::{Job, Report, SenderThread};
 use crate::channel::{Batch, Counters};
+use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::control::Control;
-use crate::engine::sender::SenderConfig;
-use crate::engine::sender::thread::{ChannelStart, Job, Report, SenderThread};
 use crate::engine::spawn::ThreadGroup;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
@@ -21,7 +21,7 @@ use crate::transport::Transport;
 /// All channels of a sender, as the host's thread sees them. Full batches go out, empty ones come
 /// back.
 #[derive(Debug)]
-pub(crate) struct Lanes {
+pub(super) struct Lanes {
     control: Arc<Control>,
     channels: ChannelCount,
     lanes: Vec<Lane>,
@@ -50,25 +50,18 @@ const QUEUE_LEN: usize = BATCHES_PER_CHANNEL + 1;
 
 impl Lanes {
     /// Starts a thread for each connection and waits until all are set up.
-    pub(crate) fn start(
+    pub(super) fn start(
         config: &SenderConfig,
         memory: &GuestMemory,
         method: &Arc<dyn MultifdMethods>,
         connections: Vec<Box<dyn Transport>>,
         (control, threads): (&Arc<Control>, &ThreadGroup),
     ) -> Result<Self, Error> {
-        let channels = u8::try_from(connections.len())
-            .ok()
-            .and_then(ChannelCount::new);
-        let channels = channels.ok_or_else(|| {
-            caller(format!(
-                "{} multifd connections, wanted 1 to 255",
-                connections.len()
-            ))
-        })?;
+        let channels = channel_count(connections.len());
+        let channels = channels.map_err(|error| error.at(Place::on(Side::Source)))?;
         let count = channels.count();
         let (report, reports) = queue::bounded(QUEUE_LEN * count);
-        let packet_num = Arc::new(AtomicU64::new(0));
+        let start = ChannelStart::new(config.uuid, method, &config.threads);
         let mut lanes = Vec::with_capacity(count);
         for (channel, transport) in channels.ids().zip(connections) {
             control.watch(transport.interrupter());
@@ -79,13 +72,10 @@ impl Lanes {
                 counters: Arc::clone(&counters),
             });
             let thread = SenderThread {
-                start: ChannelStart {
-                    channel,
-                    config: config.clone(),
-                    method: Arc::clone(method),
-                    counters,
-                    packet_num: Arc::clone(&packet_num),
-                },
+                channel,
+                start: start.clone(),
+                zero_pages: config.zero_pages,
+                counters,
                 memory: memory.clone(),
                 jobs: queue,
                 reports: report.clone(),
@@ -127,7 +117,7 @@ impl Lanes {
     }
 
     /// An empty batch of a channel that can take it; waits for one.
-    pub(crate) fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
+    pub(super) fn idle_batch(&mut self) -> Result<(ChannelId, Batch), Error> {
         while let Ok(report) = self.reports.try_recv() {
             self.take(report);
         }
@@ -140,7 +130,7 @@ impl Lanes {
     }
 
     /// Gives a channel a job, for which there is room in its queue.
-    pub(crate) fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
+    pub(super) fn give(&self, channel: ChannelId, job: Job) -> Result<(), Error> {
         if let Some(error) = self.control.error() {
             return Err(error);
         }
@@ -152,7 +142,7 @@ impl Lanes {
     }
 
     /// Gives every channel a SYNC, once all have sent the one before.
-    pub(crate) fn give_sync(&mut self) -> Result<(), Error> {
+    pub(super) fn give_sync(&mut self) -> Result<(), Error> {
         self.wait_synced()?;
         self.unsynced = self.channels.count();
         self.channels
@@ -161,7 +151,7 @@ impl Lanes {
     }
 
     /// Waits until everything that was given has been sent.
-    pub(crate) fn wait_sent(&mut self) -> Result<(), Error> {
+    pub(super) fn wait_sent(&mut self) -> Result<(), Error> {
         self.wait_synced()?;
         while self.busy_batches() > 0 {
             self.wait_report()?;
@@ -170,12 +160,12 @@ impl Lanes {
     }
 
     /// How many batches are queued or being sent.
-    pub(crate) fn busy_batches(&self) -> usize {
+    pub(super) fn busy_batches(&self) -> usize {
         BATCHES_PER_CHANNEL * self.channels.count() - self.idle.len()
     }
 
     /// Each channel's counters.
-    pub(crate) fn counters(&self) -> Vec<Arc<Counters>> {
+    pub(super) fn counters(&self) -> Vec<Arc<Counters>> {
         self.lanes
             .iter()
             .map(|lane| Arc::clone(&lane.counters))
@@ -232,6 +222,6 @@ impl Lanes {
 }
 
 /// A mistake of the host's.
-pub(crate) fn caller(what: impl Into<String>) -> Error {
+pub(super) fn caller(what: impl Into<String>) -> Error {
     Error::new(Fault::Caller, what.into()).at(Place::on(Side::Source))
 }

@@ -1,50 +1,26 @@
 //! The sending end of a migration: the host's thread fills batches, the channels' threads send them.
-//! May import the ground: `control`, `spawn`.
+//! May import the ground.
 
+mod config;
 mod lanes;
-pub(super) mod thread;
+mod thread;
+
+pub use config::SenderConfig;
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use lanes::{Lanes, caller};
+use thread::Job;
 
 use crate::channel::{Batch, DeviceState, MigrationStats, Monitor};
 use crate::engine::control::{AbortHandle, Control};
-use crate::engine::sender::lanes::{Lanes, caller};
-use crate::engine::sender::thread::Job;
-use crate::engine::spawn::{Spawn, StdThreads, ThreadGroup};
+use crate::engine::spawn::ThreadGroup;
 use crate::error::{Error, Place};
 use crate::geometry::ChannelId;
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
-use crate::wire::{DeviceStateHeader, Uuid};
-
-/// How a [`Sender`] works.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct SenderConfig {
-    /// The VM's UUID, all zero if it has none. The destination refuses another one than its own.
-    pub uuid: Uuid,
-    /// Look for zero pages in the channels' threads and list them without payload: QEMU's
-    /// `zero-page-detection=multifd`. Only receivers since QEMU 9.0 understand it; on by default.
-    pub zero_pages: bool,
-    /// How long the destination may take nothing, on any channel, although the host waits for that; it is
-    /// noticed within twice that time. A destination that is set to more channels is found so. 60 s by default.
-    pub destination_time_limit: Duration,
-    /// Starts the threads.
-    pub threads: Arc<dyn Spawn>,
-}
-
-impl Default for SenderConfig {
-    fn default() -> Self {
-        Self {
-            uuid: Uuid::default(),
-            zero_pages: true,
-            destination_time_limit: Duration::from_secs(60),
-            threads: Arc::new(StdThreads),
-        }
-    }
-}
+use crate::wire::DeviceStateHeader;
 
 /// Sends pages of guest memory over several channels at once.
 ///
@@ -280,15 +256,5 @@ impl Drop for Sender {
     fn drop(&mut self) {
         self.control.fail(Error::aborted());
         self.threads.join();
-    }
-}
-
-impl std::fmt::Debug for SenderConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "SenderConfig(uuid {}, zero_pages {})",
-            self.uuid, self.zero_pages
-        )
     }
 }

@@ -1,24 +1,21 @@
 //! The thread of one sending channel.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
-use crate::channel::{Batch, BatchChannel, Counters, DeviceState, SendChannel};
+use crate::channel::{Batch, BatchChannel, Counters, DeviceState};
+use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::Control;
-use crate::engine::sender::SenderConfig;
 use crate::engine::spawn::PanicGuard;
-use crate::error::{Error, Fault, Place, Side};
-use crate::geometry::{ChannelId, PageSize};
+use crate::error::{Error, Place, Side};
+use crate::geometry::ChannelId;
 use crate::memory::GuestMemory;
-use crate::method::{ChannelSetup, MultifdMethods};
 use crate::transport::Transport;
-use crate::wire::InitPacket;
 
 /// What the host's thread wants of a channel.
-pub(crate) enum Job {
+pub(super) enum Job {
     Pages(Batch),
     /// The batch only comes along to be given back: it stands for the place in the queue.
     DeviceState(Box<(DeviceState, Batch)>),
@@ -27,7 +24,7 @@ pub(crate) enum Job {
 
 /// What a channel tells the host's thread.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub(super) enum Report {
     /// A batch has been sent, and is empty again.
     Sent(ChannelId, Batch),
     /// The channel has been set up, or has sent a SYNC.
@@ -35,27 +32,22 @@ pub(crate) enum Report {
 }
 
 /// All that a channel's thread takes with it, but the connection.
-pub(crate) struct SenderThread {
-    pub(crate) start: ChannelStart,
-    pub(crate) memory: GuestMemory,
-    pub(crate) jobs: queue::Receiver<Job>,
-    pub(crate) reports: queue::Sender<Report>,
-    pub(crate) control: Arc<Control>,
-}
-
-/// What a sending channel is made from.
-pub(crate) struct ChannelStart {
-    pub(crate) channel: ChannelId,
-    pub(crate) config: SenderConfig,
-    pub(crate) method: Arc<dyn MultifdMethods>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) packet_num: Arc<AtomicU64>,
+pub(super) struct SenderThread {
+    pub(super) channel: ChannelId,
+    pub(super) start: ChannelStart,
+    /// Look for zero pages.
+    pub(super) zero_pages: bool,
+    pub(super) counters: Arc<Counters>,
+    pub(super) memory: GuestMemory,
+    pub(super) jobs: queue::Receiver<Job>,
+    pub(super) reports: queue::Sender<Report>,
+    pub(super) control: Arc<Control>,
 }
 
 impl SenderThread {
     /// Runs until the migration is over; the first error of any channel ends all.
-    pub(crate) fn run(self, mut connection: Box<dyn Transport>) {
-        let place = Place::on(Side::Source).channel(self.start.channel);
+    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+        let place = Place::on(Side::Source).channel(self.channel);
         let control = &*self.control;
         let _panic = PanicGuard(control);
         if let Err(error) = self.send(&mut *connection) {
@@ -64,11 +56,11 @@ impl SenderThread {
     }
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
-        let channel_id = self.start.channel;
-        let page_size = self.memory.page_size();
-        let channel = self.start.open(page_size, connection)?;
-        let zero_pages = self.start.config.zero_pages;
-        let mut batches = BatchChannel::new(channel, &self.memory, zero_pages);
+        let (page_size, counters) = (self.memory.page_size(), Arc::clone(&self.counters));
+        let channel = self
+            .start
+            .open(self.channel, page_size, connection, counters)?;
+        let mut batches = BatchChannel::new(channel, &self.memory, self.zero_pages);
         self.report(Report::Synced);
 
         while let Some(job) = self.next_job() {
@@ -76,12 +68,12 @@ impl SenderThread {
                 Job::Pages(mut batch) => {
                     batches.send(&mut batch)?;
                     batch.clear();
-                    Report::Sent(channel_id, batch)
+                    Report::Sent(self.channel, batch)
                 }
                 Job::DeviceState(job) => {
                     let (state, batch) = *job;
                     batches.channel.send_device_state(&state)?;
-                    Report::Sent(channel_id, batch)
+                    Report::Sent(self.channel, batch)
                 }
                 Job::Sync => {
                     batches.channel.send_sync()?;
@@ -103,7 +95,7 @@ impl SenderThread {
             recv(self.control.woken()) -> _ => None,
             recv(self.jobs) -> job => job.ok(),
         };
-        self.start.counters.waited_for_work(start.elapsed());
+        self.counters.waited_for_work(start.elapsed());
         job
     }
 
@@ -111,41 +103,5 @@ impl SenderThread {
     fn report(&self, report: Report) {
         // If the host's thread is gone, so is the migration, and `next_job` says so.
         let _ = self.reports.send(report);
-    }
-}
-
-impl ChannelStart {
-    /// Sets up the channel on its own thread, up to its initial packet.
-    pub(crate) fn open<'m>(
-        &'m self,
-        page_size: PageSize,
-        connection: &'m mut dyn Transport,
-    ) -> Result<SendChannel<'m>, Error> {
-        let setup = ChannelSetup::new(self.channel, page_size);
-        let method = self
-            .method
-            .send_setup(&setup)
-            .map_err(|error| Error::new(error.fault(), error))?;
-        let mut channel = SendChannel::new(
-            page_size,
-            (self.method.id(), method),
-            connection,
-            &self.packet_num,
-            Arc::clone(&self.counters),
-        );
-        self.config
-            .threads
-            .channel_ready(self.channel)
-            .map_err(|error| {
-                Error::new(
-                    Fault::Caller,
-                    format!("the host refused the channel's thread: {error}"),
-                )
-            })?;
-        channel.send_init(InitPacket {
-            uuid: self.config.uuid,
-            channel: self.channel.number(),
-        })?;
-        Ok(channel)
     }
 }

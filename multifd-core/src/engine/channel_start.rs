@@ -1,0 +1,77 @@
+//! How a sending channel starts: one of a source, or of a relay.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::spawn::{Spawn, channel_ready};
+use crate::channel::{Counters, SendChannel};
+use crate::error::{Error, Fault};
+use crate::geometry::{ChannelCount, ChannelId, PageSize};
+use crate::method::{ChannelSetup, MultifdMethods};
+use crate::transport::Transport;
+use crate::wire::{InitPacket, Uuid};
+
+/// What the sending channels of a migration are made from.
+#[derive(Clone)]
+pub(crate) struct ChannelStart {
+    pub(crate) uuid: Uuid,
+    pub(crate) method: Arc<dyn MultifdMethods>,
+    pub(crate) threads: Arc<dyn Spawn>,
+    /// Numbers the packets of all channels.
+    packet_num: Arc<AtomicU64>,
+}
+
+impl ChannelStart {
+    pub(crate) fn new(
+        uuid: Uuid,
+        method: &Arc<dyn MultifdMethods>,
+        threads: &Arc<dyn Spawn>,
+    ) -> Self {
+        Self {
+            uuid,
+            method: Arc::clone(method),
+            threads: Arc::clone(threads),
+            packet_num: Arc::default(),
+        }
+    }
+
+    /// Sets up one channel on its own thread, up to its initial packet.
+    pub(crate) fn open<'m>(
+        &'m self,
+        channel: ChannelId,
+        page_size: PageSize,
+        connection: &'m mut dyn Transport,
+        counters: Arc<Counters>,
+    ) -> Result<SendChannel<'m>, Error> {
+        let setup = ChannelSetup::new(channel, page_size);
+        let method = self
+            .method
+            .send_setup(&setup)
+            .map_err(|error| Error::new(error.fault(), error))?;
+        let mut opened = SendChannel::new(
+            page_size,
+            (self.method.id(), method),
+            connection,
+            &self.packet_num,
+            counters,
+        );
+        channel_ready(&*self.threads, channel)?;
+        opened.send_init(InitPacket {
+            uuid: self.uuid,
+            channel: channel.number(),
+        })?;
+        Ok(opened)
+    }
+}
+
+/// The channels of so many connections.
+///
+/// # Errors
+/// None, or more than a migration can have.
+pub(crate) fn channel_count(connections: usize) -> Result<ChannelCount, Error> {
+    let count = u8::try_from(connections).ok().and_then(ChannelCount::new);
+    count.ok_or_else(|| {
+        let what = format!("{connections} multifd connections, wanted 1 to 255");
+        Error::new(Fault::Caller, what)
+    })
+}

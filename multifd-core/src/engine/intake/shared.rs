@@ -1,0 +1,80 @@
+//! What the threads of an intake share.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crossbeam_channel as queue;
+use parking_lot::Mutex;
+
+use super::known_uuid::KnownUuid;
+use super::linger::Linger;
+use crate::channel::{Counters, DeviceStateSink, Landing};
+use crate::engine::barrier::Barrier;
+use crate::engine::control::Control;
+use crate::engine::spawn::Spawn;
+use crate::error::{Place, Side};
+use crate::geometry::{ChannelCount, PageSize};
+use crate::method::MultifdMethods;
+use crate::transport::Transport;
+use crate::wire::Uuid;
+
+/// How an intake works.
+pub(crate) struct IntakeConfig {
+    /// What it calls itself in errors.
+    pub(crate) side: Side,
+    /// The VM's UUID; without one it is that of the first channel.
+    pub(crate) uuid: Option<Uuid>,
+    pub(crate) channels: ChannelCount,
+    pub(crate) page_size: PageSize,
+    pub(crate) init_time_limit: Duration,
+    pub(crate) sync_time_limit: Duration,
+    pub(crate) device_state: Option<DeviceStateSink>,
+    pub(crate) threads: Arc<dyn Spawn>,
+}
+
+/// How long a new connection may take to say what it is, unless the host says otherwise.
+pub(crate) const INIT_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// How long no channel may make progress while a barrier waits, unless the host says otherwise.
+pub(crate) const SYNC_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the threads of an intake share.
+pub(super) struct Shared {
+    pub(super) config: IntakeConfig,
+    pub(super) uuid: KnownUuid,
+    pub(super) method: Arc<dyn MultifdMethods>,
+    pub(super) control: Arc<Control>,
+    pub(super) barrier: Barrier,
+    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
+    pub(super) landing: OnceLock<Landing>,
+    pub(super) linger: Linger,
+}
+
+impl Shared {
+    /// The main channel goes to `main`.
+    pub(super) fn new(
+        config: IntakeConfig,
+        method: Arc<dyn MultifdMethods>,
+        main: queue::Sender<Box<dyn Transport>>,
+    ) -> Self {
+        Self {
+            uuid: KnownUuid::new(config.uuid),
+            method,
+            control: Control::new(),
+            barrier: Barrier::new(Place::on(config.side), config.channels),
+            counters: config.channels.ids().map(|_| Arc::default()).collect(),
+            main: Mutex::new(Some(main)),
+            landing: OnceLock::new(),
+            linger: Linger::default(),
+            config,
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (side, channels) = (self.config.side, self.config.channels);
+        write!(f, "{side}, {channels} channels, {:?}", self.control)
+    }
+}

@@ -1,0 +1,44 @@
+//! How a sender works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::spawn::{Spawn, StdThreads};
+use crate::wire::Uuid;
+
+/// How a [`Sender`](super::Sender) works.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SenderConfig {
+    /// The VM's UUID, all zero if it has none. The destination refuses another one than its own.
+    pub uuid: Uuid,
+    /// Look for zero pages in the channels' threads and list them without payload: QEMU's
+    /// `zero-page-detection=multifd`. Only receivers since QEMU 9.0 understand it; on by default.
+    pub zero_pages: bool,
+    /// How long the destination may take nothing, on any channel, although the host waits for that; it is
+    /// noticed within twice that time. A destination that is set to more channels is found so. 60 s by default.
+    pub destination_time_limit: Duration,
+    /// Starts the threads.
+    pub threads: Arc<dyn Spawn>,
+}
+
+impl Default for SenderConfig {
+    fn default() -> Self {
+        Self {
+            uuid: Uuid::default(),
+            zero_pages: true,
+            destination_time_limit: Duration::from_secs(60),
+            threads: Arc::new(StdThreads),
+        }
+    }
+}
+
+impl std::fmt::Debug for SenderConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "SenderConfig(uuid {}, zero_pages {})",
+            self.uuid, self.zero_pages
+        )
+    }
+}
