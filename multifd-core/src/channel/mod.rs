@@ -1,10 +1,12 @@
 //! One channel: what its thread does with packets.
 //!
 //! Here are no threads and no locks, only the work of one thread: `batch` and `send` turn pages
-//! and device state into packets, `recv` turns packets into pages. In a relay packets become parcels (`pass_on`) and
+//! and device state into packets, `recv` reads packets and has a `sink` take their pages: `fill`
+//! those of a guest. In a relay packets become parcels (`pass_on`) and
 //! parcels become packets (`forward`). [`crate::engine`] runs them.
 
 mod batch;
+mod device_state;
 mod fill;
 mod forward;
 mod init;
@@ -13,20 +15,22 @@ mod pass_on;
 mod reader;
 mod recv;
 mod send;
+mod sink;
 mod stats;
-mod target;
 
+pub use device_state::{DeviceState, DeviceStateSink};
 pub use stats::{ChannelStats, MigrationStats, Monitor};
-pub use target::{DeviceState, DeviceStateSink};
 
 pub(crate) use batch::{Batch, BatchChannel};
+pub(crate) use fill::GuestTarget;
 pub(crate) use forward::ParcelChannel;
 pub(crate) use init::{Prelude, recv_prelude};
-pub(crate) use parcel::{Depot, Parcel, Transit, windows};
-pub(crate) use recv::{Event, RecvChannel};
+pub(crate) use parcel::{Depot, Parcel, windows};
+pub(crate) use pass_on::{Onward, RelayTarget};
+pub(crate) use recv::{Received, RecvChannel};
 pub(crate) use send::SendChannel;
+pub(crate) use sink::PageTarget;
 pub(crate) use stats::Counters;
-pub(crate) use target::{Found, Landing, Target};
 
 use std::io;
 

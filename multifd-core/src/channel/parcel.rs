@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{DeviceState, DeviceStateSink};
+use super::DeviceState;
 use crate::geometry::{PACKET_BYTES, PageSize};
-use crate::memory::{BlockTable, GuestMemory, Mapping, MemoryError, RamBlock};
+use crate::memory::{GuestMemory, Mapping, MemoryError, RamBlock};
 use crate::wire::BlockName;
 
 /// One packet between two channels of a relay, and the place for its content. It goes round between
@@ -29,18 +29,6 @@ pub(crate) struct Parcel {
     pub(crate) wire_bytes: usize,
     /// When all of it had been received.
     pub(crate) received: Instant,
-}
-
-/// Where packets go that are passed on.
-pub(crate) struct Transit {
-    /// The blocks that the source has announced.
-    pub(crate) blocks: BlockTable,
-    /// The places of all parcels.
-    pub(crate) windows: GuestMemory,
-    /// Keeps the parcels.
-    pub(crate) depot: Arc<dyn Depot>,
-    /// Takes device state.
-    pub(crate) sink: DeviceStateSink,
 }
 
 /// Gives and takes parcels.

@@ -1,46 +1,133 @@
 //! Packets that arrive are passed on by a relay.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::recv::{Packet, RecvChannel, recv_payload};
-use super::{Transit, caller};
+use super::parcel::Depot;
+use super::sink::{Arrived, PageSink, PageTarget, not_announced};
+use super::{DeviceStateSink, caller};
 use crate::error::Error;
+use crate::geometry::PageSize;
+use crate::memory::{BlockTable, GuestMemory};
 use crate::pages::PageRuns;
 use crate::wire::BlockName;
 
-impl RecvChannel<'_> {
-    /// Decodes the pages of a packet into an empty parcel and hands it over. Waits for a parcel while
-    /// there is none: that is what holds back a source that is faster than the destination.
-    pub(super) fn pass_on<'m>(
-        &mut self,
-        transit: &'m Transit,
-        block: &BlockName,
-        packet: &Packet,
-        runs: &mut PageRuns<'m>,
-    ) -> Result<(), Error> {
-        let mut parcel = transit.depot.empty().ok_or_else(Error::aborted)?;
+/// The guest as a relay sees it: the blocks that the source has announced, once it has.
+pub(crate) struct RelayTarget {
+    page_size: PageSize,
+    onward: OnceLock<Onward>,
+}
+
+/// Where packets go that are passed on.
+pub(crate) struct Onward {
+    /// The blocks that the source has announced.
+    pub(crate) blocks: BlockTable,
+    /// The places of all parcels.
+    pub(crate) windows: GuestMemory,
+    /// Keeps the parcels.
+    pub(crate) depot: Arc<dyn Depot>,
+    /// Takes device state.
+    pub(crate) device_state: DeviceStateSink,
+}
+
+impl RelayTarget {
+    pub(crate) fn new(page_size: PageSize) -> Self {
+        Self {
+            page_size,
+            onward: OnceLock::new(),
+        }
+    }
+
+    /// Says where packets go; answers whether that was not known yet.
+    pub(crate) fn attach(&self, onward: Onward) -> bool {
+        self.onward.set(onward).is_ok()
+    }
+}
+
+impl PageTarget for RelayTarget {
+    type Sink<'t> = RelaySink<'t>;
+
+    fn sink(&self) -> RelaySink<'_> {
+        RelaySink {
+            target: self,
+            places: Vec::with_capacity(self.page_size.pages_per_packet()),
+            runs: PageRuns::new(self.page_size),
+            round: 0,
+        }
+    }
+}
+
+/// Puts the packets of one channel into parcels.
+pub(crate) struct RelaySink<'t> {
+    target: &'t RelayTarget,
+    /// Where the content of the packet's pages goes, in the windows.
+    places: Vec<u64>,
+    runs: PageRuns<'t>,
+    /// How many barriers the channel has come to.
+    round: u64,
+}
+
+/// A block of the guest.
+#[derive(Clone, Copy)]
+pub(crate) struct RelayBlock<'t> {
+    onward: &'t Onward,
+    name: &'t BlockName,
+    len: u64,
+}
+
+impl<'t> PageSink for RelaySink<'t> {
+    type Block = RelayBlock<'t>;
+
+    fn find(&self, name: &[u8]) -> Result<Option<RelayBlock<'t>>, Error> {
+        let onward = self.target.onward.get().ok_or_else(not_announced)?;
+        let found = onward.blocks.find(name);
+        Ok(found.map(|(name, len)| RelayBlock { onward, name, len }))
+    }
+
+    fn name<'b>(block: &'b RelayBlock<'t>) -> &'b BlockName {
+        block.name
+    }
+
+    fn len(block: &RelayBlock<'t>) -> u64 {
+        block.len
+    }
+
+    /// Decodes the pages into an empty parcel and hands it over. Waits for a parcel while there is
+    /// none: that is what holds back a source that is faster than the destination.
+    fn take(&mut self, block: RelayBlock<'t>, packet: Arrived<'_>) -> Result<(), Error> {
+        let onward = block.onward;
+        let mut parcel = onward.depot.empty().ok_or_else(Error::aborted)?;
         parcel.clear();
-        if !self.normal.is_empty() {
-            let window = transit.windows.blocks().first();
-            let window = window.ok_or_else(|| caller("no windows"))?;
-            self.local.clear();
-            self.local
-                .extend(parcel.places(self.page_size).take(self.normal.len()));
-            if self.local.len() != self.normal.len() {
+        let count = packet.pages.normal.len();
+        if count > 0 {
+            let windows = onward.windows.blocks().first();
+            let windows = windows.ok_or_else(|| caller("no windows"))?;
+            self.places.clear();
+            self.places
+                .extend(parcel.places(self.target.page_size).take(count));
+            if self.places.len() != count {
                 return Err(caller("more pages than a parcel has places"));
             }
-            runs.set(window, &self.local)
+            self.runs
+                .set(windows, &self.places)
                 .map_err(|_| caller("page outside of the windows"))?;
-            recv_payload(&mut *self.method, &mut self.reader, packet, runs)?;
-            self.counters.path(self.method.paths());
+            (packet.payload)(&mut self.runs)?;
         }
-        parcel.block = Some(block.clone());
-        parcel.normal.extend_from_slice(&self.normal);
-        parcel.zero.extend_from_slice(&self.zero);
-        parcel.round = self.syncs;
-        parcel.wire_bytes = packet.header_len + packet.payload_len;
+        parcel.block = Some(block.name.clone());
+        parcel.normal.extend_from_slice(packet.pages.normal);
+        parcel.zero.extend_from_slice(packet.pages.zero);
+        parcel.round = self.round;
+        parcel.wire_bytes = packet.wire_bytes;
         parcel.received = Instant::now();
-        transit.depot.pass_on(parcel);
+        onward.depot.pass_on(parcel);
         Ok(())
+    }
+
+    fn sync(&mut self) {
+        self.round += 1;
+    }
+
+    fn device_state(&self) -> Option<&DeviceStateSink> {
+        self.target.onward.get().map(|onward| &onward.device_state)
     }
 }

@@ -4,10 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::reader::PacketReader;
-use super::{
-    Counters, DeviceState, DeviceStateSink, Found, Landing, connection_error, method_error,
-    wire_error,
-};
+use super::sink::{Arrived, PageSink};
+use super::{Counters, DeviceState, connection_error, method_error, wire_error};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::method::RecvMethod;
@@ -15,32 +13,29 @@ use crate::pages::{PageRuns, Payload, PayloadSource};
 use crate::transport::Transport;
 use crate::wire::{
     COMMON_HEADER_LEN, DEVICE_STATE_HEADER_LEN, DeviceStateHeader, INIT_PACKET_LEN, MethodId,
-    PacketFlags, RamHeader, WireError, ram_header_len,
+    PacketFlags, PageOffsets, RamHeader, WireError, ram_header_len,
 };
 
 /// The receiving end of one channel, as its thread sees it.
-pub(crate) struct RecvChannel<'t> {
-    pub(super) reader: PacketReader<'t>,
-    pub(super) page_size: PageSize,
+pub(crate) struct RecvChannel<'t, S> {
+    reader: PacketReader<'t>,
+    page_size: PageSize,
     method_id: MethodId,
-    pub(super) method: Box<dyn RecvMethod>,
-    pub(super) counters: Arc<Counters>,
+    method: Box<dyn RecvMethod>,
+    counters: Arc<Counters>,
+    /// Takes the pages.
+    sink: S,
     /// Offsets of the packet's pages with payload.
-    pub(super) normal: Vec<u64>,
+    normal: Vec<u64>,
     /// Offsets of the packet's zero pages.
-    pub(super) zero: Vec<u64>,
+    zero: Vec<u64>,
     sorted: Vec<u64>,
-    /// In a relay, those of the pages' places.
-    pub(super) local: Vec<u64>,
-    /// Whether the system can map pages before they are written to.
-    pub(super) populate: bool,
     packets: u64,
-    pub(super) syncs: u64,
 }
 
 /// What a channel has read.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Received {
     /// A packet, which has been dealt with.
     Packet,
     /// A barrier; the packet's pages, if it had any, have been dealt with.
@@ -49,19 +44,13 @@ pub(crate) enum Event {
     End,
 }
 
-/// The parts of a header that outlive the buffer in which it was read.
-pub(super) struct Packet {
-    flags: PacketFlags,
-    pub(super) header_len: usize,
-    pub(super) payload_len: usize,
-}
-
-impl<'t> RecvChannel<'t> {
+impl<'t, S: PageSink> RecvChannel<'t, S> {
     pub(crate) fn new(
         page_size: PageSize,
         (method_id, method): (MethodId, Box<dyn RecvMethod>),
         transport: &'t mut dyn Transport,
         counters: Arc<Counters>,
+        sink: S,
     ) -> Self {
         let pages = page_size.pages_per_packet();
         counters.bytes(INIT_PACKET_LEN);
@@ -71,61 +60,42 @@ impl<'t> RecvChannel<'t> {
             method_id,
             method,
             counters,
+            sink,
             normal: Vec::with_capacity(pages),
             zero: Vec::with_capacity(pages),
             sorted: Vec::with_capacity(pages),
-            local: Vec::with_capacity(pages),
-            populate: true,
             packets: 0,
-            syncs: 0,
         }
     }
 
-    /// Reads the next packet, whatever it is. `landing` is `None` until the main channel has
-    /// announced the blocks; a page before that is an error.
-    pub(crate) fn recv<'m>(
-        &mut self,
-        landing: Option<&'m Landing>,
-        runs: &mut PageRuns<'m>,
-        sink: Option<&DeviceStateSink>,
-    ) -> Result<Event, Error> {
+    /// Reads the next packet, whatever it is.
+    pub(crate) fn recv(&mut self) -> Result<Received, Error> {
         let place = Place::default().packet(self.packets);
-        let event = self
-            .recv_packet(landing, runs, sink)
-            .map_err(|error| error.at(place))?;
+        let received = self.recv_packet().map_err(|error| error.at(place))?;
         self.packets += 1;
         self.counters.clocks(self.reader.waited());
-        Ok(event)
+        Ok(received)
     }
 
-    fn recv_packet<'m>(
-        &mut self,
-        landing: Option<&'m Landing>,
-        runs: &mut PageRuns<'m>,
-        sink: Option<&DeviceStateSink>,
-    ) -> Result<Event, Error> {
+    fn recv_packet(&mut self) -> Result<Received, Error> {
         let common = self.reader.peek_array::<COMMON_HEADER_LEN>();
         let Some(common) = common.map_err(connection_error)? else {
-            return Ok(Event::End);
+            return Ok(Received::End);
         };
         let flags = PacketFlags::read(common).map_err(wire_error)?;
         if flags.is_device_state() {
-            self.recv_device_state(sink)?;
-            return Ok(Event::Packet);
+            self.recv_device_state()?;
+            return Ok(Received::Packet);
         }
-        self.recv_ram(landing, runs)?;
+        self.recv_ram()?;
         if !flags.is_sync() {
-            return Ok(Event::Packet);
+            return Ok(Received::Packet);
         }
-        self.syncs += 1;
-        Ok(Event::Sync)
+        self.sink.sync();
+        Ok(Received::Sync)
     }
 
-    fn recv_ram<'m>(
-        &mut self,
-        landing: Option<&'m Landing>,
-        runs: &mut PageRuns<'m>,
-    ) -> Result<(), Error> {
+    fn recv_ram(&mut self) -> Result<(), Error> {
         let header_len = ram_header_len(self.page_size);
         let header = self.reader.peek(header_len).map_err(connection_error)?;
         let header = header.ok_or_else(ended)?;
@@ -135,13 +105,7 @@ impl<'t> RecvChannel<'t> {
             self.counters.packet(0, 0, header_len);
             return Ok(());
         }
-        let landing = landing.ok_or_else(|| {
-            Error::new(
-                Fault::Peer,
-                "pages before the first SYNC: guest memory is not announced yet",
-            )
-        })?;
-        let place = landing.find(header.block).ok_or_else(|| {
+        let block = self.sink.find(header.block)?.ok_or_else(|| {
             let got = String::from_utf8_lossy(header.block).into_owned();
             wire_error(WireError::UnknownBlock { got })
         })?;
@@ -149,28 +113,54 @@ impl<'t> RecvChannel<'t> {
         self.normal.extend(header.normal_offsets());
         self.zero.clear();
         self.zero.extend(header.zero_offsets());
-        let packet = Packet {
-            flags: header.flags,
-            header_len,
-            payload_len: header.payload_len,
-        };
+        let (flags, payload_len) = (header.flags, header.payload_len);
         self.reader.consume();
-        self.check(&packet, place.len())
-            .and_then(|()| match place {
-                Found::Guest(target, index, ram) => self.fill(target, (index, ram), &packet, runs),
-                Found::Relay(transit, name, _) => self.pass_on(transit, name, &packet, runs),
-            })
-            .map_err(|error| error.at(Place::default().block(place.name().as_str())))?;
+        let wire_bytes = header_len + payload_len;
+        self.check(flags, S::len(&block))
+            .and_then(|()| self.take(block, payload_len, wire_bytes))
+            .map_err(|error| error.at(Place::default().block(S::name(&block).as_str())))?;
         let (normal, zero) = (self.normal.len(), self.zero.len());
-        self.counters
-            .packet(normal, zero, header_len + packet.payload_len);
+        self.counters.packet(normal, zero, wire_bytes);
         Ok(())
+    }
+
+    /// Has the sink take the pages of the packet.
+    fn take(
+        &mut self,
+        block: S::Block,
+        payload_len: usize,
+        wire_bytes: usize,
+    ) -> Result<(), Error> {
+        let Self {
+            reader,
+            method,
+            counters,
+            sink,
+            ..
+        } = self;
+        let mut payload = |runs: &mut PageRuns<'_>| {
+            recv_payload(&mut **method, reader, payload_len, runs)?;
+            counters.path(method.paths());
+            Ok(())
+        };
+        let pages = PageOffsets {
+            normal: &self.normal,
+            zero: &self.zero,
+        };
+        sink.take(
+            block,
+            Arrived {
+                pages,
+                wire_bytes,
+                payload: &mut payload,
+            },
+        )
     }
 
     /// The method is this side's, every page of the packet is a whole page of a block of `block_len`
     /// bytes, and no page is listed twice.
-    fn check(&mut self, packet: &Packet, block_len: u64) -> Result<(), Error> {
-        let got = packet.flags.method();
+    fn check(&mut self, flags: PacketFlags, block_len: u64) -> Result<(), Error> {
+        let got = flags.method();
         if got != self.method_id {
             let want = self.method_id;
             return Err(wire_error(WireError::Method { got, want }));
@@ -205,14 +195,14 @@ impl<'t> RecvChannel<'t> {
         }
     }
 
-    fn recv_device_state(&mut self, sink: Option<&DeviceStateSink>) -> Result<(), Error> {
+    fn recv_device_state(&mut self) -> Result<(), Error> {
         let header = self.reader.peek_array::<DEVICE_STATE_HEADER_LEN>();
         let header = header.map_err(connection_error)?.ok_or_else(ended)?;
         let header = DeviceStateHeader::decode(header).map_err(wire_error)?;
         let idstr = String::from_utf8_lossy(header.idstr).into_owned();
         let (instance_id, len) = (header.instance_id, header.payload_len as usize);
         self.reader.consume();
-        let Some(sink) = sink else {
+        let Some(sink) = self.sink.device_state() else {
             return Err(wire_error(WireError::UnexpectedDeviceState { idstr }));
         };
         let mut data = vec![0; len];
@@ -231,23 +221,23 @@ impl<'t> RecvChannel<'t> {
 }
 
 /// Lets the method read a payload that has a size it can have, all of it.
-pub(super) fn recv_payload(
+fn recv_payload(
     method: &mut dyn RecvMethod,
     reader: &mut PacketReader<'_>,
-    packet: &Packet,
+    payload_len: usize,
     runs: &mut PageRuns<'_>,
 ) -> Result<(), Error> {
     let pages = runs.pages().count();
     let limits = method.payload_limits(pages);
-    if !limits.contains(&packet.payload_len) {
+    if !limits.contains(&payload_len) {
         return Err(wire_error(WireError::PayloadSize {
-            got: packet.payload_len,
+            got: payload_len,
             pages,
             min: *limits.start(),
             max: *limits.end(),
         }));
     }
-    let mut payload = Payload::new(reader, packet.payload_len);
+    let mut payload = Payload::new(reader, payload_len);
     method
         .recv(&mut payload, &runs.pages_mut())
         .map_err(method_error)?;

@@ -17,7 +17,7 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::control::{AbortHandle, Control};
 use super::spawn::ThreadGroup;
-use crate::channel::{Landing, MigrationStats, Monitor};
+use crate::channel::{MigrationStats, Monitor, PageTarget};
 use crate::error::{Error, Fault, Place};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -26,21 +26,20 @@ use shared::Shared;
 use thread::IntakeThread;
 
 /// Takes a source's connections, each with a thread that finds out what it is, and meets the channels.
-#[derive(Debug)]
-pub(super) struct Intake {
-    shared: Arc<Shared>,
+pub(super) struct Intake<T: PageTarget> {
+    shared: Arc<Shared<T>>,
     threads: ThreadGroup,
     main: queue::Receiver<Box<dyn Transport>>,
     accepted: AtomicUsize,
 }
 
-impl Intake {
+impl<T: PageTarget> Intake<T> {
     /// An intake without connections. `method` is the one that the source uses.
-    pub(super) fn new(config: IntakeConfig, method: Arc<dyn MultifdMethods>) -> Self {
+    pub(super) fn new(config: IntakeConfig, method: Arc<dyn MultifdMethods>, target: T) -> Self {
         log::info!("receiving {}: {}", method.name(), method.implementation());
         let (main_sender, main) = queue::bounded(1);
         Self {
-            shared: Arc::new(Shared::new(config, method, main_sender)),
+            shared: Arc::new(Shared::new(config, method, target, main_sender)),
             threads: ThreadGroup::default(),
             main,
             accepted: 0.into(),
@@ -144,19 +143,9 @@ impl Intake {
         }
     }
 
-    /// Says where pages go. Pages that come before that are refused.
-    ///
-    /// # Errors
-    /// It was said before, or the migration failed.
-    pub(super) fn land(&self, landing: Landing) -> Result<(), Error> {
-        self.shared.control.check()?;
-        let landed = self.shared.landing.set(landing);
-        landed.map_err(|_| self.caller("guest memory was attached already"))
-    }
-
-    /// Where pages go, once it has been said.
-    pub(super) fn landing(&self) -> Option<&Landing> {
-        self.shared.landing.get()
+    /// Where the pages go.
+    pub(super) fn target(&self) -> &T {
+        &self.shared.target
     }
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
@@ -254,10 +243,18 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
+impl<T: PageTarget> Drop for Intake<T> {
     fn drop(&mut self) {
         self.shared.control.fail(Error::aborted());
         self.close();
+    }
+}
+
+impl<T: PageTarget> std::fmt::Debug for Intake<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let config = &self.shared.config;
+        let (side, channels) = (config.side, config.channels);
+        write!(f, "{side}, {channels} channels, {:?}", self.shared.control)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the threads of an intake share.
 
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel as queue;
@@ -9,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::known_uuid::KnownUuid;
 use super::linger::Linger;
-use crate::channel::{Counters, DeviceStateSink, Landing};
+use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
 use crate::engine::control::Control;
 use crate::engine::spawn::Spawn;
@@ -29,7 +28,6 @@ pub(crate) struct IntakeConfig {
     pub(crate) page_size: PageSize,
     pub(crate) init_time_limit: Duration,
     pub(crate) sync_time_limit: Duration,
-    pub(crate) device_state: Option<DeviceStateSink>,
     pub(crate) threads: Arc<dyn Spawn>,
 }
 
@@ -39,7 +37,7 @@ pub(crate) const INIT_TIME_LIMIT: Duration = Duration::from_secs(30);
 pub(crate) const SYNC_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the threads of an intake share.
-pub(super) struct Shared {
+pub(super) struct Shared<T> {
     pub(super) config: IntakeConfig,
     pub(super) uuid: KnownUuid,
     pub(super) method: Arc<dyn MultifdMethods>,
@@ -47,15 +45,17 @@ pub(super) struct Shared {
     pub(super) barrier: Barrier,
     pub(super) counters: Vec<Arc<Counters>>,
     pub(super) main: Mutex<Option<queue::Sender<Box<dyn Transport>>>>,
-    pub(super) landing: OnceLock<Landing>,
+    /// Where the pages go.
+    pub(super) target: T,
     pub(super) linger: Linger,
 }
 
-impl Shared {
+impl<T: PageTarget> Shared<T> {
     /// The main channel goes to `main`.
     pub(super) fn new(
         config: IntakeConfig,
         method: Arc<dyn MultifdMethods>,
+        target: T,
         main: queue::Sender<Box<dyn Transport>>,
     ) -> Self {
         Self {
@@ -65,16 +65,9 @@ impl Shared {
             barrier: Barrier::new(Place::on(config.side), config.channels),
             counters: config.channels.ids().map(|_| Arc::default()).collect(),
             main: Mutex::new(Some(main)),
-            landing: OnceLock::new(),
+            target,
             linger: Linger::default(),
             config,
         }
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (side, channels) = (self.config.side, self.config.channels);
-        write!(f, "{side}, {channels} channels, {:?}", self.control)
     }
 }

@@ -5,24 +5,21 @@ use std::time::{Duration, Instant};
 
 use super::linger;
 use super::shared::Shared;
-use crate::channel::{
-    Counters, DeviceStateSink, Event, Landing, Prelude, RecvChannel, recv_prelude,
-};
+use crate::channel::{Counters, PageTarget, Prelude, Received, RecvChannel, recv_prelude};
 use crate::engine::barrier::BarrierPlace;
 use crate::engine::spawn::{PanicGuard, channel_ready};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
-use crate::pages::PageRuns;
 use crate::transport::Transport;
 use crate::wire::{InitPacket, WireError};
 
 /// All that the thread takes with it, but the connection.
-pub(super) struct IntakeThread {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct IntakeThread<T> {
+    pub(super) shared: Arc<Shared<T>>,
 }
 
-impl IntakeThread {
+impl<T: PageTarget> IntakeThread<T> {
     /// Finds out what the connection is, and receives from it until it or the migration ends.
     pub(super) fn run(self, mut connection: Box<dyn Transport>) {
         let shared = &*self.shared;
@@ -108,34 +105,25 @@ impl IntakeThread {
             (shared.method.id(), method),
             connection,
             Arc::clone(&counters),
+            shared.target.sink(),
         );
-        let mut runs = PageRuns::new(page_size);
         channel_ready(&*shared.config.threads, channel)?;
         loop {
-            let landing = shared.landing.get();
-            match channel_state.recv(landing, &mut runs, self.sink(landing)) {
-                Ok(Event::Packet) => {}
-                Ok(Event::Sync) => {
+            match channel_state.recv() {
+                Ok(Received::Packet) => {}
+                Ok(Received::Sync) => {
                     let start = Instant::now();
                     if !barrier.arrive(&shared.control) {
                         return Ok(());
                     }
                     counters.waited_for_work(start.elapsed());
                 }
-                Ok(Event::End) => {
+                Ok(Received::End) => {
                     barrier.leave();
                     return Ok(());
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    /// Where device state goes.
-    fn sink<'a>(&'a self, landing: Option<&'a Landing>) -> Option<&'a DeviceStateSink> {
-        match landing {
-            Some(Landing::Relay(transit)) => Some(&transit.sink),
-            _ => self.shared.config.device_state.as_ref(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::control::AbortHandle;
 use super::intake::{Intake, IntakeConfig};
-use crate::channel::{Landing, MigrationStats, Monitor, Target};
+use crate::channel::{GuestTarget, MigrationStats, Monitor};
 use crate::error::{Error, Fault, Place, Side};
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
@@ -26,7 +26,7 @@ use crate::transport::Transport;
 /// the source is to hear of the failure on the main channel first.
 #[derive(Debug)]
 pub struct Receiver {
-    intake: Intake,
+    intake: Intake<GuestTarget>,
     memory_is_zeroed: bool,
 }
 
@@ -40,11 +40,11 @@ impl Receiver {
             page_size: config.page_size,
             init_time_limit: config.init_time_limit,
             sync_time_limit: config.sync_time_limit,
-            device_state: config.device_state,
             threads: config.threads,
         };
+        let target = GuestTarget::new(config.page_size, config.device_state);
         Self {
-            intake: Intake::new(intake, method),
+            intake: Intake::new(intake, method, target),
             memory_is_zeroed: config.memory_is_zeroed,
         }
     }
@@ -90,8 +90,9 @@ impl Receiver {
                 "guest memory with pages of {got} bytes, wanted {want}"
             )));
         }
-        let target = Target::new(memory, self.memory_is_zeroed);
-        self.intake.land(Landing::Guest(target))
+        let attached = self.intake.target().attach(memory, self.memory_is_zeroed);
+        let twice = || self.intake.caller("guest memory was attached already");
+        attached.then_some(()).ok_or_else(twice)
     }
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
@@ -109,10 +110,8 @@ impl Receiver {
     /// No memory is attached, it has no such page, or the migration failed.
     pub fn zero_page(&self, block: BlockIndex, offset: u64) -> Result<(), Error> {
         self.intake.control().check()?;
-        let landing = self.intake.landing();
-        let target = landing
-            .and_then(Landing::guest)
-            .ok_or_else(|| self.intake.caller("no guest memory attached"))?;
+        let guest = self.intake.target().guest();
+        let target = guest.ok_or_else(|| self.intake.caller("no guest memory attached"))?;
         let page_size = target.memory.page_size();
         let page = target
             .memory
@@ -124,9 +123,7 @@ impl Receiver {
                 let place = Place::on(Side::Destination).offset(offset);
                 Error::new(Fault::Peer, "zero page outside of its block").at(place)
             })?;
-        if target.received.mark(block, offset) || !target.zeroed {
-            page.clear();
-        }
+        target.clear(block, offset, &page);
         Ok(())
     }
 
@@ -161,10 +158,8 @@ impl Receiver {
 
     /// How many pages have arrived at least once.
     pub fn received_pages(&self) -> u64 {
-        let landing = self.intake.landing();
-        landing
-            .and_then(Landing::guest)
-            .map_or(0, |target| target.received.count())
+        let guest = self.intake.target().guest();
+        guest.map_or(0, |guest| guest.received.count())
     }
 
     /// What aborts this migration from another thread.

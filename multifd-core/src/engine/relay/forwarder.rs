@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::exchange::{Bandwidths, Exchange};
 use super::forwarding::Forwarding;
-use crate::channel::Monitor;
+use crate::channel::{Monitor, RelayTarget};
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
 use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT};
@@ -73,7 +73,7 @@ impl Default for ForwarderConfig {
 #[derive(Debug)]
 pub struct Forwarder {
     config: ForwarderConfig,
-    intake: Intake,
+    intake: Intake<RelayTarget>,
 }
 
 impl Forwarder {
@@ -86,12 +86,12 @@ impl Forwarder {
             page_size: config.page_size,
             init_time_limit: config.init_time_limit,
             sync_time_limit: config.sync_time_limit,
-            device_state: None,
             threads: Arc::clone(&config.threads),
         };
+        let target = RelayTarget::new(config.page_size);
         Self {
             config,
-            intake: Intake::new(intake, method),
+            intake: Intake::new(intake, method, target),
         }
     }
 

@@ -10,7 +10,7 @@ use super::delay::Delay;
 use super::exchange::Exchange;
 use super::rounds::Rounds;
 use super::thread::SendThread;
-use crate::channel::{Counters, Landing, MigrationStats, Monitor, Transit};
+use crate::channel::{Counters, MigrationStats, Monitor, Onward, RelayTarget};
 use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::intake::Intake;
 use crate::error::{Error, Fault, Place, Side};
@@ -21,7 +21,7 @@ use crate::wire::BlockName;
 /// The running migration of a [`Forwarder`](super::Forwarder), as the thread of the main channel sees it.
 #[derive(Debug)]
 pub struct Forwarding<'f> {
-    intake: &'f Intake,
+    intake: &'f Intake<RelayTarget>,
     exchange: Arc<Exchange>,
     counters: Vec<Arc<Counters>>,
     wakers: Vec<queue::Sender<()>>,
@@ -46,7 +46,7 @@ pub struct ForwardStats {
 impl<'f> Forwarding<'f> {
     /// Starts a thread for each connection to the destination. It looks for zero pages, or does not.
     pub(super) fn start(
-        intake: &'f Intake,
+        intake: &'f Intake<RelayTarget>,
         exchange: Arc<Exchange>,
         (start, zero_pages): (ChannelStart, bool),
         connections: Vec<Box<dyn Transport>>,
@@ -96,12 +96,15 @@ impl<'f> Forwarding<'f> {
         let blocks =
             BlockTable::new(page_size, blocks).map_err(|error| caller(error.to_string()))?;
         let exchange = Arc::clone(&self.exchange);
-        self.intake.land(Landing::Relay(Transit {
+        self.exchange.control.check()?;
+        let attached = self.intake.target().attach(Onward {
             blocks,
             windows: self.exchange.windows.clone(),
             depot: Arc::clone(&self.exchange) as _,
-            sink: Arc::new(move |state| Ok(exchange.pass_device_state(state)?)),
-        }))
+            device_state: Arc::new(move |state| Ok(exchange.pass_device_state(state)?)),
+        });
+        let twice = || self.intake.caller("the blocks were announced already");
+        attached.then_some(()).ok_or_else(twice)
     }
 
     /// Meets all channels of the source at a sync point, then puts the same barrier on all channels to

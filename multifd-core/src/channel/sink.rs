@@ -1,0 +1,60 @@
+//! Where the pages go that a channel receives.
+
+use super::DeviceStateSink;
+use crate::error::{Error, Fault};
+use crate::pages::PageRuns;
+use crate::wire::{BlockName, PageOffsets};
+
+/// Where the pages of all channels go.
+pub(crate) trait PageTarget: Send + Sync + 'static {
+    /// Its end at one channel.
+    type Sink<'t>: PageSink
+    where
+        Self: 't;
+
+    /// Makes the end of one channel. Nothing that it does later allocates.
+    fn sink(&self) -> Self::Sink<'_>;
+}
+
+/// Takes the pages of one channel.
+pub(crate) trait PageSink {
+    /// A block that was found by its name.
+    type Block: Copy;
+
+    /// Finds a block by the name in a packet; `None` if there is none.
+    ///
+    /// # Errors
+    /// The main channel has not announced the blocks yet.
+    fn find(&self, name: &[u8]) -> Result<Option<Self::Block>, Error>;
+
+    /// The block's name.
+    fn name(block: &Self::Block) -> &BlockName;
+
+    /// The block's length in bytes.
+    fn len(block: &Self::Block) -> u64;
+
+    /// Takes the pages of a packet, which are whole pages of the block, each once.
+    fn take(&mut self, block: Self::Block, packet: Arrived<'_>) -> Result<(), Error>;
+
+    /// The channel has come to a barrier.
+    fn sync(&mut self) {}
+
+    /// What takes device state; `None` refuses it.
+    fn device_state(&self) -> Option<&DeviceStateSink>;
+}
+
+/// A packet whose header has been read and checked.
+pub(crate) struct Arrived<'p> {
+    pub(crate) pages: PageOffsets<'p>,
+    /// Bytes of header and payload.
+    pub(crate) wire_bytes: usize,
+    /// Reads the payload into as many pages as there are normal ones: to be called once if there
+    /// are any.
+    pub(crate) payload: &'p mut dyn FnMut(&mut PageRuns<'_>) -> Result<(), Error>,
+}
+
+/// The error of pages that come too early.
+pub(crate) fn not_announced() -> Error {
+    let what = "pages before the first SYNC: guest memory is not announced yet";
+    Error::new(Fault::Peer, what)
+}
