@@ -2,16 +2,12 @@
 //!
 //! Here are no threads and no locks, only the work of one thread: `batch` and `send` turn pages
 //! and device state into packets, `recv` reads packets and has a `sink` take their pages: `fill`
-//! those of a guest. In a relay packets become parcels (`pass_on`) and
-//! parcels become packets (`forward`). [`crate::engine`] runs them.
+//! those of a guest. [`crate::engine`] runs them.
 
 mod batch;
 mod device_state;
 mod fill;
-mod forward;
 mod init;
-mod parcel;
-mod pass_on;
 mod reader;
 mod recv;
 mod send;
@@ -21,15 +17,12 @@ mod stats;
 pub use device_state::{DeviceState, DeviceStateSink};
 pub use stats::{ChannelStats, MigrationStats, Monitor};
 
-pub(crate) use batch::{Batch, BatchChannel};
+pub(crate) use batch::{Batch, BatchChannel, is_zero_page};
 pub(crate) use fill::GuestTarget;
-pub(crate) use forward::ParcelChannel;
 pub(crate) use init::{Prelude, recv_prelude};
-pub(crate) use parcel::{Depot, Parcel, windows};
-pub(crate) use pass_on::{Onward, RelayTarget};
 pub(crate) use recv::{Received, RecvChannel};
 pub(crate) use send::SendChannel;
-pub(crate) use sink::PageTarget;
+pub(crate) use sink::{Arrived, PageSink, PageTarget, not_announced};
 pub(crate) use stats::Counters;
 
 use std::io;
@@ -79,6 +72,7 @@ fn wire_error(error: WireError) -> Error {
     Error::new(Fault::Peer, error)
 }
 
-fn caller(what: impl Into<String>) -> Error {
+/// This side's own mistake.
+pub(crate) fn caller(what: impl Into<String>) -> Error {
     Error::new(Fault::Caller, what.into())
 }

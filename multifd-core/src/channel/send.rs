@@ -56,7 +56,7 @@ impl<'m> SendChannel<'m> {
 
     /// Sends one packet of pages of the block `name`. The content of the normal pages is at as many
     /// offsets of another block.
-    pub(super) fn send_pages(
+    pub(crate) fn send_pages(
         &mut self,
         name: &BlockName,
         pages: PageOffsets<'_>,
@@ -154,7 +154,7 @@ impl<'m> SendChannel<'m> {
         self.counters.clocks(self.transport.waited());
     }
 
-    pub(super) fn place(&self) -> Place {
+    fn place(&self) -> Place {
         Place::default().packet(self.packets)
     }
 }

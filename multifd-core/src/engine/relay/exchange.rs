@@ -8,7 +8,8 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::delay::DelayCounters;
 use super::pace::Pace;
-use crate::channel::{Depot, DeviceState, Parcel, windows};
+use super::parcel::{Depot, Parcel, windows};
+use crate::channel::DeviceState;
 use crate::engine::control::{Control, Gate};
 use crate::error::{Error, Fault};
 use crate::geometry::PageSize;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::exchange::{Bandwidths, Exchange};
 use super::forwarding::Forwarding;
-use crate::channel::{Monitor, RelayTarget};
+use super::sink::RelayTarget;
+use crate::channel::Monitor;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
 use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT};

@@ -1,12 +1,15 @@
 //! A relay: packets that arrive wait in an exchange until a channel sends them on.
 //! May import the ground and `intake`.
 
+mod channel;
 mod delay;
 mod exchange;
 mod forwarder;
 mod forwarding;
 mod pace;
+mod parcel;
 mod rounds;
+mod sink;
 mod thread;
 
 pub use delay::Delay;

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::channel::ParcelChannel;
 use super::exchange::Exchange;
+use super::parcel::Parcel;
 use super::rounds::Report;
-use crate::channel::{Counters, Parcel, ParcelChannel};
+use crate::channel::Counters;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Place, Side};

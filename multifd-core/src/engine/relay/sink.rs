@@ -4,8 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::parcel::Depot;
-use super::sink::{Arrived, PageSink, PageTarget, not_announced};
-use super::{DeviceStateSink, caller};
+use crate::channel::{Arrived, DeviceStateSink, PageSink, PageTarget, caller, not_announced};
 use crate::error::Error;
 use crate::geometry::PageSize;
 use crate::memory::{BlockTable, GuestMemory};
@@ -13,25 +12,25 @@ use crate::pages::PageRuns;
 use crate::wire::BlockName;
 
 /// The guest as a relay sees it: the blocks that the source has announced, once it has.
-pub(crate) struct RelayTarget {
+pub(super) struct RelayTarget {
     page_size: PageSize,
     onward: OnceLock<Onward>,
 }
 
 /// Where packets go that are passed on.
-pub(crate) struct Onward {
+pub(super) struct Onward {
     /// The blocks that the source has announced.
-    pub(crate) blocks: BlockTable,
+    pub(super) blocks: BlockTable,
     /// The places of all parcels.
-    pub(crate) windows: GuestMemory,
+    pub(super) windows: GuestMemory,
     /// Keeps the parcels.
-    pub(crate) depot: Arc<dyn Depot>,
+    pub(super) depot: Arc<dyn Depot>,
     /// Takes device state.
-    pub(crate) device_state: DeviceStateSink,
+    pub(super) device_state: DeviceStateSink,
 }
 
 impl RelayTarget {
-    pub(crate) fn new(page_size: PageSize) -> Self {
+    pub(super) fn new(page_size: PageSize) -> Self {
         Self {
             page_size,
             onward: OnceLock::new(),
@@ -39,7 +38,7 @@ impl RelayTarget {
     }
 
     /// Says where packets go; answers whether that was not known yet.
-    pub(crate) fn attach(&self, onward: Onward) -> bool {
+    pub(super) fn attach(&self, onward: Onward) -> bool {
         self.onward.set(onward).is_ok()
     }
 }
@@ -58,7 +57,7 @@ impl PageTarget for RelayTarget {
 }
 
 /// Puts the packets of one channel into parcels.
-pub(crate) struct RelaySink<'t> {
+pub(super) struct RelaySink<'t> {
     target: &'t RelayTarget,
     /// Where the content of the packet's pages goes, in the windows.
     places: Vec<u64>,
@@ -69,7 +68,7 @@ pub(crate) struct RelaySink<'t> {
 
 /// A block of the guest.
 #[derive(Clone, Copy)]
-pub(crate) struct RelayBlock<'t> {
+pub(super) struct RelayBlock<'t> {
     onward: &'t Onward,
     name: &'t BlockName,
     len: u64,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::DeviceState;
+use crate::channel::DeviceState;
 use crate::geometry::{PACKET_BYTES, PageSize};
 use crate::memory::{GuestMemory, Mapping, MemoryError, RamBlock};
 use crate::wire::BlockName;
@@ -11,7 +11,7 @@ use crate::wire::BlockName;
 /// One packet between two channels of a relay, and the place for its content. It goes round between
 /// the channels that receive and those that send; whoever has it has the place for itself.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(super) struct Parcel {
     /// Where its place starts in the relay's [`windows`].
     pub(super) window: u64,
     /// The block, if there are pages.
@@ -24,15 +24,15 @@ pub(crate) struct Parcel {
     /// Device state, instead of pages.
     pub(super) device_state: Option<DeviceState>,
     /// How many SYNC packets its channel had received before it.
-    pub(crate) round: u64,
+    pub(super) round: u64,
     /// Bytes of its packet on the wire.
-    pub(crate) wire_bytes: usize,
+    pub(super) wire_bytes: usize,
     /// When all of it had been received.
-    pub(crate) received: Instant,
+    pub(super) received: Instant,
 }
 
 /// Gives and takes parcels.
-pub(crate) trait Depot: Send + Sync {
+pub(super) trait Depot: Send + Sync {
     /// An empty parcel; waits for one. `None` once the migration is over.
     fn empty(&self) -> Option<Parcel>;
 
@@ -44,7 +44,7 @@ pub(crate) trait Depot: Send + Sync {
 ///
 /// # Errors
 /// The system has none left.
-pub(crate) fn windows(page_size: PageSize, count: usize) -> Result<GuestMemory, WindowsError> {
+pub(super) fn windows(page_size: PageSize, count: usize) -> Result<GuestMemory, WindowsError> {
     let region = Mapping::anonymous(count * PACKET_BYTES)?;
     let name = BlockName::new("windows").ok_or(WindowsError::Name)?;
     let block = RamBlock::new(name, Arc::new(region))?;
@@ -53,7 +53,7 @@ pub(crate) fn windows(page_size: PageSize, count: usize) -> Result<GuestMemory, 
 
 /// Why there are no windows.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WindowsError {
+pub(super) enum WindowsError {
     #[error("no memory for packets in transit: {0}")]
     Map(#[from] std::io::Error),
     #[error(transparent)]
@@ -64,7 +64,7 @@ pub(crate) enum WindowsError {
 
 impl Parcel {
     /// An empty parcel with the place number `at` of all.
-    pub(crate) fn new(page_size: PageSize, at: usize) -> Self {
+    pub(super) fn new(page_size: PageSize, at: usize) -> Self {
         Self {
             window: (at * PACKET_BYTES) as u64,
             block: None,
@@ -78,7 +78,7 @@ impl Parcel {
     }
 
     /// Makes it one of device state, which belongs to no round.
-    pub(crate) fn set_device_state(&mut self, state: DeviceState) {
+    pub(super) fn set_device_state(&mut self, state: DeviceState) {
         self.clear();
         self.wire_bytes = state.data.len();
         self.device_state = Some(state);
@@ -86,7 +86,7 @@ impl Parcel {
     }
 
     /// Forgets what it carries.
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.block = None;
         self.normal.clear();
         self.zero.clear();

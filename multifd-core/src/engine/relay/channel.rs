@@ -1,14 +1,14 @@
 //! Parcels of a relay become packets.
 
-use super::batch::is_zero_page;
-use super::{Parcel, SendChannel, caller};
+use super::parcel::Parcel;
+use crate::channel::{SendChannel, caller, is_zero_page};
 use crate::error::Error;
 use crate::geometry::PageSize;
 use crate::memory::{GuestMemory, RamBlock};
 use crate::wire::PageOffsets;
 
 /// The sending end of one channel of a relay, as its thread sees it.
-pub(crate) struct ParcelChannel<'m> {
+pub(super) struct ParcelChannel<'m> {
     channel: SendChannel<'m>,
     windows: &'m RamBlock,
     page_size: PageSize,
@@ -24,7 +24,7 @@ pub(crate) struct ParcelChannel<'m> {
 impl<'m> ParcelChannel<'m> {
     /// A channel that sends what is in the windows of parcels. The destination knows zero pages in
     /// packets, or does not.
-    pub(crate) fn new(
+    pub(super) fn new(
         channel: SendChannel<'m>,
         windows: &'m GuestMemory,
         zero_pages: bool,
@@ -44,7 +44,7 @@ impl<'m> ParcelChannel<'m> {
     }
 
     /// Sends what is in a parcel as one packet.
-    pub(crate) fn send(&mut self, parcel: &Parcel) -> Result<(), Error> {
+    pub(super) fn send(&mut self, parcel: &Parcel) -> Result<(), Error> {
         if let Some(state) = &parcel.device_state {
             return self.channel.send_device_state(state);
         }
@@ -61,7 +61,7 @@ impl<'m> ParcelChannel<'m> {
     }
 
     /// Sends a barrier.
-    pub(crate) fn send_sync(&mut self) -> Result<(), Error> {
+    pub(super) fn send_sync(&mut self) -> Result<(), Error> {
         self.channel.send_sync()
     }
 
