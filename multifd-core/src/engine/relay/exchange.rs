@@ -8,7 +8,7 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::delay::DelayCounters;
 use super::pace::Pace;
-use super::parcel::{Depot, Parcel, windows};
+use super::parcel::{Parcel, windows};
 use crate::channel::DeviceState;
 use crate::engine::control::{Control, Gate};
 use crate::error::{Error, Fault};
@@ -121,17 +121,17 @@ impl Exchange {
         let parcels: Option<Vec<_>> = (0..self.count).map(|_| self.empty()).collect();
         parcels.map(drop).ok_or_else(|| self.control.reason())
     }
-}
 
-impl Depot for Exchange {
-    fn empty(&self) -> Option<Parcel> {
+    /// An empty parcel; waits for one. `None` once the migration is over.
+    pub(super) fn empty(&self) -> Option<Parcel> {
         select_biased! {
             recv(self.control.woken()) -> _ => None,
             recv(self.empty) -> parcel => parcel.ok(),
         }
     }
 
-    fn pass_on(&self, parcel: Parcel) {
+    /// Takes a parcel that is to be sent.
+    pub(super) fn pass_on(&self, parcel: Parcel) {
         let wire_bytes = parcel.wire_bytes as u64;
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // There is room for all; if nobody takes it, the migration is over.

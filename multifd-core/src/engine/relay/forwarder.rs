@@ -140,7 +140,7 @@ impl Forwarder {
         connections: Vec<Box<dyn Transport>>,
     ) -> Result<Forwarding<'_>, Error> {
         let control = Arc::clone(self.intake.control());
-        let parcels = packets_in_transit(self.config.channels.count(), connections.len());
+        let parcels = parcels_of(self.config.channels.count(), connections.len());
         let bandwidths = Bandwidths {
             recv: self.config.recv_bandwidth,
             send: self.config.send_bandwidth,
@@ -177,7 +177,7 @@ impl Forwarder {
 
 /// How many packets a relay holds: one that is being received on each channel, and two for each that
 /// sends, so that it never waits for the next; but no more than a bounded memory allows.
-fn packets_in_transit(receiving: usize, sending: usize) -> usize {
+fn parcels_of(receiving: usize, sending: usize) -> usize {
     (receiving + 2 * sending).min(MOST_PACKETS)
 }
 

@@ -100,8 +100,7 @@ impl<'f> Forwarding<'f> {
         self.exchange.control.check()?;
         let attached = self.intake.target().attach(Onward {
             blocks,
-            windows: self.exchange.windows.clone(),
-            depot: Arc::clone(&self.exchange) as _,
+            exchange: Arc::clone(&self.exchange),
             device_state: Arc::new(move |state| Ok(exchange.pass_device_state(state)?)),
         });
         let twice = || self.intake.caller("the blocks were announced already");

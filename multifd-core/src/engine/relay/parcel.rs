@@ -31,15 +31,6 @@ pub(super) struct Parcel {
     pub(super) received: Instant,
 }
 
-/// Gives and takes parcels.
-pub(super) trait Depot: Send + Sync {
-    /// An empty parcel; waits for one. `None` once the migration is over.
-    fn empty(&self) -> Option<Parcel>;
-
-    /// Takes a parcel that is to be sent.
-    fn pass_on(&self, parcel: Parcel);
-}
-
 /// Memory for the content of so many parcels.
 ///
 /// # Errors
@@ -54,7 +45,7 @@ pub(super) fn windows(page_size: PageSize, count: usize) -> Result<GuestMemory, 
 /// Why there are no windows.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WindowsError {
-    #[error("no memory for packets in transit: {0}")]
+    #[error("no memory for parcels: {0}")]
     Map(#[from] std::io::Error),
     #[error(transparent)]
     Block(#[from] MemoryError),

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::parcel::Depot;
+use super::exchange::Exchange;
 use crate::channel::{Arrived, DeviceStateSink, PageSink, PageTarget, caller, not_announced};
 use crate::error::Error;
 use crate::geometry::PageSize;
-use crate::memory::{BlockTable, GuestMemory};
+use crate::memory::BlockTable;
 use crate::pages::PageRuns;
 use crate::wire::BlockName;
 
@@ -21,10 +21,8 @@ pub(super) struct RelayTarget {
 pub(super) struct Onward {
     /// The blocks that the source has announced.
     pub(super) blocks: BlockTable,
-    /// The places of all parcels.
-    pub(super) windows: GuestMemory,
-    /// Keeps the parcels.
-    pub(super) depot: Arc<dyn Depot>,
+    /// Where they wait.
+    pub(super) exchange: Arc<Exchange>,
     /// Takes device state.
     pub(super) device_state: DeviceStateSink,
 }
@@ -94,12 +92,12 @@ impl<'t> PageSink for RelaySink<'t> {
     /// Decodes the pages into an empty parcel and hands it over. Waits for a parcel while there is
     /// none: that is what holds back a source that is faster than the destination.
     fn take(&mut self, block: RelayBlock<'t>, packet: Arrived<'_>) -> Result<(), Error> {
-        let onward = block.onward;
-        let mut parcel = onward.depot.empty().ok_or_else(Error::aborted)?;
+        let exchange = &*block.onward.exchange;
+        let mut parcel = exchange.empty().ok_or_else(Error::aborted)?;
         parcel.clear();
         let count = packet.pages.normal.len();
         if count > 0 {
-            let windows = onward.windows.blocks().first();
+            let windows = exchange.windows.blocks().first();
             let windows = windows.ok_or_else(|| caller("no windows"))?;
             self.places.clear();
             self.places
@@ -118,7 +116,7 @@ impl<'t> PageSink for RelaySink<'t> {
         parcel.round = self.round;
         parcel.wire_bytes = packet.wire_bytes;
         parcel.received = Instant::now();
-        onward.depot.pass_on(parcel);
+        exchange.pass_on(parcel);
         Ok(())
     }
 
