@@ -1,6 +1,7 @@
 //! Batches of pages on their way to a channel, and into packets.
 
-use super::{SendChannel, caller};
+use super::failure::caller;
+use super::send::SendChannel;
 use crate::error::Error;
 use crate::geometry::PageSize;
 use crate::memory::{BlockIndex, GuestMemory, RamBlock};

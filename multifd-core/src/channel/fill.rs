@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::DeviceStateSink;
+use super::device_state::DeviceStateSink;
 use super::recv::outside;
 use super::sink::{Arrived, PageSink, PageTarget, not_announced};
 use crate::error::Error;

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::{Counters, connection_error, received_too_many, wire_error};
+use super::failure::{connection_error, received_too_many, wire_error};
+use super::stats::Counters;
 use crate::error::{Error, Fault};
 use crate::transport::{Transport, send_all};
 use crate::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC, WireError};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::received_too_many;
+use super::failure::received_too_many;
 use crate::memory::IoVecMut;
 use crate::pages::PayloadSource;
 use crate::transport::{Transport, recv_all};

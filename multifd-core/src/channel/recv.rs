@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 
+use super::device_state::DeviceState;
+use super::failure::{connection_error, method_error, wire_error};
 use super::reader::PacketReader;
 use super::sink::{Arrived, PageSink};
-use super::{Counters, DeviceState, connection_error, method_error, wire_error};
+use super::stats::Counters;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::method::RecvMethod;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Counters, DeviceState, caller, connection_error, method_error, send_init, wire_error};
+use super::device_state::DeviceState;
+use super::failure::{caller, connection_error, method_error, wire_error};
+use super::init::send_init;
+use super::stats::Counters;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::memory::{IoVecList, RamBlock};

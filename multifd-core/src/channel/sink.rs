@@ -1,6 +1,6 @@
 //! Where the pages go that a channel receives.
 
-use super::DeviceStateSink;
+use super::device_state::DeviceStateSink;
 use crate::error::{Error, Fault};
 use crate::pages::PageRuns;
 use crate::wire::{BlockName, PageOffsets};
