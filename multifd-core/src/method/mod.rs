@@ -15,120 +15,15 @@
 //! The hooks have the names of QEMU's `MultiFDMethods`; the two cleanup hooks are `Drop`.
 
 mod accelerator;
+mod contract;
 mod error;
 mod options;
 mod path;
 mod registry;
 
 pub use accelerator::Accelerator;
+pub use contract::{ChannelSetup, MultifdMethods, RecvMethod, SendMethod};
 pub use error::MethodError;
 pub use options::MethodOptions;
 pub use path::{Fallback, Path, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
-
-use std::ops::RangeInclusive;
-
-use crate::geometry::{ChannelId, PageSize};
-use crate::pages::{Pages, PagesMut, Payload, Segments};
-use crate::wire::MethodId;
-
-/// One compression method with its configuration. Shared by all channels, immutable.
-pub trait MultifdMethods: Send + Sync {
-    /// The number in each packet's flags.
-    fn id(&self) -> MethodId;
-
-    /// The name that `multifd-compression` has for it.
-    fn name(&self) -> &'static str;
-
-    /// What does the work, and why: one line for the log of a starting migration. For instance
-    /// `hardware (libqatzip 1.3.1)`, or `software (no libqatzip.so.3)`.
-    fn implementation(&self) -> String {
-        Path::Software.name().to_owned()
-    }
-
-    /// Makes the state of a sending channel.
-    ///
-    /// Called once per channel, on the channel's thread, before its first packet. Buffers for a
-    /// whole packet are allocated here.
-    ///
-    /// # Errors
-    /// Whatever keeps this channel from working; the migration then fails before it sends a page.
-    fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError>;
-
-    /// Makes the state of a receiving channel. As [`Self::send_setup`].
-    ///
-    /// # Errors
-    /// As [`Self::send_setup`].
-    fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError>;
-}
-
-/// What a channel's state may depend on.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ChannelSetup {
-    /// The channel.
-    pub channel: ChannelId,
-    /// Size of the guest's pages.
-    pub page_size: PageSize,
-}
-
-impl ChannelSetup {
-    /// The set-up of one channel.
-    pub fn new(channel: ChannelId, page_size: PageSize) -> Self {
-        Self { channel, page_size }
-    }
-
-    /// Bytes of guest pages that one packet carries at most.
-    pub fn packet_bytes(&self) -> usize {
-        self.page_size.pages_per_packet() * self.page_size.bytes()
-    }
-}
-
-/// State of one sending channel.
-pub trait SendMethod {
-    /// Makes the payload of one packet from its normal pages, of which there is at least one.
-    ///
-    /// Called on the channel's thread, once per packet that has normal pages, in the order of the
-    /// wire. The guest may write to the pages meanwhile: whatever is read twice must be copied
-    /// first. `out` is empty; what is pushed stays borrowed until it is sent. The payload is
-    /// exactly what the peer's [`RecvMethod`] takes, at most `u32::MAX` bytes.
-    ///
-    /// # Errors
-    /// The device or the library failed; the migration fails, and the guest runs on.
-    fn send_prepare<'a>(
-        &'a mut self,
-        pages: &Pages<'a>,
-        out: &mut Segments<'a>,
-    ) -> Result<(), MethodError>;
-
-    /// Which implementation did the packets so far; `None` if there is only the method's own.
-    ///
-    /// Called on the channel's thread after each packet with payload: it reads counters, no more.
-    fn paths(&self) -> Option<PathCounts> {
-        None
-    }
-}
-
-/// State of one receiving channel.
-pub trait RecvMethod {
-    /// The sizes in bytes that a payload of `pages` normal pages may have. Core refuses any other
-    /// before a byte of it is read.
-    fn payload_limits(&self, pages: usize) -> RangeInclusive<usize>;
-
-    /// Reads the whole payload of one packet and fills its normal pages, of which there is at least
-    /// one.
-    ///
-    /// Called on the channel's thread, once per packet that has normal pages, in the order of the
-    /// wire. The payload comes from a peer that may be hostile. Each page is written completely, and
-    /// nothing else is. Bytes of the payload that are left make core refuse the packet.
-    ///
-    /// # Errors
-    /// The payload is not what [`SendMethod::send_prepare`] makes of as many pages, the connection
-    /// failed, or the device did. The pages may then be filled in part.
-    fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError>;
-
-    /// As [`SendMethod::paths`].
-    fn paths(&self) -> Option<PathCounts> {
-        None
-    }
-}

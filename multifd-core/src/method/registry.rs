@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{MethodError, MethodOptions, MultifdMethods};
+use super::contract::MultifdMethods;
+use super::error::MethodError;
+use super::options::MethodOptions;
 use crate::wire::MethodId;
 
 /// Opens a method once the parameters of a migration are known.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Interrupt, Transport};
+use super::connection::{Interrupt, Transport};
 use crate::memory::{IoVec, IoVecMut};
 
 /// A TCP, unix or vsock stream socket.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::NAME_FIELD_LEN;
+/// Length in bytes of a name field: a NUL-padded string.
+pub const NAME_FIELD_LEN: usize = 256;
 
 /// Name of a RAM block: 1 to 255 bytes of UTF-8 without NUL, cheap to clone.
 ///

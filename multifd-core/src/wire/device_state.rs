@@ -1,7 +1,9 @@
 //! The header of a device state packet (QEMU 10.0 and later).
 
+use super::block_name::NAME_FIELD_LEN;
+use super::error::WireError;
 use super::field;
-use super::{COMMON_HEADER_LEN, NAME_FIELD_LEN, PacketFlags, WireError};
+use super::flags::{COMMON_HEADER_LEN, PacketFlags};
 
 /// Length in bytes of the header of a device state packet, the common 12 bytes included.
 pub const DEVICE_STATE_HEADER_LEN: usize = NEXT_PACKET_SIZE + 4;

@@ -2,10 +2,9 @@
 //!
 //! A header is an array, and a field that is not wholly inside it does not compile.
 
-use super::{
-    BlockName, COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, NAME_FIELD_LEN, PacketFlags,
-    WireError,
-};
+use super::block_name::{BlockName, NAME_FIELD_LEN};
+use super::error::WireError;
+use super::flags::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, PacketFlags};
 
 /// The `N` bytes at `AT`.
 pub(super) fn part<const AT: usize, const N: usize, const LEN: usize>(header: &[u8; LEN]) -> &[u8] {
@@ -78,17 +77,22 @@ pub(super) fn put_common<const LEN: usize>(header: &mut [u8; LEN], flags: Packet
     put::<8, 4, LEN>(header, flags.bits().to_be_bytes());
 }
 
-/// Checks magic and version of the first [`COMMON_HEADER_LEN`] bytes and answers the flags.
-pub(super) fn check_common(header: &[u8; COMMON_HEADER_LEN]) -> Result<PacketFlags, WireError> {
-    let magic = u32_at::<0, _>(header);
-    if magic != MULTIFD_MAGIC {
-        return Err(WireError::Magic { got: magic });
+impl PacketFlags {
+    /// Reads the flags of a packet from what all packets start with.
+    ///
+    /// # Errors
+    /// A magic or a version that is not multifd's.
+    pub fn read(header: &[u8; COMMON_HEADER_LEN]) -> Result<Self, WireError> {
+        let magic = u32_at::<0, _>(header);
+        if magic != MULTIFD_MAGIC {
+            return Err(WireError::Magic { got: magic });
+        }
+        let version = u32_at::<4, _>(header);
+        if version != MULTIFD_VERSION {
+            return Err(WireError::Version { got: version });
+        }
+        Ok(Self::from_bits(u32_at::<8, _>(header)))
     }
-    let version = u32_at::<4, _>(header);
-    if version != MULTIFD_VERSION {
-        return Err(WireError::Version { got: version });
-    }
-    Ok(PacketFlags::from_bits(u32_at::<8, _>(header)))
 }
 
 /// The bytes of a NUL-padded name before its first NUL; all of it if there is none.

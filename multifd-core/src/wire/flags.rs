@@ -1,8 +1,15 @@
-//! The flags of a packet, and the number of a compression method in them.
+//! What all packets start with: magic, version, and flags with the number of a compression method.
 
 use std::fmt;
 
-use super::{COMMON_HEADER_LEN, WireError, field};
+/// First four bytes of a multifd connection and of every packet on it.
+pub const MULTIFD_MAGIC: u32 = 0x1122_3344;
+/// The only version of the multifd packets there has ever been.
+pub const MULTIFD_VERSION: u32 = 1;
+/// First four bytes of the main connection, `QEVM`.
+pub const MAIN_MAGIC: u32 = 0x5145_564d;
+/// Length in bytes of what all packets start with: magic, version, flags.
+pub const COMMON_HEADER_LEN: usize = 12;
 
 /// Number of a compression method: the value of the five method bits of a packet's flags.
 ///
@@ -80,14 +87,6 @@ impl PacketFlags {
     /// The flags of a packet with pages of `method`.
     pub const fn pages(method: MethodId) -> Self {
         Self((method.0 as u32) << Self::METHOD_SHIFT)
-    }
-
-    /// Reads the flags of a packet from what all packets start with.
-    ///
-    /// # Errors
-    /// A magic or a version that is not multifd's.
-    pub fn read(header: &[u8; COMMON_HEADER_LEN]) -> Result<Self, WireError> {
-        field::check_common(header)
     }
 
     /// The value on the wire.

@@ -1,9 +1,9 @@
 //! The initial packet: who a new connection is.
 
-use std::fmt;
-
+use super::error::WireError;
 use super::field;
-use super::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, WireError};
+use super::flags::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, PacketFlags};
+use super::uuid::Uuid;
 use crate::geometry::{ChannelCount, ChannelId};
 
 /// Length in bytes of the initial packet.
@@ -11,58 +11,6 @@ pub const INIT_PACKET_LEN: usize = 64;
 
 const UUID_OFFSET: usize = 8;
 const ID_OFFSET: usize = 24;
-
-/// A VM's UUID, in the order in which it is printed; all zero when the VM has none.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Uuid(pub [u8; 16]);
-
-impl Uuid {
-    /// Reads the printed form, `12345678-1234-1234-1234-123456789abc`; the hyphens may be left
-    /// out. `None` if it is anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits: Vec<u8> = match text.len() {
-            32 => text.bytes().collect(),
-            36 if text
-                .bytes()
-                .enumerate()
-                .all(|(at, byte)| (byte == b'-') == Self::HYPHENS.contains(&at)) =>
-            {
-                text.bytes().filter(|byte| *byte != b'-').collect()
-            }
-            _ => return None,
-        };
-        let mut bytes = [0; 16];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                let value = char::from(*digit).to_digit(16)?;
-                *byte = (*byte << 4) | u8::try_from(value).ok()?;
-            }
-        }
-        Some(Self(bytes))
-    }
-
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-}
-
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let hyphen = if matches!(at, 4 | 6 | 8 | 10) {
-                "-"
-            } else {
-                ""
-            };
-            write!(f, "{hyphen}{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The first 64 bytes of every multifd connection.
 ///
@@ -97,7 +45,7 @@ impl InitPacket {
     /// # Errors
     /// A magic or a version that is not multifd's.
     pub fn decode(bytes: &[u8; INIT_PACKET_LEN]) -> Result<Self, WireError> {
-        field::check_common(&field::bytes::<0, COMMON_HEADER_LEN, _>(bytes))?;
+        PacketFlags::read(&field::bytes::<0, COMMON_HEADER_LEN, _>(bytes))?;
         let [channel] = field::bytes::<ID_OFFSET, 1, _>(bytes);
         Ok(Self {
             uuid: Uuid(field::bytes::<UUID_OFFSET, 16, _>(bytes)),
@@ -169,17 +117,5 @@ mod tests {
             InitPacket::decode(&bytes),
             Err(WireError::Magic { .. })
         ));
-    }
-
-    #[test]
-    fn uuids_that_are_none() {
-        for text in [
-            "",
-            "1234",
-            "12345678-1234-5678-9abc-def01234567g",
-            "1234567812345678-9abc-def0-12345678",
-        ] {
-            assert_eq!(Uuid::parse(text), None, "{text}");
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! The header of a RAM packet.
 
+use super::block_name::{BlockName, NAME_FIELD_LEN};
+use super::error::WireError;
 use super::field;
-use super::{BlockName, COMMON_HEADER_LEN, NAME_FIELD_LEN, PacketFlags, WireError};
+use super::flags::{COMMON_HEADER_LEN, PacketFlags};
 use crate::geometry::PageSize;
 
 const PAGES_ALLOC: usize = 12;

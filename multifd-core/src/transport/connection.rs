@@ -1,0 +1,95 @@
+//! What a connection is to the engine.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::memory::{IoVec, IoVecMut};
+
+/// One connection: a socket of the kernel ([`SocketTransport`](super::SocketTransport)), or whatever the host wraps, such
+/// as a TLS session.
+pub trait Transport: Send {
+    /// Sends bytes from the front of the list, blocking until at least one has been taken, and
+    /// answers how many.
+    ///
+    /// # Errors
+    /// Any. [`io::ErrorKind::Interrupted`] is not retried.
+    fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize>;
+
+    /// Receives bytes to the front of the list, blocking until there is at least one, and answers
+    /// how many. 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// Any. [`io::ErrorKind::Interrupted`] is not retried.
+    fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize>;
+
+    /// What interrupts this connection from another thread.
+    fn interrupter(&self) -> Arc<dyn Interrupt>;
+
+    /// A second handle of the same connection, with an interrupter of its own: one thread sends while
+    /// another receives. The connection ends when both are dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] from a transport that has none; the system's.
+    fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Makes the connection usable again after an interrupt, for a last message to the peer. A
+    /// transport that cannot may leave it as it is.
+    fn resume(&mut self) {}
+
+    /// The longest that a call may block before it fails with [`io::ErrorKind::TimedOut`]; `None`
+    /// for ever, as at the start. A transport without timeouts may ignore it.
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        let _ = limit;
+    }
+
+    /// How long calls have been blocked so far, waiting for the peer or for room to send.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Makes a blocked call, and every later one, fail with [`io::ErrorKind::Interrupted`].
+pub trait Interrupt: Send + Sync {
+    /// Interrupts. Never blocks, and calls nothing of the engine; does no harm when repeated or after
+    /// the connection's end.
+    fn interrupt(&self);
+}
+
+/// Sends all of a list.
+///
+/// # Errors
+/// The transport's; [`io::ErrorKind::WriteZero`] if it takes nothing.
+pub fn send_all(transport: &mut dyn Transport, mut bytes: &mut [IoVec<'_>]) -> io::Result<()> {
+    while bytes.iter().any(|vec| !vec.is_empty()) {
+        let sent = transport.send(bytes)?;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoVec::advance(&mut bytes, sent);
+    }
+    Ok(())
+}
+
+/// Fills all of a list and answers true; answers false if the stream ended before the first byte.
+///
+/// # Errors
+/// The transport's; [`io::ErrorKind::UnexpectedEof`] if the stream ended after the first byte.
+pub fn recv_all(transport: &mut dyn Transport, mut room: &mut [IoVecMut<'_>]) -> io::Result<bool> {
+    let mut any = false;
+    while room.iter().any(|vec| !vec.is_empty()) {
+        let received = transport.recv(room)?;
+        if received == 0 {
+            return if any {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            } else {
+                Ok(false)
+            };
+        }
+        any = true;
+        IoVecMut::advance(&mut room, received);
+    }
+    Ok(true)
+}
