@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel as queue;
-use multifd_core::engine::Backlog;
+use multifd_core::engine::{Backlog, Stall};
 use multifd_core::transport::{Interrupt, Transport, send_all};
 use multifd_core::{AbortHandle, Error, Fault, Monitor, Spawn};
 
@@ -64,7 +64,7 @@ impl ReturnPath {
                 reader: ReturnReader::new(ways.from_destination),
                 to_source: ways.to_source,
                 link,
-                progress: (0, Instant::now()),
+                stall: Stall::new(work.limit),
                 abort: ways.abort,
                 work,
             };
@@ -112,8 +112,8 @@ struct Listener {
     link: Arc<Link>,
     abort: AbortHandle,
     work: Work,
-    /// How many bytes the destination has taken, and since when it is so many.
-    progress: (u64, Instant),
+    /// Watches how many bytes the destination has taken.
+    stall: Stall,
 }
 
 impl Listener {
@@ -219,10 +219,10 @@ impl Listener {
         }
         let taken = self.work.outgoing.wire_bytes() + self.link.main_bytes();
         let idle = self.work.backlog.packets() == 0 && !self.link.is_main_busy();
-        if idle || taken != self.progress.0 {
-            self.progress = (taken, Instant::now());
+        if idle {
+            self.stall.restart();
         }
-        if self.progress.1.elapsed() > limit {
+        if self.stall.left(taken).is_none() {
             return Err(self.silent("the destination has taken nothing"));
         }
         Ok(())

@@ -94,7 +94,9 @@ impl Source {
             .map(|transport| ReturnPath::start(transport, abort.clone(), &*config.threads))
             .transpose()?;
         let mut writer = Writer::new(connections.main);
-        writer.set_patience(config.destination_time_limit, progress(sender.monitor()));
+        // The destination reads the main connection no further while it waits for the channels.
+        let channels = sender.monitor();
+        writer.set_patience(config.destination_time_limit, move || channels.wire_bytes());
         let stream = Outgoing::new(writer, page_size, config.sync_mode);
         let handle = SourceHandle::new((abort, sender.monitor()), sizes, start, config.tuning);
         Ok(Self {
@@ -281,16 +283,6 @@ impl Source {
             (Some(return_path), Fault::Connection) => return_path.last_word().unwrap_or(first),
             _ => first,
         }
-    }
-}
-
-/// What answers whether the channels have sent anything since it was asked last: the destination reads the
-/// main connection no further while it waits for them.
-fn progress(monitor: Monitor) -> impl FnMut() -> bool + Send + 'static {
-    let mut seen = None;
-    move || {
-        let now = Some(monitor.wire_bytes());
-        std::mem::replace(&mut seen, now) != now
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use multifd_core::engine::Stall;
 use multifd_core::memory::IoVec;
 use multifd_core::transport::Transport;
 
@@ -23,9 +24,9 @@ pub struct Writer {
 
 /// How long to wait for a peer that takes nothing.
 struct Patience {
-    limit: Duration,
-    /// Asked each time that the limit is over: whether to go on.
-    is_alive: Box<dyn FnMut() -> bool + Send>,
+    stall: Stall,
+    /// What the peer has taken elsewhere, in bytes: asked each time that the limit is over.
+    taken: Box<dyn Fn() -> u64 + Send>,
 }
 
 impl Writer {
@@ -39,16 +40,18 @@ impl Writer {
         }
     }
 
-    /// Asks `is_alive` whether to go on waiting each time that the destination has taken nothing for as long as
-    /// `limit`. Without this, the transport decides.
+    /// Goes on waiting for a destination that has taken nothing for as long as `limit` only if the count of
+    /// bytes that it has `taken` elsewhere moves. Without this, the transport decides.
     pub(crate) fn set_patience(
         &mut self,
         limit: Duration,
-        is_alive: impl FnMut() -> bool + Send + 'static,
+        taken: impl Fn() -> u64 + Send + 'static,
     ) {
         self.transport.set_time_limit(Some(limit));
-        let is_alive = Box::new(is_alive);
-        self.patience = Some(Patience { limit, is_alive });
+        self.patience = Some(Patience {
+            stall: Stall::new(limit),
+            taken: Box::new(taken),
+        });
     }
 
     /// How many bytes have been written, sent or not: the offset of the next one in the stream.
@@ -130,10 +133,10 @@ impl Writer {
         let Some(patience) = &mut self.patience else {
             return Err(error);
         };
-        if (patience.is_alive)() {
+        if patience.stall.left((patience.taken)()).is_some() {
             return Ok(0);
         }
-        let seconds = patience.limit.as_secs_f32();
+        let seconds = patience.stall.limit().as_secs_f32();
         let what = format!("the destination has taken nothing for {seconds} s");
         Err(io::Error::new(error.kind(), what))
     }

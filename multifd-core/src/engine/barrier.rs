@@ -6,6 +6,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use parking_lot::Mutex;
 
 use super::control::Control;
+use super::stall::Stall;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::{ChannelCount, ChannelId};
 
@@ -77,34 +78,39 @@ impl Barrier {
             .count()
     }
 
-    /// Waits until all channels have arrived, then lets them go on. `alive` answers whether any channel
-    /// has made progress since it was asked last.
+    /// Waits until all channels have arrived, then lets them go on. `bytes` is the count of what they
+    /// have received; while `excused` it need not move.
     ///
     /// # Errors
-    /// The migration failed, or no channel has arrived or made progress within `limit`.
+    /// The migration failed, or no channel has arrived or received anything within `limit`.
     pub(super) fn meet(
         &self,
         control: &Control,
         limit: Duration,
-        alive: &dyn Fn() -> bool,
+        bytes: &dyn Fn() -> u64,
+        excused: &dyn Fn() -> bool,
     ) -> Result<(), Error> {
         let mut waiting = vec![true; self.release.len()];
         let mut arrivals = 0;
+        let mut stall = Stall::new(limit);
+        let mut left = stall.left(bytes());
         while arrivals < self.release.len() {
             let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
                 recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
-                default(limit) => {
-                    if alive() {
-                        continue;
+                default(left.ok_or_else(|| self.missing(&waiting, limit))?) => {
+                    left = stall.left(bytes());
+                    if left.is_none() && excused() {
+                        left = Some(stall.restart());
                     }
-                    return Err(self.missing(&waiting, limit));
+                    continue;
                 }
             };
             let channel = match arrival {
                 Arrival::Sync(channel) => channel,
                 Arrival::Closed(channel) => return Err(self.closed(channel)),
             };
+            left = Some(stall.restart());
             arrivals += 1;
             if let Some(waiting) = waiting.get_mut(channel.index()) {
                 *waiting = false;

@@ -29,9 +29,11 @@ mod receiver;
 mod relay;
 mod sender;
 mod spawn;
+mod stall;
 
 pub use control::AbortHandle;
 pub use receiver::{Receiver, ReceiverConfig};
 pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};
 pub use spawn::{Spawn, StdThreads};
+pub use stall::Stall;

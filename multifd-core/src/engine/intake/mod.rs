@@ -8,7 +8,6 @@ mod thread;
 
 pub(super) use shared::{INIT_TIME_LIMIT, IntakeConfig, SYNC_TIME_LIMIT};
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -156,15 +155,10 @@ impl<T: PageTarget> Intake<T> {
     pub(super) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
         let shared = &self.shared;
         let monitor = self.monitor();
-        let seen = Cell::new(monitor.wire_bytes());
-        let alive = || {
-            let now = monitor.wire_bytes();
-            seen.replace(now) != now || excused()
-        };
         let limit = shared.config.sync_time_limit;
         shared
             .barrier
-            .meet(&shared.control, limit, &alive)
+            .meet(&shared.control, limit, &|| monitor.wire_bytes(), excused)
             .inspect_err(|error| shared.control.fail(error.clone()))
     }
 

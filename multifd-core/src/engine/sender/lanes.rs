@@ -12,6 +12,7 @@ use crate::channel::{Batch, Counters};
 use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::control::Control;
 use crate::engine::spawn::ThreadGroup;
+use crate::engine::stall::Stall;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
 use crate::memory::GuestMemory;
@@ -181,17 +182,14 @@ impl Lanes {
 
     /// Waits for a channel, as long as any of them gets something sent.
     fn wait_report(&mut self) -> Result<(), Error> {
-        let mut sent = None;
+        let mut stall = Stall::new(self.time_limit);
+        let mut left = self.time_limit;
         loop {
             let report = select_biased! {
                 recv(self.control.woken()) -> _ => return Err(self.control.reason()),
                 recv(self.reports) -> report => report.map_err(|_| self.control.reason())?,
-                default(self.time_limit) => {
-                    let now = Some(self.wire_bytes());
-                    if sent == now {
-                        return Err(self.stalled());
-                    }
-                    sent = now;
+                default(left) => {
+                    left = stall.left(self.wire_bytes()).ok_or_else(|| self.stalled())?;
                     continue;
                 }
             };
