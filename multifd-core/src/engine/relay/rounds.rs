@@ -12,7 +12,7 @@ use crate::geometry::{ChannelCount, ChannelId};
 /// The barriers that were passed to the sending channels, and which of them each has sent.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    reports: queue::Receiver<Report>,
+    reports: queue::Receiver<RoundReached>,
     /// How many SYNC packets each channel has sent; `None` until it is set up.
     channels: Vec<Option<u64>>,
     /// How many they have been told to send. A channel may be ahead of it by one: packets of the next
@@ -25,7 +25,7 @@ pub(super) struct Rounds {
 
 /// What a channel tells: that it is set up, or has sent one more SYNC.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct RoundReached {
     pub(super) channel: ChannelId,
     pub(super) round: u64,
     pub(super) at: Instant,
@@ -33,7 +33,7 @@ pub(super) struct Report {
 
 impl Rounds {
     /// Nothing is set up yet. Also answers where the channels report.
-    pub(super) fn new(channels: ChannelCount) -> (Self, queue::Sender<Report>) {
+    pub(super) fn new(channels: ChannelCount) -> (Self, queue::Sender<RoundReached>) {
         let (report, reports) = queue::bounded(REPORTS_PER_CHANNEL * channels.count());
         let rounds = Self {
             reports,
@@ -75,7 +75,7 @@ impl Rounds {
         self.delays.read()
     }
 
-    fn take(&mut self, report: &Report) {
+    fn take(&mut self, report: &RoundReached) {
         if let Some(channel) = self.channels.get_mut(report.channel.index()) {
             *channel = Some(report.round);
         }
@@ -114,7 +114,7 @@ mod tests {
         let start = Instant::now();
         let tell = |channel, round, millis| {
             let at = start + Duration::from_millis(millis);
-            report.send(Report { channel, round, at }).unwrap();
+            report.send(RoundReached { channel, round, at }).unwrap();
         };
         assert!(!rounds.is_settled());
         tell(one, 0, 0);

@@ -9,7 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::channel::ParcelChannel;
 use super::exchange::Exchange;
 use super::parcel::Parcel;
-use super::rounds::Report;
+use super::rounds::RoundReached;
 use crate::channel::Counters;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::spawn::PanicGuard;
@@ -28,7 +28,7 @@ pub(super) struct SendThread {
     /// Has a message when there may be a barrier to send.
     pub(super) wake: queue::Receiver<()>,
     /// Hears that the channel is set up, and of each SYNC that it has sent.
-    pub(super) report: queue::Sender<Report>,
+    pub(super) report: queue::Sender<RoundReached>,
 }
 
 /// The channel, and how far it is.
@@ -80,7 +80,7 @@ impl SendThread {
     }
 
     fn report(&self, round: u64) {
-        let report = Report {
+        let report = RoundReached {
             channel: self.channel,
             round,
             at: Instant::now(),

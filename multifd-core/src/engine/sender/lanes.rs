@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{self as queue, select_biased};
 
 use super::config::SenderConfig;
-use super::thread::{Job, Report, SenderThread};
+use super::thread::{Job, JobDone, SenderThread};
 use crate::channel::{Batch, Counters};
 use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::control::Control;
@@ -26,7 +26,7 @@ pub(super) struct Lanes {
     control: Arc<Control>,
     channels: ChannelCount,
     lanes: Vec<Lane>,
-    reports: queue::Receiver<Report>,
+    reports: queue::Receiver<JobDone>,
     /// Empty batches, and the channel in whose queue each has its place; the channel that has been
     /// idle the longest comes first.
     idle: VecDeque<(ChannelId, Batch)>,
@@ -211,10 +211,10 @@ impl Lanes {
         error
     }
 
-    fn take(&mut self, report: Report) {
+    fn take(&mut self, report: JobDone) {
         match report {
-            Report::Sent(channel, batch) => self.idle.push_back((channel, batch)),
-            Report::Synced => self.unsynced = self.unsynced.saturating_sub(1),
+            JobDone::Sent(channel, batch) => self.idle.push_back((channel, batch)),
+            JobDone::Synced => self.unsynced = self.unsynced.saturating_sub(1),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) enum Job {
 
 /// What a channel tells the host's thread.
 #[derive(Debug)]
-pub(super) enum Report {
+pub(super) enum JobDone {
     /// A batch has been sent, and is empty again.
     Sent(ChannelId, Batch),
     /// The channel has been set up, or has sent a SYNC.
@@ -40,7 +40,7 @@ pub(super) struct SenderThread {
     pub(super) counters: Arc<Counters>,
     pub(super) memory: GuestMemory,
     pub(super) jobs: queue::Receiver<Job>,
-    pub(super) reports: queue::Sender<Report>,
+    pub(super) reports: queue::Sender<JobDone>,
     pub(super) control: Arc<Control>,
 }
 
@@ -61,23 +61,23 @@ impl SenderThread {
             .start
             .open(self.channel, page_size, connection, counters)?;
         let mut batches = BatchChannel::new(channel, &self.memory, self.zero_pages);
-        self.report(Report::Synced);
+        self.report(JobDone::Synced);
 
         while let Some(job) = self.next_job() {
             let report = match job {
                 Job::Pages(mut batch) => {
                     batches.send(&mut batch)?;
                     batch.clear();
-                    Report::Sent(self.channel, batch)
+                    JobDone::Sent(self.channel, batch)
                 }
                 Job::DeviceState(job) => {
                     let (state, batch) = *job;
                     batches.channel.send_device_state(&state)?;
-                    Report::Sent(self.channel, batch)
+                    JobDone::Sent(self.channel, batch)
                 }
                 Job::Sync => {
                     batches.channel.send_sync()?;
-                    Report::Synced
+                    JobDone::Synced
                 }
             };
             self.report(report);
@@ -100,7 +100,7 @@ impl SenderThread {
     }
 
     /// Reports to the host's thread; there is room for every report that can be outstanding.
-    fn report(&self, report: Report) {
+    fn report(&self, report: JobDone) {
         // If the host's thread is gone, so is the migration, and `next_job` says so.
         let _ = self.reports.send(report);
     }
