@@ -20,6 +20,11 @@
 //! source ═══▶ channel thread ──packet──▶ channel thread ═══▶ destination
 //!                    └◀────empty packet──────┘
 //! ```
+//!
+//! Four rooms stand on common ground, the plain files of this folder: `control` (why and when a
+//! migration is over), `spawn` (its threads), `barrier`, `stall` (nothing moves) and `channel_start`.
+//! `intake` accepts connections; `receiver` and `relay` are built on it. `sender` and the others do not
+//! know each other.
 
 mod barrier;
 mod channel_start;

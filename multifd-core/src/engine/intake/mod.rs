@@ -1,7 +1,6 @@
 //! Connections that are accepted, and how they meet: what a receiver and a relay have in common.
 //! May import the ground.
 
-mod known_uuid;
 mod linger;
 mod shared;
 mod thread;

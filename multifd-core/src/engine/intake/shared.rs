@@ -1,16 +1,16 @@
 //! What the threads of an intake share.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
 
-use super::known_uuid::KnownUuid;
 use super::linger::Linger;
 use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
-use crate::engine::control::Control;
+use crate::engine::control::{Control, Gate};
 use crate::engine::spawn::Spawn;
 use crate::error::{Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
@@ -69,5 +69,40 @@ impl<T: PageTarget> Shared<T> {
             linger: Linger::default(),
             config,
         }
+    }
+}
+
+/// The UUID that all channels must have: the host's, or that of the first channel.
+#[derive(Debug)]
+pub(super) struct KnownUuid {
+    value: OnceLock<Uuid>,
+    known: Gate,
+}
+
+impl KnownUuid {
+    pub(super) fn new(uuid: Option<Uuid>) -> Self {
+        Self {
+            value: uuid.map_or_else(OnceLock::new, OnceLock::from),
+            known: Gate::new(),
+        }
+    }
+
+    /// Closed once a channel has the value: to be selected on.
+    pub(super) fn known(&self) -> &queue::Receiver<Infallible> {
+        self.known.opened()
+    }
+
+    /// The value, if there is one yet.
+    pub(super) fn value(&self) -> Option<Uuid> {
+        self.value.get().copied()
+    }
+
+    /// The value; `uuid` becomes it if there is none.
+    pub(super) fn or(&self, uuid: Uuid) -> Uuid {
+        let value = *self.value.get_or_init(|| uuid);
+        if value == uuid {
+            self.known.open();
+        }
+        value
     }
 }
