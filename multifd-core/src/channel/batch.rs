@@ -59,11 +59,11 @@ impl<'m> BatchChannel<'m> {
 
     /// Sends a batch as one packet; an empty batch is none.
     pub(crate) fn send(&mut self, batch: &mut Batch) -> Result<(), Error> {
-        let Some(index) = batch.block else {
+        if batch.offsets.is_empty() {
             return Ok(());
-        };
-        let block = self.memory.block(index);
-        let block = block.ok_or_else(|| caller("a batch of another guest memory"))?;
+        }
+        let block = batch.block.and_then(|index| self.memory.block(index));
+        let block = block.ok_or_else(|| caller("a batch of no block of this memory"))?;
         let pages = match &mut self.zero_pages {
             Some(zero_pages) => zero_pages.sort(block, &mut batch.offsets),
             None => PageOffsets {

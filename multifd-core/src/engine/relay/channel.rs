@@ -48,9 +48,8 @@ impl<'m> ParcelChannel<'m> {
         if let Some(state) = &parcel.device_state {
             return self.channel.send_device_state(state);
         }
-        let Some(block) = &parcel.block else {
-            return Ok(());
-        };
+        let block = parcel.block.as_ref();
+        let block = block.ok_or_else(|| caller("a parcel with nothing in it"))?;
         self.sort(parcel)?;
         let pages = PageOffsets {
             normal: &self.normal,
