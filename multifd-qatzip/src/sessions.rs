@@ -1,7 +1,7 @@
 //! The library's sessions of one channel, and what became of each packet.
 
 use multifd_core::ChannelId;
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{CodecPath, Fallback, PathCounts};
 use qatzip_sys::{Direction, Error, Session};
 
 use crate::NAME;
@@ -79,12 +79,15 @@ impl Sessions {
     /// `None` if this crate's software has to do it.
     pub(crate) fn compress(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
         let (done, reason) = match self.by_device(|session| compress(session, content, out)) {
-            Ok((len, shape)) if shape.is_of_device() => (Some((len, Path::Hardware)), None),
+            Ok((len, shape)) if shape.is_of_device() => (Some((len, CodecPath::Hardware)), None),
             // A driver that does not know the level.
-            Ok((len, _)) => (Some((len, Path::VendorSoftware)), None),
+            Ok((len, _)) => (Some((len, CodecPath::VendorSoftware)), None),
             Err(reason) => {
                 let done = self.by_software(|session| compress(session, content, out));
-                (done.map(|(len, _)| (len, Path::VendorSoftware)), reason)
+                (
+                    done.map(|(len, _)| (len, CodecPath::VendorSoftware)),
+                    reason,
+                )
             }
         };
         self.count(done.map(|(_, path)| path), reason);
@@ -111,11 +114,11 @@ impl Sessions {
             }
             Ok(shape) => {
                 match self.by_device(|session| decompress(session, &shape, payload, out)) {
-                    Ok(()) => (Some(Path::Hardware), None),
+                    Ok(()) => (Some(CodecPath::Hardware), None),
                     Err(reason) => {
                         let done =
                             self.by_software(|session| decompress_checked(session, payload, out));
-                        (done.map(|()| Path::VendorSoftware), reason)
+                        (done.map(|()| CodecPath::VendorSoftware), reason)
                     }
                 }
             }
@@ -165,8 +168,8 @@ impl Sessions {
 
     /// Counts a packet that `path` did; `None` is this crate's software, which does nothing unless it
     /// has to.
-    fn count(&mut self, path: Option<Path>, reason: Option<Fallback>) {
-        self.counts.count(path.unwrap_or(Path::Software));
+    fn count(&mut self, path: Option<CodecPath>, reason: Option<Fallback>) {
+        self.counts.count(path.unwrap_or(CodecPath::Software));
         match (path, reason) {
             (_, Some(reason)) => self.counts.fell_back(reason),
             (None, None) => self.counts.fell_back(Fallback::Failed),

@@ -1,11 +1,11 @@
 //! Who does the work: libqatzip with a device, libqatzip's own software, or this crate.
 
-use std::path;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use multifd_core::MethodOptions;
-use multifd_core::method::{Accelerator, Path};
+use multifd_core::method::{Accelerator, CodecPath};
 use multifd_core::{ChannelId, MethodError};
 use multifd_deflate::Deflate;
 use qatzip_sys::{Buffer, Code, Config, Direction, Error, Library};
@@ -45,7 +45,7 @@ impl Implementation {
             .accelerator()
             .map_err(|what| MethodError::config(NAME, what))?;
         let file = options.text(LIBRARY_OPTION);
-        let host = Host(path::Path::new("/"));
+        let host = Host(Path::new("/"));
         // A library that is named is asked. Else a look at the host's devices is enough to tell.
         let may_have_device = || file.is_some() || host.has_device();
         match accelerator {
@@ -68,18 +68,18 @@ impl Implementation {
 
     /// One line that says who does the work, and why; `deflate` is what this crate has.
     pub(crate) fn describe(&self, deflate: &Deflate) -> String {
-        let path = |path: Path, what: &str| format!("{} ({what})", path.name());
+        let path = |path: CodecPath, what: &str| format!("{} ({what})", path.name());
         match self {
-            Self::Own(None) => path(Path::Software, &deflate.implementation()),
+            Self::Own(None) => path(CodecPath::Software, &deflate.implementation()),
             Self::Own(Some(why)) => path(
-                Path::Software,
+                CodecPath::Software,
                 &format!("{}; {why}", deflate.implementation()),
             ),
             Self::Vendor(vendor) => {
                 let file = vendor.library.file();
                 match &vendor.no_device {
-                    None => path(Path::Hardware, file),
-                    Some(why) => path(Path::VendorSoftware, &format!("{file}; {why}")),
+                    None => path(CodecPath::Hardware, file),
+                    Some(why) => path(CodecPath::VendorSoftware, &format!("{file}; {why}")),
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use multifd_core::method::{Fallback, Path, PathCounts, Tally};
+use multifd_core::method::{CodecPath, Fallback, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
@@ -140,7 +140,7 @@ impl RecvMethod for DeviceRecv {
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
         self.read(payload, pages.count())?;
-        let mut tally = Tally::new(Path::Hardware);
+        let mut tally = Tally::new(CodecPath::Hardware);
         for page in 0..pages.count() {
             self.submit(page, &mut tally)?;
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use multifd_core::method::{Fallback, Path, PathCounts, Tally};
+use multifd_core::method::{CodecPath, Fallback, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::PageEncoder;
 use multifd_deflate::table::Lengths;
@@ -102,7 +102,7 @@ impl SendMethod for DeviceSend {
         if pages.copy_to(self.queue.input_mut()) < pages.bytes() {
             return Err(too_many_pages());
         }
-        let mut tally = Tally::new(Path::Hardware);
+        let mut tally = Tally::new(CodecPath::Hardware);
         self.forms.clear();
         for page in 0..pages.count() {
             let form = self.submit(page, &mut tally);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use multifd_core::method::{Fallback, Path, PathCounts, Tally};
+use multifd_core::method::{CodecPath, Fallback, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
@@ -64,8 +64,8 @@ impl RecvMethod for QplRecv {
         let table = Table::parse(bytes, pages.count(), page.len())
             .map_err(|error| MethodError::corrupt(NAME, error.at(), error.to_string()))?;
         let mut tally = Tally::new(match library {
-            Some(_) => Path::VendorSoftware,
-            None => Path::Software,
+            Some(_) => CodecPath::VendorSoftware,
+            None => CodecPath::Software,
         });
         let mut writer = pages.writer();
         for from in table.pages() {

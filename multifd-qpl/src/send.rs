@@ -1,6 +1,6 @@
 //! The sending side, page by page: by this project's software, or by libqpl's.
 
-use multifd_core::method::{Path, PathCounts, Tally};
+use multifd_core::method::{CodecPath, PathCounts, Tally};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::PageEncoder;
 use multifd_deflate::table::TableWriter;
@@ -51,8 +51,8 @@ impl SendMethod for QplSend {
             counts,
         } = self;
         let mut tally = Tally::new(match library {
-            Some(_) => Path::VendorSoftware,
-            None => Path::Software,
+            Some(_) => CodecPath::VendorSoftware,
+            None => CodecPath::Software,
         });
         payload.clear();
         for guest in pages.iter() {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use multifd_core::memory::{IoVecList, IoVecMut, Mapping};
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{CodecPath, Fallback, PathCounts};
 use multifd_core::pages::{PageRuns, PayloadSource};
 use multifd_core::wire::BlockName;
 use multifd_core::{
@@ -46,11 +46,11 @@ fn every_implementation_takes_what_every_other_one_sends() {
 
 #[test]
 fn each_implementation_is_counted() {
-    for (engine, path) in
-        engines()
-            .into_iter()
-            .zip([Path::Software, Path::VendorSoftware, Path::Hardware])
-    {
+    for (engine, path) in engines().into_iter().zip([
+        CodecPath::Software,
+        CodecPath::VendorSoftware,
+        CodecPath::Hardware,
+    ]) {
         let (sent, received) = exchange(engine, 3);
         for counts in [sent, received] {
             assert_eq!(counts.packets(path), 3);
@@ -64,8 +64,8 @@ fn pages_that_find_the_queues_full_are_done_in_software() {
     stand_in::set_depth(10);
     let (sent, received) = exchange(hardware(), 2);
     for counts in [sent, received] {
-        assert_eq!(counts.packets(Path::Software), 2);
-        assert_eq!(counts.packets(Path::Hardware), 0);
+        assert_eq!(counts.packets(CodecPath::Software), 2);
+        assert_eq!(counts.packets(CodecPath::Hardware), 0);
         assert_eq!(counts.fallbacks(Fallback::Busy), 2);
         assert_eq!(counts.all_fallbacks(), 2);
     }
@@ -76,14 +76,14 @@ fn pages_that_the_device_fails_at_are_done_in_software() {
     stand_in::set_failure(50, 303);
     let (sent, received) = exchange(hardware(), 2);
     for counts in [sent, received] {
-        assert_eq!(counts.packets(Path::Software), 2);
+        assert_eq!(counts.packets(CodecPath::Software), 2);
         assert_eq!(counts.fallbacks(Fallback::Failed), 2);
     }
     // What does not fit is no failure: such a page is sent as it is.
     stand_in::set_failure(50, 225);
     let mut send = method(hardware()).send_setup(&setup()).unwrap();
     pack(&mut *send, &memory(), PAGES);
-    assert_eq!(send.paths().unwrap().packets(Path::Hardware), 1);
+    assert_eq!(send.paths().unwrap().packets(CodecPath::Hardware), 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The device as one channel uses it: page by page, with a count of what it did and why it did not.
 
-use multifd_core::method::{Fallback, Path, PathCounts, Tally};
+use multifd_core::method::{CodecPath, Fallback, PathCounts, Tally};
 
 use crate::session::{Driver, Operation, Session};
 
@@ -42,7 +42,7 @@ impl Device {
         if !self.wanted {
             return None;
         }
-        let packet = self.packet.get_or_insert(Tally::new(Path::Hardware));
+        let packet = self.packet.get_or_insert(Tally::new(CodecPath::Hardware));
         let made = match &mut self.session {
             Some(session) => session.run(source),
             None => Err(Fallback::NoDevice),
@@ -59,7 +59,10 @@ impl Device {
 
     /// Counts a packet. One without a page for the device is done in software.
     pub(crate) fn end_packet(&mut self) {
-        let packet = self.packet.take().unwrap_or(Tally::new(Path::Software));
+        let packet = self
+            .packet
+            .take()
+            .unwrap_or(Tally::new(CodecPath::Software));
         packet.count_in(&mut self.counts);
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flate2::write::DeflateEncoder;
-use multifd_core::method::{Accelerator, Fallback, Path, PathCounts};
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};
 use multifd_core::{MethodFactory, MethodOptions, MultifdMethods, PageSize};
 use multifd_qpl::QplFactory;
 use multifd_tests::conformance::recorded::{Folder, packets};
@@ -133,7 +133,7 @@ fn what_the_library_cannot_take_is_done_in_software() -> Result<()> {
             target.ensure_received(&guest, &[0])?;
             let paths = receiver.paths().context("paths")?;
             ensure!(paths.fallbacks(Fallback::Unsupported) == 1, "{paths:?}");
-            ensure!(paths.packets(Path::Software) == 1, "{paths:?}");
+            ensure!(paths.packets(CodecPath::Software) == 1, "{paths:?}");
             Ok(())
         },
     )
@@ -200,9 +200,9 @@ fn exchange(library: &str, page_size: PageSize, kind: Kind) -> Result<()> {
 /// Demands that nothing fell back.
 fn by_the_library_alone(paths: Option<PathCounts>) -> Result<()> {
     let paths = paths.context("paths")?;
-    let packets = paths.packets(Path::VendorSoftware) + paths.packets(Path::Hardware);
+    let packets = paths.packets(CodecPath::VendorSoftware) + paths.packets(CodecPath::Hardware);
     ensure!(
-        packets > 0 && paths.packets(Path::Software) == 0,
+        packets > 0 && paths.packets(CodecPath::Software) == 0,
         "{paths:?}"
     );
     ensure!(paths.all_fallbacks() == 0, "{paths:?}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use multifd_core::MultifdMethods;
-use multifd_core::method::Path;
+use multifd_core::method::CodecPath;
 
 use super::cost::{Codec, Sides};
 
@@ -41,7 +41,7 @@ impl Spent {
         };
         let implementation = method.implementation();
         // Software waits for nothing; if it did here, others had the cores.
-        let waits = implementation.starts_with(Path::Hardware.name());
+        let waits = implementation.starts_with(CodecPath::Hardware.name());
         let elapsed = Sides {
             send: per_page(self.send.elapsed),
             recv: per_page(self.recv.elapsed),

@@ -1,7 +1,7 @@
 //! What each method would do its work with.
 
 use migration_params::Compression;
-use multifd_core::method::{Accelerator, Path};
+use multifd_core::method::{Accelerator, CodecPath};
 use multifd_core::{MethodOptions, Registry};
 
 use super::finding::{Finding, Problem};
@@ -86,7 +86,7 @@ impl Asked {
     /// What it would use of a device, if it would.
     fn device(&self) -> Option<&str> {
         let text = self.hardware.as_deref().ok()?;
-        text.starts_with(Path::Hardware.name()).then_some(text)
+        text.starts_with(CodecPath::Hardware.name()).then_some(text)
     }
 }
 
@@ -123,6 +123,6 @@ fn software(asked: Option<&Asked>) -> String {
     match asked.map(|asked| &asked.by_default) {
         Some(Ok(answer)) => answer.clone(),
         Some(Err(error)) => format!("cannot be opened: {error}"),
-        None => Path::Software.name().to_owned(),
+        None => CodecPath::Software.name().to_owned(),
     }
 }

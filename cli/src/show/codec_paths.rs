@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use multifd_core::method::{Fallback, Path, PathCounts};
+use multifd_core::method::{CodecPath, Fallback, PathCounts};
 use serde::{Deserialize, Serialize};
 
 /// Packets with payload, by the implementation that did them.
@@ -23,9 +23,9 @@ impl PathsReport {
             (packets > 0).then(|| (reason.name().to_owned(), packets))
         });
         Self {
-            hardware: counts.packets(Path::Hardware),
-            vendor_software: counts.packets(Path::VendorSoftware),
-            software: counts.packets(Path::Software),
+            hardware: counts.packets(CodecPath::Hardware),
+            vendor_software: counts.packets(CodecPath::VendorSoftware),
+            software: counts.packets(CodecPath::Software),
             fallbacks: fallbacks.collect(),
         }
     }
@@ -68,9 +68,9 @@ mod tests {
     fn a_cell_says_what_really_happened() {
         let mut counts = PathCounts::default();
         let idle = PathsReport::new(&counts);
-        counts.count(Path::Software);
+        counts.count(CodecPath::Software);
         let soft = PathsReport::new(&counts);
-        counts.count(Path::Hardware);
+        counts.count(CodecPath::Hardware);
         counts.fell_back(Fallback::Busy);
         let mixed = PathsReport::new(&counts);
         assert_eq!(mixed.fallbacks, BTreeMap::from([("busy".to_owned(), 1)]));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::geometry::PageSize;
-use crate::method::{Fallback, Path, PathCounts};
+use crate::method::{CodecPath, Fallback, PathCounts};
 
 /// What one channel has sent or received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub(crate) struct Counters {
     cpu_nanos: AtomicU64,
     work_nanos: AtomicU64,
     connection_nanos: AtomicU64,
-    paths: [AtomicU64; Path::ALL.len()],
+    paths: [AtomicU64; CodecPath::ALL.len()],
     fallbacks: [AtomicU64; Fallback::ALL.len()],
 }
 
@@ -137,7 +137,7 @@ impl Counters {
             add(software, 1);
             return;
         };
-        for (counter, path) in self.paths.iter().zip(Path::ALL) {
+        for (counter, path) in self.paths.iter().zip(CodecPath::ALL) {
             counter.store(total.packets(path), Ordering::Relaxed);
         }
         for (counter, reason) in self.fallbacks.iter().zip(Fallback::ALL) {
@@ -187,7 +187,7 @@ impl Counters {
 
     fn read_paths(&self) -> PathCounts {
         let mut counts = PathCounts::default();
-        for (counter, path) in self.paths.iter().zip(Path::ALL) {
+        for (counter, path) in self.paths.iter().zip(CodecPath::ALL) {
             counts.add_packets(path, counter.load(Ordering::Relaxed));
         }
         for (counter, reason) in self.fallbacks.iter().zip(Fallback::ALL) {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::error::MethodError;
-use super::path::{Path, PathCounts};
+use super::path::{CodecPath, PathCounts};
 use crate::geometry::{ChannelId, PageSize};
 use crate::pages::{Pages, PagesMut, Payload, Segments};
 use crate::wire::MethodId;
@@ -19,7 +19,7 @@ pub trait MultifdMethods: Send + Sync {
     /// What does the work, and why: one line for the log of a starting migration. For instance
     /// `hardware (libqatzip 1.3.1)`, or `software (no libqatzip.so.3)`.
     fn implementation(&self) -> String {
-        Path::Software.name().to_owned()
+        CodecPath::Software.name().to_owned()
     }
 
     /// Makes the state of a sending channel.

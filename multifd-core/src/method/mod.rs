@@ -25,5 +25,5 @@ pub use accelerator::Accelerator;
 pub use contract::{ChannelSetup, MultifdMethods, RecvMethod, SendMethod};
 pub use error::MethodError;
 pub use options::MethodOptions;
-pub use path::{Fallback, Path, PathCounts, Tally};
+pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};

@@ -7,7 +7,7 @@
 /// The implementation that makes or reads a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Path {
+pub enum CodecPath {
     /// An accelerator, all of the packet.
     Hardware,
     /// The vendor's library without its device, at least a part of the packet.
@@ -16,7 +16,7 @@ pub enum Path {
     Software,
 }
 
-impl Path {
+impl CodecPath {
     /// Every path, the fastest first.
     pub const ALL: [Self; 3] = [Self::Hardware, Self::VendorSoftware, Self::Software];
 
@@ -71,14 +71,14 @@ impl Fallback {
 /// How one packet is done: by one implementation, but for the pages that needed another.
 #[derive(Clone, Copy, Debug)]
 pub struct Tally {
-    path: Path,
+    path: CodecPath,
     /// Of which reasons there was one.
     reasons: [bool; Fallback::ALL.len()],
 }
 
 impl Tally {
     /// A packet that `path` is to do.
-    pub fn new(path: Path) -> Self {
+    pub fn new(path: CodecPath) -> Self {
         Self {
             path,
             reasons: [false; Fallback::ALL.len()],
@@ -87,7 +87,7 @@ impl Tally {
 
     /// A page was done by the method's own software instead.
     pub fn fell_back(&mut self, reason: Fallback) {
-        self.path = Path::Software;
+        self.path = CodecPath::Software;
         for (known, each) in self.reasons.iter_mut().zip(Fallback::ALL) {
             *known |= each == reason;
         }
@@ -107,13 +107,13 @@ impl Tally {
 /// How many packets with payload each implementation did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PathCounts {
-    packets: [u64; Path::ALL.len()],
+    packets: [u64; CodecPath::ALL.len()],
     fallbacks: [u64; Fallback::ALL.len()],
 }
 
 impl PathCounts {
     /// Counts a packet that `path` did.
-    pub fn count(&mut self, path: Path) {
+    pub fn count(&mut self, path: CodecPath) {
         self.add_packets(path, 1);
     }
 
@@ -123,12 +123,12 @@ impl PathCounts {
     }
 
     /// Packets that `path` did.
-    pub fn packets(&self, path: Path) -> u64 {
+    pub fn packets(&self, path: CodecPath) -> u64 {
         let [hardware, vendor_software, software] = self.packets;
         match path {
-            Path::Hardware => hardware,
-            Path::VendorSoftware => vendor_software,
-            Path::Software => software,
+            CodecPath::Hardware => hardware,
+            CodecPath::VendorSoftware => vendor_software,
+            CodecPath::Software => software,
         }
     }
 
@@ -149,8 +149,8 @@ impl PathCounts {
         self.fallbacks.iter().sum()
     }
 
-    pub(crate) fn add_packets(&mut self, path: Path, packets: u64) {
-        for (count, each) in self.packets.iter_mut().zip(Path::ALL) {
+    pub(crate) fn add_packets(&mut self, path: CodecPath, packets: u64) {
+        for (count, each) in self.packets.iter_mut().zip(CodecPath::ALL) {
             *count += if each == path { packets } else { 0 };
         }
     }
@@ -162,7 +162,7 @@ impl PathCounts {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        for path in Path::ALL {
+        for path in CodecPath::ALL {
             self.add_packets(path, other.packets(path));
         }
         for reason in Fallback::ALL {
@@ -178,14 +178,14 @@ mod tests {
     #[test]
     fn a_packet_counts_once() {
         let mut counts = PathCounts::default();
-        Tally::new(Path::Hardware).count_in(&mut counts);
-        let mut tally = Tally::new(Path::Hardware);
+        Tally::new(CodecPath::Hardware).count_in(&mut counts);
+        let mut tally = Tally::new(CodecPath::Hardware);
         tally.fell_back(Fallback::Busy);
         tally.fell_back(Fallback::Busy);
         tally.fell_back(Fallback::Unsupported);
         tally.count_in(&mut counts);
-        assert_eq!(counts.packets(Path::Hardware), 1);
-        assert_eq!(counts.packets(Path::Software), 1);
+        assert_eq!(counts.packets(CodecPath::Hardware), 1);
+        assert_eq!(counts.packets(CodecPath::Software), 1);
         assert_eq!(counts.fallbacks(Fallback::Busy), 1);
         assert_eq!(counts.fallbacks(Fallback::Unsupported), 1);
         assert_eq!(counts.all_fallbacks(), 2);
@@ -194,14 +194,14 @@ mod tests {
     #[test]
     fn counts_add_up() {
         let mut one = PathCounts::default();
-        one.count(Path::Hardware);
-        one.count(Path::Software);
+        one.count(CodecPath::Hardware);
+        one.count(CodecPath::Software);
         one.fell_back(Fallback::Busy);
         let mut sum = one;
         sum.add(&one);
-        assert_eq!(sum.packets(Path::Hardware), 2);
-        assert_eq!(sum.packets(Path::VendorSoftware), 0);
-        assert_eq!(sum.packets(Path::Software), 2);
+        assert_eq!(sum.packets(CodecPath::Hardware), 2);
+        assert_eq!(sum.packets(CodecPath::VendorSoftware), 0);
+        assert_eq!(sum.packets(CodecPath::Software), 2);
         assert_eq!(sum.fallbacks(Fallback::Busy), 2);
         assert_eq!(sum.fallbacks(Fallback::NoRoom), 0);
         assert_eq!(sum.all_fallbacks(), 2);

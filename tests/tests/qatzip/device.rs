@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use multifd_core::method::{Accelerator, Fallback, Path, PathCounts};
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};
 use multifd_core::{Fault, MethodFactory as _, MethodOptions, MultifdMethods, PageSize};
 use multifd_tests::conformance::{
     self, Guest, Integrity, Kind, PageSource, Subject, fill, pack, pack_all, setup, unpack,
@@ -237,9 +237,9 @@ fn migrate(method: &dyn MultifdMethods) -> Result<(PathCounts, PathCounts)> {
 fn counts(hardware: u64, vendor: u64, software: u64, fallbacks: &[Fallback]) -> PathCounts {
     let mut counts = PathCounts::default();
     for (path, packets) in [
-        (Path::Hardware, hardware),
-        (Path::VendorSoftware, vendor),
-        (Path::Software, software),
+        (CodecPath::Hardware, hardware),
+        (CodecPath::VendorSoftware, vendor),
+        (CodecPath::Software, software),
     ] {
         (0..packets).for_each(|_| counts.count(path));
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 
 use anyhow::{Context, Result, ensure};
-use multifd_core::method::{Accelerator, Fallback, Path, PathCounts};
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};
 use multifd_core::{Fault, MethodFactory as _, MethodOptions, MultifdMethods, PageSize};
 use multifd_tests::conformance::recorded::{Folder, packets};
 use multifd_tests::conformance::{
@@ -112,8 +112,11 @@ fn the_recorded_migration_is_received() -> Result<()> {
             }
         }
         let counts = receiver.paths().context("paths")?;
-        ensure!(counts.packets(Path::Software) == 0, "{counts:?}");
-        ensure!(counts.packets(Path::VendorSoftware) + counts.packets(Path::Hardware) == count);
+        ensure!(counts.packets(CodecPath::Software) == 0, "{counts:?}");
+        ensure!(
+            counts.packets(CodecPath::VendorSoftware) + counts.packets(CodecPath::Hardware)
+                == count
+        );
     }
     target.ensure_received(&source, &source.offsets())
 }
@@ -158,14 +161,14 @@ fn packets_are_counted_by_who_did_them() -> Result<()> {
     }
     target.ensure_received(&guest, &offsets)?;
     let mut want = PathCounts::default();
-    (0..packets).for_each(|_| want.count(Path::VendorSoftware));
+    (0..packets).for_each(|_| want.count(CodecPath::VendorSoftware));
     ensure!(sender.paths() == Some(want), "{:?}", sender.paths());
     ensure!(receiver.paths() == Some(want), "{:?}", receiver.paths());
 
     // Legal, but not what QATzip writes.
     let page = content().get(..PAGE).context("a page")?.to_vec();
     unpack(&mut *receiver, &plain(&page, 1)?, &target, &[0])?.filled()?;
-    want.count(Path::Software);
+    want.count(CodecPath::Software);
     want.fell_back(Fallback::Unsupported);
     ensure!(receiver.paths() == Some(want), "{:?}", receiver.paths());
     Ok(())

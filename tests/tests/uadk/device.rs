@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use multifd_core::method::{Accelerator, Fallback, Path, PathCounts};
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};
 use multifd_core::{MultifdMethods, PageSize};
 use multifd_tests::conformance::{
     self, Guest, Integrity, Kind, PageSource, Subject, Verdict, fill, pack, setup, unpack,
@@ -29,8 +29,8 @@ fn the_device_does_both_sides() -> Result<()> {
     let moved = Moved::through(&method, &method, &content)?;
     ensure!(moved.bytes < content.len(), "{} bytes", moved.bytes);
     for counts in [moved.sent, moved.received] {
-        ensure!(counts.packets(Path::Hardware) == 3, "{counts:?}");
-        ensure!(counts.packets(Path::Software) == 0 && counts.all_fallbacks() == 0);
+        ensure!(counts.packets(CodecPath::Hardware) == 3, "{counts:?}");
+        ensure!(counts.packets(CodecPath::Software) == 0 && counts.all_fallbacks() == 0);
     }
     drop(method);
     fake.log()?.ensure_closed()
@@ -53,11 +53,11 @@ fn software_and_the_device_understand_each_other() -> Result<()> {
     );
     let content = fill(5, PAGE, 30);
     let to_software = Moved::through(&device, &software, &content)?;
-    ensure!(to_software.received.packets(Path::Software) == 3);
+    ensure!(to_software.received.packets(CodecPath::Software) == 3);
     ensure!(to_software.received.all_fallbacks() == 0);
 
     let to_device = Moved::through(&software, &device, &content)?;
-    ensure!(to_device.received.packets(Path::Hardware) == 3);
+    ensure!(to_device.received.packets(CodecPath::Hardware) == 3);
     ensure!(to_device.received.all_fallbacks() == 0);
     Ok(())
 }
@@ -85,7 +85,7 @@ fn what_the_device_does_not_take_is_done_in_software() -> Result<()> {
     unpack(&mut *receiver, &payload, &target, &[0])?.filled()?;
     target.ensure_received(&guest, &[0])?;
     let counts = receiver.paths().context("no counts")?;
-    ensure!(counts.packets(Path::Software) == 1, "{counts:?}");
+    ensure!(counts.packets(CodecPath::Software) == 1, "{counts:?}");
     ensure!(counts.fallbacks(Fallback::Failed) == 1, "{counts:?}");
     Ok(())
 }
@@ -102,7 +102,7 @@ fn pages_as_they_are_need_no_device() -> Result<()> {
     PageSource::new(9).fill(Kind::Random, &mut content);
     let moved = Moved::through(&software, &device, &content)?;
     ensure!(
-        moved.received.packets(Path::Software) == 3,
+        moved.received.packets(CodecPath::Software) == 3,
         "{:?}",
         moved.received
     );
@@ -162,7 +162,10 @@ fn fail_in_the_first_packet(define: &str) -> Result<(Fake, [PathCounts; 2])> {
     let method = fake.open(Accelerator::Hardware)?;
     let moved = Moved::through(&method, &method, &fill(3, PAGE, 30)).context(define.to_owned())?;
     for counts in [moved.sent, moved.received] {
-        ensure!(counts.packets(Path::Software) == 3, "{define}: {counts:?}");
+        ensure!(
+            counts.packets(CodecPath::Software) == 3,
+            "{define}: {counts:?}"
+        );
     }
     Ok((fake, [moved.sent, moved.received]))
 }
@@ -212,7 +215,7 @@ fn a_channel_without_a_session_is_counted_or_refused() -> Result<()> {
     let moved = Moved::through(&auto, &auto, &fill(3, PAGE, 30))?;
     for counts in [moved.sent, moved.received] {
         ensure!(counts.fallbacks(Fallback::NoDevice) == 3, "{counts:?}");
-        ensure!(counts.packets(Path::Software) == 3, "{counts:?}");
+        ensure!(counts.packets(CodecPath::Software) == 3, "{counts:?}");
     }
     drop((taken, auto));
 

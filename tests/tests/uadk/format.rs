@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use multifd_core::method::{Accelerator, Path};
+use multifd_core::method::{Accelerator, CodecPath};
 use multifd_core::{MethodFactory, MethodOptions, MultifdMethods, PageSize};
 use multifd_tests::conformance::{
     Guest, Verdict, fill, pack, pack_all, python, setup, unpack, unpack_all,
@@ -223,7 +223,7 @@ fn software_is_counted() -> Result<()> {
     }
     for counts in [sender.paths(), receiver.paths()] {
         let counts = counts.context("no counts")?;
-        ensure!(counts.packets(Path::Software) == 3 && counts.all_fallbacks() == 0);
+        ensure!(counts.packets(CodecPath::Software) == 3 && counts.all_fallbacks() == 0);
     }
     Ok(())
 }
