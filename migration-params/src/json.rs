@@ -5,18 +5,18 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::assignment::Assignment;
-use crate::bounded::{
+use crate::table::assignment::Assignment;
+use crate::table::capabilities::{Capabilities, CapabilitiesUpdate};
+use crate::table::catalog::{self, Group};
+use crate::table::parameters::{Parameters, ParametersUpdate, with_parameters};
+use crate::values::bounded::{
     AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
     DirtyLimitPeriod, DowntimeLimit, Percent, QatzipLevel, VcpuDirtyLimit, ZlibLevel, ZstdLevel,
 };
-use crate::cache_size::XbzrleCacheSize;
-use crate::capabilities::{Capabilities, CapabilitiesUpdate};
-use crate::catalog::{self, Group};
-use crate::choice::{Compression, Mode, ZeroPageDetection};
-use crate::parameters::{Parameters, ParametersUpdate, with_parameters};
-use crate::tls_name::TlsName;
-use crate::value::{Form, Given, Value as _};
+use crate::values::cache_size::XbzrleCacheSize;
+use crate::values::choice::{Compression, Mode, ZeroPageDetection};
+use crate::values::tls_name::TlsName;
+use crate::values::value::{Form, Given, Value as _};
 
 /// Expands the table of parameters into what reads and writes each member of the object.
 macro_rules! members {

@@ -71,34 +71,24 @@
 //!
 //! [`known`] lists every name with type, default, range and a line of description.
 
-mod assignment;
-mod bounded;
-mod cache_size;
-mod capabilities;
-mod catalog;
-mod choice;
-mod error;
 #[cfg(feature = "serde")]
 mod json;
-mod number;
-mod parameters;
 pub mod rules;
 mod settings;
 mod situation;
 mod table;
-mod tls_name;
-mod value;
+mod values;
 
-pub use bounded::{
+pub use settings::{Settings, SettingsUpdate};
+pub use situation::{Host, Phase, Transport};
+pub use table::capabilities::{Capabilities, CapabilitiesUpdate};
+pub use table::catalog::{Group, Known, known};
+pub use table::error::{ParamError, ValueError};
+pub use table::parameters::{Parameters, ParametersUpdate};
+pub use values::bounded::{
     AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
     DirtyLimitPeriod, DowntimeLimit, Percent, QatzipLevel, VcpuDirtyLimit, ZlibLevel, ZstdLevel,
 };
-pub use cache_size::XbzrleCacheSize;
-pub use capabilities::{Capabilities, CapabilitiesUpdate};
-pub use catalog::{Group, Known, known};
-pub use choice::{Compression, Mode, ZeroPageDetection};
-pub use error::{ParamError, ValueError};
-pub use parameters::{Parameters, ParametersUpdate};
-pub use settings::{Settings, SettingsUpdate};
-pub use situation::{Host, Phase, Transport};
-pub use tls_name::TlsName;
+pub use values::cache_size::XbzrleCacheSize;
+pub use values::choice::{Compression, Mode, ZeroPageDetection};
+pub use values::tls_name::TlsName;

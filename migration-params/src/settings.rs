@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::assignment::Assignment;
-use crate::capabilities::{Capabilities, CapabilitiesUpdate};
-use crate::error::ParamError;
-use crate::parameters::{Parameters, ParametersUpdate};
 use crate::rules;
 use crate::situation::{Host, Phase, Transport};
+use crate::table::assignment::Assignment;
+use crate::table::capabilities::{Capabilities, CapabilitiesUpdate};
+use crate::table::error::ParamError;
+use crate::table::parameters::{Parameters, ParametersUpdate};
 
 /// Everything that one side of a migration is told.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::choice::Compression;
+use crate::values::choice::Compression;
 
 /// The kind of address that a migration goes to or comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,10 +1,10 @@
 //! The rules that also depend on the transport, the host, or how far the migration is.
 
 use super::{Verdict, refuse_if};
-use crate::capabilities::{Capabilities, CapabilitiesUpdate};
-use crate::choice::one_of;
 use crate::settings::Settings;
 use crate::situation::{Host, Phase, Transport};
+use crate::table::capabilities::{Capabilities, CapabilitiesUpdate};
+use crate::values::choice::one_of;
 
 /// No capability changes while a migration is running: both sides have already acted on them.
 pub fn capabilities_stay_while_running(update: &CapabilitiesUpdate, phase: Phase) -> Verdict {

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::assignment::Assignment;
-use crate::catalog::{self, Group, Known};
-use crate::error::ParamError;
 use crate::rules;
-use crate::table::table;
-use crate::value::{self, Value};
+use crate::table::assignment::Assignment;
+use crate::table::catalog::{self, Group, Known};
+use crate::table::error::ParamError;
+use crate::table::make::table;
+use crate::values::value::{self, Value};
 
 table! {
     Capability,

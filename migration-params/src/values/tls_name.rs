@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::ValueError;
-use crate::value::{self, Form, Value};
+use crate::table::error::ValueError;
+use crate::values::value::{self, Form, Value};
 
 /// The id of a TLS object or the name of a host; empty means none.
 ///

@@ -3,19 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::assignment::Assignment;
-use crate::bounded::{
+use crate::rules;
+use crate::table::assignment::Assignment;
+use crate::table::catalog::{self, Group, Known};
+use crate::table::error::ParamError;
+use crate::table::make::table;
+use crate::values::bounded::{
     AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
     DirtyLimitPeriod, DowntimeLimit, Percent, QatzipLevel, VcpuDirtyLimit, ZlibLevel, ZstdLevel,
 };
-use crate::cache_size::XbzrleCacheSize;
-use crate::catalog::{self, Group, Known};
-use crate::choice::{Compression, Mode, ZeroPageDetection};
-use crate::error::ParamError;
-use crate::rules;
-use crate::table::table;
-use crate::tls_name::TlsName;
-use crate::value::{self, Value};
+use crate::values::cache_size::XbzrleCacheSize;
+use crate::values::choice::{Compression, Mode, ZeroPageDetection};
+use crate::values::tls_name::TlsName;
+use crate::values::value::{self, Value};
 
 /// Hands the table of parameters to the macro `$then`, behind the arguments `$head`.
 macro_rules! with_parameters {

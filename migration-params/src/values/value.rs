@@ -1,7 +1,7 @@
 //! What every value of a parameter can do: be read from text, be printed, and describe itself.
 
-use crate::catalog::Group;
-use crate::error::{ParamError, ValueError};
+use crate::table::catalog::Group;
+use crate::table::error::{ParamError, ValueError};
 
 /// A value of a parameter or capability.
 pub(crate) trait Value: Sized {

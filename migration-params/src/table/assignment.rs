@@ -1,7 +1,7 @@
 //! The text form of one setting.
 
-use crate::error::ParamError;
-use crate::value::{Form, Given};
+use crate::table::error::ParamError;
+use crate::values::value::{Form, Given};
 
 /// A name and the text of its value.
 #[derive(Debug, Clone, Copy)]

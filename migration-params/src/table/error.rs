@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::catalog::Group;
+use crate::table::catalog::Group;
 
 /// Why a parameter or capability was refused. Nothing has changed when one is returned.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

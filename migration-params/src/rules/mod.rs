@@ -8,11 +8,11 @@ mod migrate;
 
 pub use migrate::*;
 
-use crate::capabilities::Capabilities;
-use crate::choice::Compression;
-use crate::error::ParamError;
-use crate::parameters::Parameters;
 use crate::settings::Settings;
+use crate::table::capabilities::Capabilities;
+use crate::table::error::ParamError;
+use crate::table::parameters::Parameters;
+use crate::values::choice::Compression;
 
 /// What a rule says.
 pub type Verdict = Result<(), ParamError>;

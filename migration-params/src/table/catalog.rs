@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::capabilities;
-use crate::error::ParamError;
-use crate::parameters;
+use crate::table::capabilities;
+use crate::table::error::ParamError;
+use crate::table::parameters;
 
 /// Whether a name is set by QMP's `migrate-set-parameters` or `migrate-set-capabilities`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

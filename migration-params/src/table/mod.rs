@@ -1,0 +1,9 @@
+//! The tables of parameters and capabilities, and what is made of them: types, updates, help, errors.
+//! Imports only `values`.
+
+pub(crate) mod assignment;
+pub(crate) mod capabilities;
+pub(crate) mod catalog;
+pub(crate) mod error;
+pub(crate) mod make;
+pub(crate) mod parameters;

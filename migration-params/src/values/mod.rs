@@ -1,0 +1,9 @@
+//! The types of single values: what each accepts, how it is read from text and printed.
+//! Imports nothing from the rest of the crate.
+
+pub(crate) mod bounded;
+pub(crate) mod cache_size;
+pub(crate) mod choice;
+pub(crate) mod number;
+pub(crate) mod tls_name;
+pub(crate) mod value;
