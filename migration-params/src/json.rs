@@ -5,10 +5,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::table::assignment::Assignment;
+use crate::table::assignment::{Assignment, Given};
 use crate::table::capabilities::{Capabilities, CapabilitiesUpdate};
-use crate::table::catalog::{self, Group};
-use crate::table::parameters::{Parameters, ParametersUpdate, with_parameters};
+use crate::table::catalog;
+use crate::table::group::Group;
+use crate::table::parameter_rows::with_parameters;
+use crate::table::parameters::{Parameters, ParametersUpdate};
 use crate::values::bounded::{
     AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
     DirtyLimitPeriod, DowntimeLimit, Percent, QatzipLevel, VcpuDirtyLimit, ZlibLevel, ZstdLevel,
@@ -16,7 +18,7 @@ use crate::values::bounded::{
 use crate::values::cache_size::XbzrleCacheSize;
 use crate::values::choice::{Compression, Mode, ZeroPageDetection};
 use crate::values::tls_name::TlsName;
-use crate::values::value::{Form, Given, Value as _};
+use crate::values::value::{Form, Value as _};
 
 /// Expands the table of parameters into what reads and writes each member of the object.
 macro_rules! members {

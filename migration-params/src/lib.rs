@@ -71,6 +71,7 @@
 //!
 //! [`known`] lists every name with type, default, range and a line of description.
 
+mod apply;
 #[cfg(feature = "serde")]
 mod json;
 pub mod rules;
@@ -82,8 +83,9 @@ mod values;
 pub use settings::{Settings, SettingsUpdate};
 pub use situation::{Host, Phase, Transport};
 pub use table::capabilities::{Capabilities, CapabilitiesUpdate};
-pub use table::catalog::{Group, Known, known};
-pub use table::error::{ParamError, ValueError};
+pub use table::catalog::{Known, known};
+pub use table::error::ParamError;
+pub use table::group::Group;
 pub use table::parameters::{Parameters, ParametersUpdate};
 pub use values::bounded::{
     AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
@@ -91,4 +93,5 @@ pub use values::bounded::{
 };
 pub use values::cache_size::XbzrleCacheSize;
 pub use values::choice::{Compression, Mode, ZeroPageDetection};
+pub use values::error::ValueError;
 pub use values::tls_name::TlsName;

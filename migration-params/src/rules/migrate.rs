@@ -1,6 +1,6 @@
 //! The rules that also depend on the transport, the host, or how far the migration is.
 
-use super::{Verdict, refuse_if};
+use super::verdict::{Verdict, refuse_if};
 use crate::settings::Settings;
 use crate::situation::{Host, Phase, Transport};
 use crate::table::capabilities::{Capabilities, CapabilitiesUpdate};

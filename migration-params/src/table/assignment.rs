@@ -1,13 +1,21 @@
 //! The text form of one setting.
 
-use crate::table::error::ParamError;
-use crate::values::value::{Form, Given};
+use super::error::ParamError;
+use super::group::Group;
+use crate::values::value::{self, Form, Value};
 
 /// A name and the text of its value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Assignment<'a> {
     pub(crate) name: &'a str,
     pub(crate) given: Given<'a>,
+}
+
+/// The right-hand side of an assignment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) form: Form,
 }
 
 impl<'a> Assignment<'a> {
@@ -32,6 +40,18 @@ impl<'a> Assignment<'a> {
         (!name.is_empty() && !mixed).then_some(Self {
             name,
             given: Given { text, form },
+        })
+    }
+}
+
+impl Given<'_> {
+    /// Reads the value of `name`.
+    pub(crate) fn read<T: Value>(self, group: Group, name: &'static str) -> Result<T, ParamError> {
+        value::read(self.text, self.form).ok_or_else(|| ParamError::Invalid {
+            group,
+            name,
+            given: self.text.to_owned(),
+            allowed: T::allowed(),
         })
     }
 }

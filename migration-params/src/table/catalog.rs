@@ -1,19 +1,43 @@
 //! Every known name with what a help table shows, and what to say about an unknown one.
 
-use std::fmt;
+use super::capability_rows::with_capabilities;
+use super::error::ParamError;
+use super::group::Group;
+use super::parameter_rows::with_parameters;
+use crate::values::bounded::{
+    AnnounceDelay, AnnounceRounds, AnnounceStep, Bandwidth, ChannelCount, CpuThrottle,
+    DirtyLimitPeriod, DowntimeLimit, Percent, QatzipLevel, VcpuDirtyLimit, ZlibLevel, ZstdLevel,
+};
+use crate::values::cache_size::XbzrleCacheSize;
+use crate::values::choice::{Compression, Mode, ZeroPageDetection};
+use crate::values::tls_name::TlsName;
+use crate::values::value::Value;
 
-use crate::table::capabilities;
-use crate::table::error::ParamError;
-use crate::table::parameters;
-
-/// Whether a name is set by QMP's `migrate-set-parameters` or `migrate-set-capabilities`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Group {
-    /// Has a value of its own type; may change at any time.
-    Parameter,
-    /// Is on or off; fixed while a migration is running.
-    Capability,
+/// Expands one of the tables into the rows of the help table.
+macro_rules! rows {
+    (
+        $group:ident, $rows:ident;
+        $( $name:literal $field:ident: $type:ty = $default:expr, $about:literal $(, $more:literal)*; )*
+    ) => {
+        fn $rows() -> Vec<Known> {
+            vec![ $( {
+                let default: $type = $default;
+                Known {
+                    name: $name,
+                    group: Group::$group,
+                    kind: <$type as Value>::KIND,
+                    unit: <$type as Value>::UNIT,
+                    default: Value::text(&default),
+                    allowed: <$type as Value>::allowed(),
+                    description: $about,
+                }
+            }, )* ]
+        }
+    };
 }
+
+with_parameters! { rows! { Parameter, parameters; } }
+with_capabilities! { rows! { Capability, capabilities; } }
 
 /// One known name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +61,7 @@ pub struct Known {
 
 /// Every parameter and then every capability, in the order in which they are printed.
 pub fn known() -> impl Iterator<Item = Known> {
-    parameters::rows().into_iter().chain(capabilities::rows())
+    parameters().into_iter().chain(capabilities())
 }
 
 /// The error for a `name` that is not in the group `wanted`.
@@ -55,24 +79,6 @@ pub(crate) fn unknown(name: &str, wanted: Group) -> ParamError {
     ParamError::Unknown {
         name: name.to_owned(),
         nearest: nearest(name),
-    }
-}
-
-impl Group {
-    pub(crate) const fn noun(self) -> &'static str {
-        match self {
-            Self::Parameter => "parameter",
-            Self::Capability => "capability",
-        }
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Parameter => "Parameter",
-            Self::Capability => "Capability",
-        })
     }
 }
 

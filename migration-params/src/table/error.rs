@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::table::catalog::Group;
+use super::group::Group;
 
 /// Why a parameter or capability was refused. Nothing has changed when one is returned.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -64,18 +64,6 @@ pub enum ParamError {
         /// The values that keep the rule, and the reason.
         allowed: String,
     },
-}
-
-/// A number or text that does not fit the type it was meant for.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{kind} expects {allowed}, got '{given}'")]
-pub struct ValueError {
-    /// The name of the type.
-    pub kind: &'static str,
-    /// The number or text that was given.
-    pub given: String,
-    /// What would have been accepted, in words.
-    pub allowed: String,
 }
 
 fn hint(nearest: Option<&'static str>) -> String {

@@ -4,7 +4,7 @@
 /// and into everything that has to look at each row.
 macro_rules! table {
     (
-        $group:ident, $(#[$full_doc:meta])* $full:ident, $(#[$update_doc:meta])* $update:ident, $check:path;
+        $group:ident, $(#[$full_doc:meta])* $full:ident, $(#[$update_doc:meta])* $update:ident;
         $( $name:literal $field:ident: $type:ty = $default:expr, $about:literal $(, $more:literal)*; )*
     ) => {
         $(#[$full_doc])*
@@ -34,20 +34,11 @@ macro_rules! table {
         }
 
         impl $full {
-            /// Changes what `update` names, all of it or nothing.
-            ///
-            /// Rules that need both parameters and capabilities are left to
-            /// [`Settings`](crate::Settings).
-            ///
-            /// # Errors
-            ///
-            /// [`ParamError::Conflict`] when the result would break a rule; nothing has changed then.
-            pub fn apply(&mut self, update: &$update) -> Result<(), ParamError> {
+            /// With what `update` names, whether or not that keeps the rules.
+            pub(crate) fn with(&self, update: &$update) -> Self {
                 let mut new = self.clone();
                 $( if let Some(value) = &update.$field { new.$field.clone_from(value); } )*
-                $check(&new)?;
-                *self = new;
-                Ok(())
+                new
             }
 
             /// Every name with its value as text that can be set again.
@@ -99,7 +90,7 @@ macro_rules! table {
             pub(crate) fn assign(&mut self, assignment: Assignment<'_>) -> Result<(), ParamError> {
                 match assignment.name {
                     $( $name => {
-                        self.$field = Some(value::parse(Group::$group, $name, assignment.given)?);
+                        self.$field = Some(assignment.given.read(Group::$group, $name)?);
                     } )*
                     other => return Err(catalog::unknown(other, Group::$group)),
                 }
@@ -116,20 +107,6 @@ macro_rules! table {
                 update.set(text)?;
                 Ok(update)
             }
-        }
-
-        /// The rows of the help table.
-        pub(crate) fn rows() -> Vec<Known> {
-            let default = $full::default();
-            vec![ $( Known {
-                name: $name,
-                group: Group::$group,
-                kind: <$type as Value>::KIND,
-                unit: <$type as Value>::UNIT,
-                default: Value::text(&default.$field),
-                allowed: <$type as Value>::allowed(),
-                description: $about,
-            }, )* ]
         }
     };
 }

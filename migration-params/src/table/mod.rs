@@ -3,7 +3,10 @@
 
 pub(crate) mod assignment;
 pub(crate) mod capabilities;
+pub(crate) mod capability_rows;
 pub(crate) mod catalog;
 pub(crate) mod error;
+pub(crate) mod group;
 pub(crate) mod make;
+pub(crate) mod parameter_rows;
 pub(crate) mod parameters;

@@ -5,9 +5,9 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::table::error::ValueError;
-use crate::values::number;
-use crate::values::value::{self, Form, Value};
+use super::error::ValueError;
+use super::number;
+use super::value::{self, Form, Value};
 
 /// Declares number types: `Name(repr) = MIN..=MAX, "QMP's type", "printed unit", reader;`.
 macro_rules! bounded {

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::table::error::ValueError;
-use crate::values::number;
-use crate::values::value::{self, Form, Value};
+use super::error::ValueError;
+use super::number;
+use super::value::{self, Form, Value};
 
 /// The size of XBZRLE's page cache in bytes: a power of two that holds at least one page of 4 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

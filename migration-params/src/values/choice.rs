@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::table::error::ValueError;
-use crate::values::value::{self, Form, Value};
+use super::error::ValueError;
+use super::value::{self, Form, Value};
 
 /// Declares enums whose variants carry QEMU's names.
 macro_rules! choice {

@@ -4,6 +4,7 @@
 pub(crate) mod bounded;
 pub(crate) mod cache_size;
 pub(crate) mod choice;
+pub(crate) mod error;
 pub(crate) mod number;
 pub(crate) mod tls_name;
 pub(crate) mod value;

@@ -1,6 +1,6 @@
 //! Numbers and sizes as QEMU's command line and monitor write them.
 
-use crate::values::value::Form;
+use super::value::Form;
 
 /// Reads a decimal number or a hexadecimal one after `0x`.
 ///

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::table::error::ValueError;
-use crate::values::value::{self, Form, Value};
+use super::error::ValueError;
+use super::value::{self, Form, Value};
 
 /// The id of a TLS object or the name of a host; empty means none.
 ///

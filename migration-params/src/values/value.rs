@@ -1,7 +1,6 @@
 //! What every value of a parameter can do: be read from text, be printed, and describe itself.
 
-use crate::table::catalog::Group;
-use crate::table::error::{ParamError, ValueError};
+use super::error::ValueError;
 
 /// A value of a parameter or capability.
 pub(crate) trait Value: Sized {
@@ -29,35 +28,15 @@ pub(crate) enum Form {
     Monitor,
 }
 
-/// The right-hand side of an assignment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Given<'a> {
-    pub(crate) text: &'a str,
-    pub(crate) form: Form,
-}
-
-/// Reads the value of `name`.
-pub(crate) fn parse<T: Value>(
-    group: Group,
-    name: &'static str,
-    given: Given<'_>,
-) -> Result<T, ParamError> {
-    let (text, form) = without_unit::<T>(given);
-    T::read(text, form).ok_or_else(|| ParamError::Invalid {
-        group,
-        name,
-        given: given.text.to_owned(),
-        allowed: T::allowed(),
-    })
+/// Reads a value that may have its unit behind it; it says itself what it counts then, whatever the form.
+pub(crate) fn read<T: Value>(text: &str, form: Form) -> Option<T> {
+    let (text, form) = without_unit::<T>(text, form);
+    T::read(text, form)
 }
 
 /// Reads a value that stands alone, for `FromStr` of the type called `kind`.
 pub(crate) fn parse_alone<T: Value>(kind: &'static str, text: &str) -> Result<T, ValueError> {
-    let given = Given {
-        text: text.trim(),
-        form: Form::Plain,
-    };
-    let (text, form) = without_unit::<T>(given);
+    let (text, form) = without_unit::<T>(text.trim(), Form::Plain);
     T::read(text, form).ok_or_else(|| refused::<T>(kind, text))
 }
 
@@ -76,17 +55,12 @@ pub(crate) fn line<T: Value>(name: &str, value: &T) -> String {
     format!("{name}: {}{separator}{}", value.text(), T::UNIT)
 }
 
-/// A value with its unit behind it says itself what it counts, whatever the form.
-fn without_unit<T: Value>(given: Given<'_>) -> (&str, Form) {
+fn without_unit<T: Value>(text: &str, form: Form) -> (&str, Form) {
     if T::UNIT.is_empty() {
-        return (given.text, given.form);
+        return (text, form);
     }
-    given
-        .text
-        .strip_suffix(T::UNIT)
-        .map_or((given.text, given.form), |rest| {
-            (rest.trim_end(), Form::Plain)
-        })
+    text.strip_suffix(T::UNIT)
+        .map_or((text, form), |rest| (rest.trim_end(), Form::Plain))
 }
 
 impl Value for bool {
