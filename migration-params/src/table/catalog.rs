@@ -101,6 +101,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 /// Levenshtein's distance: the insertions, deletions and replacements that turn `from` into `to`.
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.len()).collect();
+    let mut distance = to.len();
     for (line, letter) in from.bytes().enumerate() {
         let mut diagonal = line;
         let mut left = line + 1;
@@ -113,8 +114,9 @@ fn distance(from: &str, to: &str) -> usize {
             left = replaced.min(left + 1).min(diagonal + 1);
             *cell = left;
         }
+        distance = left;
     }
-    row.last().copied().unwrap_or(0)
+    distance
 }
 
 /// QEMU's names that no part of a precopy RAM migration reads, and what they belong to.
