@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use super::section::SectionType;
-use super::tail::{EMPTY_TAIL, SectionInfo};
+use super::device::SectionInfo;
+use super::section::{EMPTY_TAIL, SectionType};
 use super::{vmdesc, walk};
 
 /// Looks for the end in a growing tail.

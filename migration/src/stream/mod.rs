@@ -20,8 +20,10 @@
 
 mod command;
 mod configuration;
+mod device;
 mod end;
 mod error;
+mod ids;
 mod incoming;
 mod outgoing;
 mod problem;
@@ -36,13 +38,15 @@ mod vmdesc;
 mod walk;
 mod writer;
 
-pub use command::{Command, CommandId};
+pub use command::Command;
 pub use configuration::{
     Configuration, MAIN_VERSION, MAPPED_RAM, MAX_CAPABILITIES, MAX_MACHINE_NAME_LEN,
     X_IGNORE_SHARED,
 };
+pub use device::{DeviceSection, SectionInfo};
 pub use end::MAX_DESCRIPTION_LEN;
 pub use error::{Direction, Position, StreamError};
+pub use ids::{CommandId, MessageId};
 pub use incoming::{Event, Incoming};
 pub use outgoing::{Outgoing, RAM_SECTION_ID, RamSection};
 pub use problem::Problem;
@@ -50,7 +54,8 @@ pub use ram::{
     AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION, RamPart, SyncMode,
 };
 pub use reader::Reader;
-pub use return_path::{MessageId, ReturnMessage, ReturnReader};
-pub use tail::{DeviceSection, EMPTY_TAIL, MAX_TAIL_LEN, SectionInfo, Tail};
+pub use return_path::{ReturnMessage, ReturnReader};
+pub use section::EMPTY_TAIL;
+pub use tail::{MAX_TAIL_LEN, Tail};
 pub use vmdesc::MAX_DEVICES;
 pub use writer::Writer;

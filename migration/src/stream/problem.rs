@@ -2,8 +2,7 @@
 
 use multifd_core::wire::BlockName;
 
-use super::command::CommandId;
-use super::return_path::MessageId;
+use super::ids::{CommandId, MessageId};
 
 /// What is wrong: what was got, what was wanted, and what to do about it where that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -128,7 +128,7 @@ impl Reader {
         };
         transport::send_all(&mut *self.transport, &mut [IoVec::from(bytes)])
             .map_err(|error| StreamError::Send { at, error })?;
-        self.sent = self.sent.saturating_add(len_u64(bytes));
+        self.sent = self.sent.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
@@ -274,10 +274,6 @@ impl fmt::Debug for Reader {
 /// Bytes that are asked for at once. The tail of a large machine is megabytes; everything before it
 /// is short.
 const BUFFER_LEN: usize = 64 * 1024;
-
-pub(super) fn len_u64(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
-}
 
 fn copy(target: &mut [u8], source: &[u8]) -> usize {
     let count = target.len().min(source.len());

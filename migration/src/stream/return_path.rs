@@ -6,10 +6,9 @@
 //! | 2 | length of the data |
 //! | .. | data |
 
-use std::fmt;
-
 use multifd_core::transport::Transport;
 
+use super::ids::MessageId;
 use super::{Direction, Position, Problem, Reader, StreamError};
 
 /// A message of a precopy migration.
@@ -24,10 +23,6 @@ pub enum ReturnMessage {
     /// `switchover-ack` only.
     SwitchoverAck,
 }
-
-/// The number of a message's type.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MessageId(pub u16);
 
 /// The source's end of the return path.
 #[derive(Debug)]
@@ -147,7 +142,7 @@ impl ReturnReader {
 
     /// Where the message that is being read began.
     fn start(&self) -> Position {
-        let read = super::reader::len_u64(&self.partial);
+        let read = self.partial.len() as u64;
         let mut at = self.reader.position();
         at.offset = at.offset.saturating_sub(read);
         at
@@ -159,52 +154,6 @@ impl ReturnReader {
             Some([_, _, high, low]) => HEADER_LEN + usize::from(u16::from_be_bytes([*high, *low])),
             None => HEADER_LEN,
         }
-    }
-}
-
-impl MessageId {
-    /// See [`ReturnMessage::Shut`].
-    pub const SHUT: Self = Self(1);
-    /// See [`ReturnMessage::Pong`].
-    pub const PONG: Self = Self(2);
-    /// Postcopy: send these pages of a block.
-    pub const REQ_PAGES_ID: Self = Self(3);
-    /// Postcopy: send these pages of the block that was named last.
-    pub const REQ_PAGES: Self = Self(4);
-    /// Postcopy: these pages have come.
-    pub const RECV_BITMAP: Self = Self(5);
-    /// Postcopy: ready to go on after a lost connection.
-    pub const RESUME_ACK: Self = Self(6);
-    /// See [`ReturnMessage::SwitchoverAck`].
-    pub const SWITCHOVER_ACK: Self = Self(7);
-
-    /// QEMU's name of the type, if it has one.
-    pub fn name(self) -> Option<&'static str> {
-        Some(match self {
-            Self::SHUT => "SHUT",
-            Self::PONG => "PONG",
-            Self::REQ_PAGES_ID => "REQ_PAGES_ID",
-            Self::REQ_PAGES => "REQ_PAGES",
-            Self::RECV_BITMAP => "RECV_BITMAP",
-            Self::RESUME_ACK => "RESUME_ACK",
-            Self::SWITCHOVER_ACK => "SWITCHOVER_ACK",
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.write_str(name),
-            None => write!(f, "{}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

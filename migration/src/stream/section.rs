@@ -35,6 +35,16 @@ impl SectionType {
     pub(super) const FOOTER: Self = Self(0x7e);
 }
 
+/// A tail without device state and with an empty description, which QEMU takes too.
+pub const EMPTY_TAIL: [u8; 6] = [
+    SectionType::EOF.0,
+    SectionType::VM_DESCRIPTION.0,
+    0,
+    0,
+    0,
+    0,
+];
+
 /// What follows the first byte of a START or FULL section.
 ///
 /// | size | field |
@@ -103,7 +113,7 @@ pub(super) fn put_short_string(writer: &mut Writer, text: &str) -> Result<(), St
             at: writer.position(),
             problem: Problem::TooMany {
                 what: "the length of a name",
-                got: super::reader::len_u64(text.as_bytes()),
+                got: text.len() as u64,
                 max: u8::MAX.into(),
             },
         });

@@ -13,8 +13,8 @@
 use std::io;
 use std::ops::Range;
 
+use super::device::{DeviceSection, SectionInfo};
 use super::end::{EndFinder, Found};
-use super::reader::len_u64;
 use super::section::{self, SectionHeader, SectionType};
 use super::{Problem, Reader, StreamError, Writer};
 
@@ -41,48 +41,8 @@ pub struct Tail {
     pub sections: Option<Vec<SectionInfo>>,
 }
 
-/// Where one device's state is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SectionInfo {
-    /// The section's id, a number that the source has chosen.
-    pub id: u32,
-    /// The device, for instance `timer` or `0000:00:02.0/virtio-net`.
-    pub idstr: String,
-    /// Which one of the devices of this name.
-    pub instance: u32,
-    /// The version of the state's layout.
-    pub version: u32,
-    /// Where the state begins in [`Tail::bytes`].
-    pub offset: usize,
-    /// How many bytes of state there are.
-    pub len: usize,
-}
-
-/// A device's state to send, opaque bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeviceSection {
-    /// The device, 1 to 255 bytes.
-    pub name: String,
-    /// Which one of the devices of this name.
-    pub instance: u32,
-    /// The version of the state's layout.
-    pub version: u32,
-    /// The state.
-    pub data: Vec<u8>,
-}
-
 /// Most bytes of a tail. Emulated machines have up to a few MiB, passed-through devices more.
 pub const MAX_TAIL_LEN: usize = 512 << 20;
-
-/// A tail without device state and with an empty description, which QEMU takes too.
-pub const EMPTY_TAIL: [u8; 6] = [
-    SectionType::EOF.0,
-    SectionType::VM_DESCRIPTION.0,
-    0,
-    0,
-    0,
-    0,
-];
 
 impl Tail {
     /// Reads a tail from its bytes, all of them: what was [received](Self::bytes) and kept.
@@ -91,7 +51,7 @@ impl Tail {
     /// More than [`MAX_TAIL_LEN`] bytes, or no end.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Problem> {
         if bytes.len() > MAX_TAIL_LEN {
-            return Err(too_long(len_u64(&bytes), MAX_TAIL_LEN));
+            return Err(too_long(bytes.len() as u64, MAX_TAIL_LEN));
         }
         let mut finder = EndFinder::default();
         finder.advance(&bytes);
@@ -125,7 +85,7 @@ pub(super) fn read(
         }
         let available = reader.available();
         if available.len() > max_len - bytes.len() {
-            let problem = too_long(len_u64(&bytes).saturating_add(len_u64(available)), max_len);
+            let problem = too_long(bytes.len() as u64 + available.len() as u64, max_len);
             return Err(reader.wrong(start, problem));
         }
         bytes.extend_from_slice(available);
@@ -171,7 +131,7 @@ pub(super) fn write_end(writer: &mut Writer, description: &[u8]) -> Result<(), S
             at: writer.position(),
             problem: Problem::TooMany {
                 what: "the length of the VM description",
-                got: len_u64(description),
+                got: description.len() as u64,
                 max: u32::MAX.into(),
             },
         });
@@ -253,6 +213,6 @@ fn too_long(got: u64, max_len: usize) -> Problem {
     Problem::TooMany {
         what: "the length of the device state",
         got,
-        max: u64::try_from(max_len).unwrap_or(u64::MAX),
+        max: max_len as u64,
     }
 }

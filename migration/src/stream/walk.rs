@@ -1,7 +1,7 @@
 //! Walking through device state by the sizes of a VM description.
 
+use super::device::SectionInfo;
 use super::section::SectionType;
-use super::tail::SectionInfo;
 use super::vmdesc::Device;
 
 /// Walks through sections that must be these devices, each with its size, and nothing else.

@@ -8,7 +8,6 @@ use multifd_core::engine::Stall;
 use multifd_core::memory::IoVec;
 use multifd_core::transport::Transport;
 
-use super::reader::len_u64;
 use super::{Direction, Position, StreamError};
 
 /// The sending end of a main connection: a transport, a buffer, and a count of bytes.
@@ -56,7 +55,7 @@ impl Writer {
 
     /// How many bytes have been written, sent or not: the offset of the next one in the stream.
     pub fn offset(&self) -> u64 {
-        self.sent.saturating_add(len_u64(&self.buffer))
+        self.sent.saturating_add(self.buffer.len() as u64)
     }
 
     /// The next byte's place.
@@ -124,7 +123,7 @@ impl Writer {
             let sent = sent.map_err(|error| StreamError::Send { at, error })?;
             rest = rest.get(sent..).unwrap_or_default();
         }
-        self.sent = self.sent.saturating_add(len_u64(bytes));
+        self.sent = self.sent.saturating_add(bytes.len() as u64);
         Ok(())
     }
 
