@@ -15,15 +15,16 @@
 pub mod destination;
 pub mod dirty;
 mod handover;
+mod host_error;
 mod options;
-mod pacer;
 pub mod relay;
 mod report;
 pub mod source;
 pub mod stream;
 
-pub use destination::{Destination, DestinationConfig, DestinationHost, HostError};
+pub use destination::{Destination, DestinationConfig, DestinationHost};
 pub use dirty::{DirtyBitmap, DirtyLog};
+pub use host_error::HostError;
 pub use options::{channel_count, method_options};
 pub use relay::{Relay, RelayConfig, RelayHost, RelayReport};
 pub use report::Report;

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use multifd_core::MigrationStats;
 
-use crate::source::DownTime;
-
 /// What a completed migration took, as its source or its destination saw it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,6 +27,24 @@ pub struct Report {
     pub page_size: u64,
     /// What each multifd channel did.
     pub channels: MigrationStats,
+}
+
+/// Where the time between pause and the guest's start at the destination went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DownTime {
+    /// The host stopped the guest.
+    pub pause: Duration,
+    /// It waited for the word to go on: `pause-before-switchover`.
+    pub wait: Duration,
+    /// The last fetch of the dirty log.
+    pub fetch: Duration,
+    /// The last dirty pages, until the connections had taken them.
+    pub memory: Duration,
+    /// The host saved the devices, and they were sent.
+    pub devices: Duration,
+    /// The destination took the rest off the wire, loaded the devices and confirmed.
+    pub destination: Duration,
 }
 
 impl Report {
@@ -68,6 +84,13 @@ impl Report {
 
     fn transfer_time(&self) -> Duration {
         self.total_time.saturating_sub(self.setup_time)
+    }
+}
+
+impl DownTime {
+    /// All of it.
+    pub fn total(&self) -> Duration {
+        self.pause + self.wait + self.fetch + self.memory + self.devices + self.destination
     }
 }
 

@@ -3,17 +3,19 @@
 use std::time::Instant;
 
 use multifd_core::memory::BlockIndex;
-use multifd_core::{Error, Fault, Place};
+use multifd_core::{Error, Fault, Place, Receiver};
 
-use super::{Destination, DestinationHost, refused};
+use super::{DestinationConfig, DestinationHost};
 use crate::handover;
+use crate::host_error::refused;
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage,
 };
 
 /// What is known while memory comes.
 pub(super) struct Load<'a> {
-    destination: &'a Destination,
+    config: &'a DestinationConfig,
+    receiver: &'a Receiver,
     pub(super) host: &'a mut dyn DestinationHost,
     configuration: Configuration,
     /// The index of each announced block in the host's memory.
@@ -26,9 +28,14 @@ pub(super) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(destination: &'a Destination, host: &'a mut dyn DestinationHost) -> Self {
+    pub(super) fn new(
+        config: &'a DestinationConfig,
+        receiver: &'a Receiver,
+        host: &'a mut dyn DestinationHost,
+    ) -> Self {
         Self {
-            destination,
+            config,
+            receiver,
             host,
             configuration: Configuration::default(),
             blocks: Vec::new(),
@@ -54,7 +61,7 @@ impl<'a> Load<'a> {
                 self.attach(&blocks)?;
             }
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
-            Event::Sync => self.destination.receiver.sync()?,
+            Event::Sync => self.receiver.sync()?,
             Event::SectionEnd(RamPart::Start) => {
                 if let Some(mode) = stream.sync_mode() {
                     self.host.sync_mode(mode);
@@ -67,7 +74,7 @@ impl<'a> Load<'a> {
     }
 
     fn check_machine(&self) -> Result<(), Error> {
-        let (config, configuration) = (&self.destination.config, &self.configuration);
+        let (config, configuration) = (self.config, &self.configuration);
         if let Some(want) = &config.machine
             && *want != configuration.machine
         {
@@ -105,7 +112,7 @@ impl<'a> Load<'a> {
             self.ram_bytes += ram.len();
         }
         self.setup_end = Instant::now();
-        self.destination.receiver.attach(memory)
+        self.receiver.attach(memory)
     }
 
     fn zero_page(&mut self, block: usize, offset: u64) -> Result<(), Error> {
@@ -116,6 +123,6 @@ impl<'a> Load<'a> {
             )
         })?;
         self.main_zero_pages += 1;
-        self.destination.receiver.zero_page(*block, offset)
+        self.receiver.zero_page(*block, offset)
     }
 }

@@ -1,81 +1,24 @@
 //! The receiving end of a migration.
 
+mod config;
+mod host;
 mod load;
+
+pub use config::DestinationConfig;
+pub use host::DestinationHost;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::Transport;
 use multifd_core::wire::MAIN_MAGIC;
-use multifd_core::{
-    AbortHandle, Error, Fault, GuestMemory, Monitor, MultifdMethods, Place, Receiver,
-    ReceiverConfig, Side,
-};
+use multifd_core::{AbortHandle, Error, Monitor, MultifdMethods, Place, Receiver, Side};
 
 use crate::handover;
+use crate::host_error::refused;
 use crate::report::Report;
-use crate::stream::{
-    AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, SyncMode, Tail,
-};
+use crate::stream::{Incoming, Reader, ReturnMessage};
 use load::Load;
-
-/// What a destination wants of the host.
-pub trait DestinationHost {
-    /// Provides the guest's memory once the source has said what it sends. Called once, before any
-    /// page.
-    ///
-    /// The memory must have all of these blocks, with these lengths.
-    ///
-    /// # Errors
-    /// The host cannot take this guest; the source is told, and its guest runs on.
-    fn memory(
-        &mut self,
-        configuration: &Configuration,
-        blocks: &[AnnouncedBlock],
-    ) -> Result<GuestMemory, HostError>;
-
-    /// Learns how the source marks the points where the channels meet: whoever sends this guest to the
-    /// same machine again must do it so, too. Called once, after [`Self::memory`].
-    fn sync_mode(&mut self, mode: SyncMode) {
-        let _ = mode;
-    }
-
-    /// Takes the state of the devices. Called once, when all memory is there. After an answer of
-    /// `Ok` the source is told that the guest is here: from then on it must be able to run.
-    ///
-    /// # Errors
-    /// The state cannot be loaded; the source is told, and its guest runs on.
-    fn complete(&mut self, devices: &Tail) -> Result<(), HostError>;
-}
-
-/// Whatever a host answers.
-pub type HostError = Box<dyn std::error::Error + Send + Sync>;
-
-/// How a [`Destination`] works.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DestinationConfig {
-    /// The channels.
-    pub receiver: ReceiverConfig,
-    /// The machine type that the source must have; `None` takes any.
-    pub machine: Option<String>,
-    /// How long the main connection may be missing; 30 s by default.
-    pub main_time_limit: Duration,
-    /// How long the source may be silent while it sends the state of the devices; 30 s by default.
-    /// A QEMU that is told to send no description of it never says where it ends.
-    pub device_time_limit: Duration,
-}
-
-impl Default for DestinationConfig {
-    fn default() -> Self {
-        Self {
-            receiver: ReceiverConfig::default(),
-            machine: None,
-            main_time_limit: Duration::from_secs(30),
-            device_time_limit: Duration::from_secs(30),
-        }
-    }
-}
 
 /// Receives a guest: its memory, then its devices.
 ///
@@ -151,7 +94,7 @@ impl Destination {
         host: &mut dyn DestinationHost,
         start: Instant,
     ) -> Result<Report, Error> {
-        let mut load = Load::new(self, host);
+        let mut load = Load::new(&self.config, &self.receiver, host);
         while !load.step(stream)? {}
         let switch = Instant::now();
         let limit = Some(self.config.device_time_limit);
@@ -225,10 +168,6 @@ fn take_over(stream: &mut Incoming) -> Result<(), Error> {
     })?;
     stream.reply(ReturnMessage::Pong(handover::GO))?;
     Ok(())
-}
-
-fn refused(error: HostError) -> Error {
-    Error::new(Fault::Caller, error)
 }
 
 /// How long to try to tell the source of a failure, and how long to wait until it has heard it.

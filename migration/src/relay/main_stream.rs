@@ -6,8 +6,9 @@ use multifd_core::engine::Forwarding;
 use multifd_core::wire::MAIN_MAGIC;
 use multifd_core::{Error, Fault};
 
+use super::RelayHost;
 use super::link::Link;
-use super::{RelayHost, from_source, to_destination};
+use super::side::{from_source, to_destination};
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, StreamError, Writer,
 };

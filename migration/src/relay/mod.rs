@@ -1,12 +1,15 @@
 //! Between the source and the destination of a migration.
 
 mod config;
+mod host;
 mod link;
 mod main_stream;
 mod report;
 mod return_path;
+mod side;
 
 pub use config::RelayConfig;
+pub use host::RelayHost;
 pub use report::RelayReport;
 
 use std::sync::Arc;
@@ -15,46 +18,13 @@ use std::time::{Duration, Instant};
 use multifd_core::engine::Forwarding;
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
-use multifd_core::{
-    AbortHandle, ChannelId, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Side,
-};
+use multifd_core::{AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place};
 
-use crate::destination::HostError;
-use crate::stream::{AnnouncedBlock, Configuration, Incoming, Reader, ReturnMessage, Writer};
+use crate::stream::{Incoming, Reader, ReturnMessage, Writer};
 use link::Link;
 use main_stream::{MainStream, Passed};
 use return_path::{Ended, ReturnPath, Ways, Work};
-
-/// What a relay wants of the host.
-pub trait RelayHost {
-    /// Makes a connection to the destination. Called first for the main connection, with `None`, when
-    /// the source has made its own and a channel at least; then for each channel to the destination.
-    /// `uuid` is the VM's, as the source says. The connection can be [duplicated](Transport::duplicate)
-    /// if it is the main one.
-    ///
-    /// # Errors
-    /// The destination cannot be reached; the source's connections are closed.
-    fn connect(
-        &mut self,
-        uuid: Uuid,
-        channel: Option<ChannelId>,
-    ) -> Result<Box<dyn Transport>, HostError>;
-
-    /// The source has said what it sends, so it has made all of its connections. Called once, before
-    /// any page: the last moment to say no.
-    ///
-    /// # Errors
-    /// The host does not want this guest to pass, or knows of connections that the source has made and
-    /// that belong to no channel.
-    fn announced(
-        &mut self,
-        configuration: &Configuration,
-        blocks: &[AnnouncedBlock],
-    ) -> Result<(), HostError> {
-        let _ = (configuration, blocks);
-        Ok(())
-    }
-}
+use side::{from_source, is_destination_gone, to_destination};
 
 /// Passes a migration on while it runs: method, level, number of channels, transport and bandwidth
 /// are those of each side, all else is as if the two sides were connected directly.
@@ -313,25 +283,12 @@ fn refuse(mut to_source: Box<dyn Transport>, link: &Link) -> bool {
         .is_ok()
 }
 
-/// Whether the connections to the destination broke: it may have a reason to tell.
-fn is_destination_gone(error: &Error) -> bool {
-    error.fault() == Fault::Connection && error.place().side == Some(Side::RelayOut)
-}
-
 /// A second handle, for the other direction.
 fn duplicate(transport: &dyn Transport) -> Result<Box<dyn Transport>, Error> {
     transport.duplicate().map_err(|error| {
         let what = format!("the main connection cannot be used by two threads: {error}");
         Error::new(Fault::Caller, what)
     })
-}
-
-fn from_source(error: Error) -> Error {
-    error.at(Place::on(Side::RelayIn))
-}
-
-fn to_destination(error: Error) -> Error {
-    error.at(Place::on(Side::RelayOut))
 }
 
 impl std::fmt::Debug for Method {

@@ -10,7 +10,7 @@ use multifd_core::transport::{Interrupt, Transport, send_all};
 use multifd_core::{AbortHandle, Error, Fault, Monitor, Spawn};
 
 use super::link::Link;
-use super::{from_source, to_destination};
+use super::side::{from_source, to_destination};
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 
 /// Passes on the destination's messages on a thread of its own, and watches over the destination.

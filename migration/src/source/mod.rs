@@ -6,10 +6,11 @@
 
 mod config;
 mod convergence;
-mod failure;
+mod dirty_memory;
 mod handle;
 mod host;
 mod info;
+mod pacer;
 mod precopy;
 mod return_path;
 mod rounds;
@@ -20,12 +21,13 @@ mod throttle;
 
 pub use config::{Connections, OverTime, SourceConfig};
 pub use convergence::Tuning;
-pub use failure::{GuestAfter, SourceFailure};
 pub use handle::SourceHandle;
 pub use host::SourceHost;
 pub use info::{ChannelInfo, DownTimeItems, MigrationInfo, MoreInfo, RamInfo};
-pub use status::{DownTime, Event, Status};
+pub use status::{Event, GuestAfter, SourceFailure, Status};
 pub use throttle::AutoConverge;
+
+pub use crate::report::DownTime;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,16 +38,15 @@ use multifd_core::{
     Side,
 };
 
-use crate::HostError;
 use crate::handover;
 use crate::report::Report;
 use crate::stream::{AnnouncedBlock, Command, Configuration, Outgoing, RamSection, Writer};
 use convergence::Convergence;
+use dirty_memory::{DirtyMemory, LastFetch};
 use host::Stopped;
 use return_path::{Over, ReturnPath};
-use rounds::{DirtyMemory, LastFetch};
+use status::Stage;
 use supervised::Supervised;
-use switchover::Stage;
 
 /// Sends a guest: its memory while it runs, then its devices.
 #[derive(Debug)]
@@ -284,9 +285,4 @@ impl Source {
             _ => first,
         }
     }
-}
-
-/// The host said no.
-fn refused(error: HostError) -> Error {
-    Error::new(Fault::Caller, error).at(Place::on(Side::Source))
 }

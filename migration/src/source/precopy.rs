@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use multifd_core::{Error, Fault};
 
-use super::rounds::{DirtyMemory, RoundEnd};
+use super::dirty_memory::DirtyMemory;
+use super::rounds::RoundEnd;
 use super::supervised::Supervised;
 use super::throttle::Throttle;
 use super::{OverTime, Source};

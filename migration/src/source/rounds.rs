@@ -7,10 +7,12 @@ use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, GuestMemory, Sender};
 
 use super::convergence::Pass;
+use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
+use super::pacer::Pacer;
 use super::supervised::Supervised;
-use super::{Event, Source, SourceHost, refused};
-use crate::dirty::{DirtyBitmap, PageRun};
-use crate::pacer::Pacer;
+use super::{Event, Source, SourceHost};
+use crate::dirty::PageRun;
+use crate::host_error::refused;
 use crate::stream::RamSection;
 
 /// What ends a round.
@@ -20,43 +22,6 @@ pub(super) enum RoundEnd {
     Complete,
     /// The migration has taken too long.
     OverTime,
-}
-
-/// The dirty pages of all blocks.
-#[derive(Debug)]
-pub(super) struct DirtyMemory {
-    blocks: Vec<DirtyBitmap>,
-}
-
-impl DirtyMemory {
-    /// All of `memory` is dirty.
-    pub(super) fn all(memory: &GuestMemory) -> Self {
-        let page_size = memory.page_size().bytes_u64();
-        let blocks = memory.blocks().iter();
-        Self {
-            blocks: blocks
-                .map(|block| DirtyBitmap::dirty(block.len() / page_size))
-                .collect(),
-        }
-    }
-
-    /// Dirty pages of all blocks.
-    pub(super) fn pages(&self) -> u64 {
-        self.blocks.iter().map(DirtyBitmap::dirty_pages).sum()
-    }
-
-    /// Adds what was written to since the last time.
-    pub(super) fn harvest(
-        &mut self,
-        memory: &GuestMemory,
-        host: &mut dyn SourceHost,
-    ) -> Result<(), Error> {
-        for ((index, _), dirty) in memory.indexed().zip(&mut self.blocks) {
-            let log = host.dirty_log();
-            log.harvest(index, dirty).map_err(refused)?;
-        }
-        Ok(())
-    }
 }
 
 impl Source {
@@ -70,7 +35,8 @@ impl Source {
     ) -> Result<RoundEnd, Error> {
         let memory = self.sender.memory().clone();
         let pacer = Pacer::new(&self.sender, self.handle.clone());
-        let batch = self.batch_pages(dirty.pages());
+        let mut remaining = dirty.pages();
+        let batch = self.batch_pages(remaining);
         let mut section = if paused {
             self.stream.ram_end()?
         } else {
@@ -85,12 +51,9 @@ impl Source {
             pacer: (!paused).then_some(&pacer),
             batch,
         };
-        let mut remaining = dirty.pages();
         let mut end = RoundEnd::Complete;
-        'blocks: for (position, (index, _)) in memory.indexed().enumerate() {
-            let Some(bitmap) = dirty.blocks.get_mut(position) else {
-                break;
-            };
+        let blocks = memory.indexed().zip(dirty.blocks_mut());
+        'blocks: for (position, ((index, _), bitmap)) in blocks.enumerate() {
             let mut from = 0;
             while let Some(chunk) = bitmap.take_chunk(&mut from) {
                 if !paused {
@@ -178,42 +141,6 @@ impl Source {
         let most = self.sender.memory().page_size().pages_per_packet() as u64;
         let channels = self.sender.stats().channels.len().max(1) as u64;
         dirty.div_ceil(channels).clamp(most.div_ceil(8), most)
-    }
-}
-
-/// What a fetch of the dirty log is measured against.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LastFetch {
-    pub(super) at: Instant,
-    pub(super) normal_bytes: u64,
-    pub(super) guest_bytes: u64,
-    pub(super) wire_bytes: u64,
-}
-
-impl LastFetch {
-    /// Nothing has been sent yet.
-    pub(super) fn none(at: Instant) -> Self {
-        Self {
-            at,
-            normal_bytes: 0,
-            guest_bytes: 0,
-            wire_bytes: 0,
-        }
-    }
-}
-
-/// What a fetch found, in bytes of guest memory since the one before.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fetched {
-    pub(super) dirtied: u64,
-    pub(super) sent: u64,
-}
-
-impl Fetched {
-    /// Adds what the fetch after this one found.
-    pub(super) fn add(&mut self, next: Self) {
-        self.dirtied += next.dirtied;
-        self.sent += next.sent;
     }
 }
 

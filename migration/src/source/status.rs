@@ -1,8 +1,8 @@
-//! Where a migration stands, in QEMU's terms.
+//! Where a migration stands, in QEMU's terms, and where the guest is if it fails.
 
 use std::fmt;
-use std::time::Duration;
 
+use multifd_core::Error;
 use serde::{Serialize, Serializer};
 
 /// The state of a migration. Names and order are those of QEMU's `MigrationStatus`.
@@ -74,27 +74,44 @@ pub enum Event {
     Pass(u64),
 }
 
-/// Where the time between pause and the guest's start at the destination went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Why a migration failed, and where the guest is after it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
 #[non_exhaustive]
-pub struct DownTime {
-    /// The host stopped the guest.
-    pub pause: Duration,
-    /// It waited for the word to go on: `pause-before-switchover`.
-    pub wait: Duration,
-    /// The last fetch of the dirty log.
-    pub fetch: Duration,
-    /// The last dirty pages, until the connections had taken them.
-    pub memory: Duration,
-    /// The host saved the devices, and they were sent.
-    pub devices: Duration,
-    /// The destination took the rest off the wire, loaded the devices and confirmed.
-    pub destination: Duration,
+pub struct SourceFailure {
+    /// What failed first.
+    #[source]
+    pub error: Error,
+    /// Where the guest is.
+    pub guest: GuestAfter,
 }
 
-impl DownTime {
-    /// All of it.
-    pub fn total(&self) -> Duration {
-        self.pause + self.wait + self.fetch + self.memory + self.devices + self.destination
+/// Where the guest is after a migration that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GuestAfter {
+    /// Here, running if it ran before. The destination does not run it and never will.
+    Here,
+    /// It is paused here, and was not resumed: the destination was sent everything, and may run it
+    /// or not. Whoever manages both hosts has to look, and then to resume it on one of them.
+    ///
+    /// This takes a peer or a link that dies in the moment of the handover; a destination that says no
+    /// or closes its connections without a word leaves the guest [`Here`](Self::Here).
+    InDoubt,
+}
+
+impl From<SourceFailure> for Error {
+    fn from(failure: SourceFailure) -> Self {
+        failure.error
     }
+}
+
+/// Where the guest can be when something fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The destination cannot have everything.
+    Sending,
+    /// The destination may have everything, but has not said so in time.
+    Unanswered,
+    /// The destination was told to run it.
+    GivenUp,
 }

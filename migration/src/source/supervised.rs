@@ -2,7 +2,8 @@
 
 use multifd_core::Error;
 
-use super::{SourceHost, refused};
+use super::SourceHost;
+use crate::host_error::refused;
 
 /// A host, and what has to be undone on it when the migration ends.
 pub(super) struct Supervised<'h> {

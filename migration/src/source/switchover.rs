@@ -4,22 +4,13 @@ use std::time::{Duration, Instant};
 
 use multifd_core::{Error, Fault};
 
-use super::rounds::DirtyMemory;
+use super::dirty_memory::DirtyMemory;
+use super::status::Stage;
 use super::supervised::Supervised;
-use super::{DownTime, Event, Source, Status, refused};
+use super::{DownTime, Event, Source, Status};
 use crate::handover;
+use crate::host_error::refused;
 use crate::stream::Command;
-
-/// Where the guest can be when something fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// The destination cannot have everything.
-    Sending,
-    /// The destination may have everything, but has not said so in time.
-    Unanswered,
-    /// The destination was told to run it.
-    GivenUp,
-}
 
 impl Source {
     /// Pauses the guest, sends what is left of it, and waits until the destination has it.

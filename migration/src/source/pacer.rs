@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use multifd_core::{AbortHandle, Error, Monitor, Sender};
 
-use crate::source::SourceHandle;
+use super::SourceHandle;
 
 /// Holds back the thread that queues pages, so that all channels together send at most so many
 /// bytes per second. The channels' threads never sleep.

@@ -1,0 +1,35 @@
+//! What a destination wants of the hypervisor.
+
+use multifd_core::GuestMemory;
+
+use crate::HostError;
+use crate::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+
+/// What a destination wants of the host.
+pub trait DestinationHost {
+    /// Provides the guest's memory once the source has said what it sends. Called once, before any
+    /// page.
+    ///
+    /// The memory must have all of these blocks, with these lengths.
+    ///
+    /// # Errors
+    /// The host cannot take this guest; the source is told, and its guest runs on.
+    fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError>;
+
+    /// Learns how the source marks the points where the channels meet: whoever sends this guest to the
+    /// same machine again must do it so, too. Called once, after [`Self::memory`].
+    fn sync_mode(&mut self, mode: SyncMode) {
+        let _ = mode;
+    }
+
+    /// Takes the state of the devices. Called once, when all memory is there. After an answer of
+    /// `Ok` the source is told that the guest is here: from then on it must be able to run.
+    ///
+    /// # Errors
+    /// The state cannot be loaded; the source is told, and its guest runs on.
+    fn complete(&mut self, devices: &Tail) -> Result<(), HostError>;
+}
