@@ -137,15 +137,17 @@ impl<'a, 'f> MainStream<'a, 'f> {
     /// Passes on what follows RAM, whatever it is, until the source closes the connection.
     fn devices(&mut self) -> Result<(), Error> {
         loop {
-            let chunk = self.stream.reader_mut().chunk();
-            let chunk = match chunk {
-                Ok([]) => return Ok(()),
-                Ok(chunk) => chunk,
+            let reader = self.stream.reader_mut();
+            match reader.read_on() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
                 // Both sides have what they need.
                 Err(_) if self.link.destination_has_guest() => return Ok(()),
                 Err(error) => return Err(source_error(error)),
-            };
-            self.writer.put(chunk).map_err(destination_error)?;
+            }
+            reader
+                .pass_on(&mut self.writer)
+                .map_err(destination_error)?;
             self.flush()?;
         }
     }

@@ -195,7 +195,7 @@ fn count(what: &'static str, got: usize, max: u32) -> Result<u32, Problem> {
         .filter(|count| *count <= max)
         .ok_or(Problem::TooMany {
             what,
-            got: u64::try_from(got).unwrap_or(u64::MAX),
+            got: got as u64,
             max: max.into(),
         })
 }

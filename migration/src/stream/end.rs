@@ -75,7 +75,7 @@ impl EndFinder {
                 self.scanned = tail.len();
                 return;
             };
-            let head = head(tail.get(zero..).unwrap_or_default());
+            let head = tail.get(zero..).map_or(Head::Partial, head);
             if let Head::Partial = head {
                 self.scanned = zero;
                 return;
@@ -159,11 +159,13 @@ impl EndFinder {
             // More came behind it already.
             return;
         }
-        let bytes = tail.get(text.clone()).unwrap_or_default();
+        let (Some(sections), Some(bytes)) = (tail.get(..mark), tail.get(text.clone())) else {
+            return;
+        };
         let Ok(devices) = vmdesc::parse(bytes) else {
             return;
         };
-        match walk::walk(tail.get(..mark).unwrap_or_default(), &devices) {
+        match walk::walk(sections, &devices) {
             Ok(sections) => {
                 self.found = Some(Found {
                     description: Some(text),

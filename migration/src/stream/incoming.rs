@@ -294,8 +294,10 @@ impl Incoming {
     }
 
     fn footer(&mut self, part: RamPart) -> Result<Event, StreamError> {
-        let id = self.ram.as_ref().map_or(0, |ram| ram.section_id);
-        section::read_footer(&mut self.reader, id)?;
+        let Some(ram) = &self.ram else {
+            return Err(self.misuse("a footer", "was asked for before the start of RAM"));
+        };
+        section::read_footer(&mut self.reader, ram.section_id)?;
         self.state = match part {
             RamPart::End => State::Tail,
             RamPart::Start | RamPart::Part => State::Between,

@@ -255,10 +255,9 @@ pub(super) fn check_inside(
 }
 
 pub(super) fn no_such_block(index: usize, blocks: usize) -> Problem {
-    let index = u64::try_from(index).unwrap_or(u64::MAX);
     Problem::value(
         "a RAM block's index",
-        index,
+        index as u64,
         format_args!("less than {blocks}"),
     )
 }
@@ -266,8 +265,8 @@ pub(super) fn no_such_block(index: usize, blocks: usize) -> Problem {
 pub(super) fn too_many_blocks(count: usize) -> Problem {
     Problem::TooMany {
         what: "the number of RAM blocks",
-        got: u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1),
-        max: u64::try_from(MAX_BLOCKS).unwrap_or(u64::MAX),
+        got: count as u64 + 1,
+        max: MAX_BLOCKS as u64,
     }
 }
 

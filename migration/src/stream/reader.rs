@@ -1,6 +1,8 @@
 //! Reading one direction of the main connection, and knowing how far it has come.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::io::{self, BufRead as _, BufReader, Read};
 
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{self, Transport};
@@ -12,20 +14,23 @@ use super::{Direction, Position, Problem, StreamError, Writer};
 /// It asks the transport for more only when the buffer is empty, so it never waits for a byte that
 /// nobody wanted. Between reads its owner may [send](Self::send) over the same transport.
 pub struct Reader {
-    transport: Box<dyn Transport>,
+    input: BufReader<Input>,
     direction: Direction,
-    buffer: Vec<u8>,
-    /// What of `buffer` has come and not been read.
-    start: usize,
-    end: usize,
     offset: u64,
     sent: u64,
     /// What has been read and is to be passed on, if that is wanted.
-    copy: Option<Copy>,
+    tee: Option<Tee>,
+}
+
+/// What the buffer is filled from.
+struct Input {
+    /// What somebody else has read from the transport.
+    prefix: VecDeque<u8>,
+    transport: Box<dyn Transport>,
 }
 
 /// The bytes from `start` on that have been read.
-struct Copy {
+struct Tee {
     start: u64,
     bytes: Vec<u8>,
 }
@@ -42,24 +47,20 @@ impl Reader {
         prefix: &[u8],
         direction: Direction,
     ) -> Self {
-        let mut buffer = prefix.to_vec();
-        buffer.resize(BUFFER_LEN.max(prefix.len()), 0);
+        let prefix = prefix.iter().copied().collect();
         Self {
-            transport,
+            input: BufReader::with_capacity(BUFFER_LEN, Input { prefix, transport }),
             direction,
-            buffer,
-            start: 0,
-            end: prefix.len(),
             offset: 0,
             sent: 0,
-            copy: None,
+            tee: None,
         }
     }
 
     /// Keeps what is read from now on, for [`Self::pass_on`]; but nothing before the offset `start`.
     pub fn keep_copy(&mut self, start: u64) {
         let bytes = Vec::new();
-        self.copy = Some(Copy { start, bytes });
+        self.tee = Some(Tee { start, bytes });
     }
 
     /// Writes what has been read since the last call, unchanged.
@@ -67,27 +68,27 @@ impl Reader {
     /// # Errors
     /// The writer's.
     pub fn pass_on(&mut self, writer: &mut Writer) -> Result<(), StreamError> {
-        if let Some(copy) = &mut self.copy {
-            writer.put(&copy.bytes)?;
-            copy.bytes.clear();
+        if let Some(tee) = &mut self.tee {
+            writer.put(&tee.bytes)?;
+            tee.bytes.clear();
         }
         Ok(())
     }
 
     /// How many bytes have come and not been read.
     pub fn buffered(&self) -> usize {
-        self.available().len()
+        self.available().len() + self.input.get_ref().prefix.len()
     }
 
-    /// Reads what comes next, whatever it is and at least one byte; none at the end of the stream.
+    /// Reads what comes next, whatever it is and at least one byte, to be [passed on](Self::pass_on).
+    /// Answers false at the end of the stream.
     ///
     /// # Errors
     /// The transport's.
-    pub fn chunk(&mut self) -> Result<&[u8], StreamError> {
-        self.fill()?;
-        let range = self.start..self.end;
-        self.consume(range.len());
-        Ok(self.buffer.get(range).unwrap_or_default())
+    pub fn read_on(&mut self) -> Result<bool, StreamError> {
+        let more = self.fill()?;
+        self.consume(self.available().len());
+        Ok(more)
     }
 
     /// How many bytes have been read: the offset of the next one in the stream.
@@ -105,12 +106,12 @@ impl Reader {
 
     /// The transport, for instance to limit how long it may block.
     pub fn transport_mut(&mut self) -> &mut dyn Transport {
-        &mut *self.transport
+        &mut *self.input.get_mut().transport
     }
 
     /// Gives the transport back. Bytes that have come but not been read are lost.
     pub fn into_transport(self) -> Box<dyn Transport> {
-        self.transport
+        self.input.into_inner().transport
     }
 
     /// Sends bytes the other way, all of them.
@@ -126,7 +127,7 @@ impl Reader {
             direction,
             offset: self.sent,
         };
-        transport::send_all(&mut *self.transport, &mut [IoVec::from(bytes)])
+        transport::send_all(self.transport_mut(), &mut [IoVec::from(bytes)])
             .map_err(|error| StreamError::Send { at, error })?;
         self.sent = self.sent.saturating_add(bytes.len() as u64);
         Ok(())
@@ -218,38 +219,30 @@ impl Reader {
 
     /// Has at least one byte in the buffer and answers true, or false at the stream's end.
     pub(super) fn fill(&mut self) -> Result<bool, StreamError> {
-        if self.start < self.end {
-            return Ok(true);
-        }
         let at = self.position();
-        let room = &mut [IoVecMut::from(self.buffer.as_mut_slice())];
-        let received = self
-            .transport
-            .recv(room)
-            .map_err(|error| StreamError::Receive { at, error })?;
-        self.start = 0;
-        self.end = received.min(self.buffer.len());
-        Ok(self.end > 0)
+        match self.input.fill_buf() {
+            Ok(bytes) => Ok(!bytes.is_empty()),
+            Err(error) => Err(StreamError::Receive { at, error }),
+        }
     }
 
     /// What has come and not been read.
     pub(super) fn available(&self) -> &[u8] {
-        self.buffer.get(self.start..self.end).unwrap_or_default()
+        self.input.buffer()
     }
 
     /// Marks bytes of [`available`](Self::available) as read.
     pub(super) fn consume(&mut self, count: usize) {
-        let count = count.min(self.end - self.start);
-        if let Some(copy) = &mut self.copy {
-            let skipped = copy.start.saturating_sub(self.offset);
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX).min(count);
-            let read = self.buffer.get(self.start + skipped..self.start + count);
-            copy.bytes.extend_from_slice(read.unwrap_or_default());
+        let available = self.input.buffer();
+        let count = count.min(available.len());
+        if let Some(tee) = &mut self.tee {
+            let skipped = tee.start.saturating_sub(self.offset);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+            let read = available.iter().take(count).skip(skipped);
+            tee.bytes.extend(read.copied());
         }
-        self.start += count;
-        self.offset = self
-            .offset
-            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.input.consume(count);
+        self.offset = self.offset.saturating_add(count as u64);
     }
 
     /// The error for something that the peer sent, which began at `offset`.
@@ -262,11 +255,27 @@ impl Reader {
     }
 }
 
+impl Read for Input {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if !self.prefix.is_empty() {
+            return self.prefix.read(room);
+        }
+        let len = room.len();
+        match self.transport.recv(&mut [IoVecMut::from(room)])? {
+            received if received <= len => Ok(received),
+            received => {
+                let what = format!("the transport received {received} bytes, wanted at most {len}");
+                Err(io::Error::other(what))
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
             .field("at", &self.position())
-            .field("buffered", &self.available().len())
+            .field("buffered", &self.buffered())
             .finish_non_exhaustive()
     }
 }

@@ -121,7 +121,11 @@ impl Writer {
                 result => result,
             };
             let sent = sent.map_err(|error| StreamError::Send { at, error })?;
-            rest = rest.get(sent..).unwrap_or_default();
+            rest = rest.get(sent..).ok_or_else(|| {
+                let what = format!("the transport sent {sent} bytes of {}", rest.len());
+                let error = io::Error::other(what);
+                StreamError::Send { at, error }
+            })?;
         }
         self.sent = self.sent.saturating_add(bytes.len() as u64);
         Ok(())
