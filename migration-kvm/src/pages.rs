@@ -29,7 +29,7 @@ pub(crate) struct ClearRange {
     pub(crate) first_page: u64,
     /// How many pages the range has.
     pub(crate) pages: u32,
-    words: [u64; MOST_WORDS],
+    words: Vec<u64>,
 }
 
 impl ClearRange {
@@ -44,11 +44,9 @@ impl ClearRange {
         }
         let first_word = (from - slot.first_page) / 64;
         let end_word = (to - slot.first_page).div_ceil(64);
-        let mut words = [0; MOST_WORDS];
-        for (at, word) in (first_word..end_word).zip(&mut words) {
-            let page = slot.first_page + at * 64;
-            *word = bits_from(chunk, page) & inside(slot.pages, at);
-        }
+        let words: Vec<_> = (first_word..end_word)
+            .map(|at| bits_from(chunk, slot.first_page + at * 64) & inside(slot.pages, at))
+            .collect();
         if words.iter().all(|word| *word == 0) {
             return None;
         }
@@ -63,8 +61,7 @@ impl ClearRange {
 
     /// One bit for each page of the range: whether to clear it.
     pub(crate) fn words(&self) -> &[u64] {
-        let len = self.pages.div_ceil(64) as usize;
-        self.words.get(..len).unwrap_or(&self.words)
+        &self.words
     }
 }
 
@@ -100,8 +97,6 @@ fn inside(pages: u64, at: u64) -> u64 {
 }
 
 const CHUNK_PAGES: u64 = WORDS_PER_CHUNK as u64 * 64;
-/// A chunk that is shifted against the slot's words touches one more at its end.
-const MOST_WORDS: usize = WORDS_PER_CHUNK + 1;
 
 #[cfg(test)]
 mod tests {

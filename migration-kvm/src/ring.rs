@@ -192,11 +192,11 @@ impl DirtyLog for KvmDirtyRing {
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
         let mut state = self.shared.whole(self.shared.lock())?;
-        if let Some(block) = state.blocks.get_mut(block.position()) {
-            let mut from = 0;
-            while let Some(chunk) = block.take_chunk(&mut from) {
-                dirty.merge(chunk.first_page, &chunk.words);
-            }
+        let block = state.blocks.get_mut(block.position());
+        let block = block.ok_or("the ring was made for memory without this RAM block")?;
+        let mut from = 0;
+        while let Some(chunk) = block.take_chunk(&mut from) {
+            dirty.merge(chunk.first_page, &chunk.words);
         }
         Ok(())
     }

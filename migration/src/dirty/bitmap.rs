@@ -102,16 +102,14 @@ impl DirtyBitmap {
     pub fn take_chunk(&mut self, from: &mut u64) -> Option<Chunk> {
         let chunk = self.next_chunk(index(*from / PAGES_PER_CHUNK))?;
         let first = chunk * WORDS_PER_CHUNK;
-        let last = self.words.len().min(first + WORDS_PER_CHUNK);
         let mut taken = Chunk {
             first_page: chunk as u64 * PAGES_PER_CHUNK,
             words: [0; WORDS_PER_CHUNK],
         };
-        let words = self.words.get_mut(first..last).unwrap_or_default();
-        for (to, from) in taken.words.iter_mut().zip(words.iter()) {
-            *to = *from;
+        let words = self.words.iter_mut().skip(first);
+        for (to, from) in taken.words.iter_mut().zip(words) {
+            *to = std::mem::take(from);
         }
-        words.fill(0);
         if let Some(word) = self.summary.get_mut(chunk / 64) {
             *word &= !(1 << (chunk % 64));
         }

@@ -63,7 +63,7 @@ impl SoftwareLog {
     /// A log for all blocks of `memory`.
     pub fn new(memory: &GuestMemory) -> Self {
         let page_bytes = memory.page_size().bytes_u64();
-        let words = |len: u64| usize::try_from((len / page_bytes).div_ceil(64)).unwrap_or(0);
+        let words = |len: u64| (len / page_bytes).div_ceil(64);
         let block = |len| (0..words(len)).map(|_| AtomicU64::new(0)).collect();
         Self {
             page_bytes,
@@ -107,7 +107,8 @@ impl DirtyLog for SoftwareLog {
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
-        for (at, word) in self.words(block).unwrap_or_default().iter().enumerate() {
+        let words = self.words(block).ok_or("the log has no such RAM block")?;
+        for (at, word) in words.iter().enumerate() {
             if word.load(Ordering::Relaxed) != 0 {
                 let bits = word.swap(0, Ordering::Acquire);
                 dirty.merge(at as u64 * 64, &[bits]);
@@ -177,4 +178,33 @@ impl DirtyLog for NoWrites {
     }
 
     fn stop(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use multifd_core::memory::Mapping;
+    use multifd_core::wire::BlockName;
+    use multifd_core::{PageSize, RamBlock};
+
+    use super::*;
+
+    #[test]
+    fn a_block_that_the_log_does_not_have_is_not_taken_for_clean() {
+        let (small, large) = (memory(1), memory(2));
+        let mut log = SoftwareLog::new(&small);
+        log.start().unwrap();
+        let mut dirty = DirtyBitmap::clean(16);
+        for ((index, _), is_known) in large.indexed().zip([true, false]) {
+            let harvested = log.harvest(index, &mut dirty);
+            assert_eq!(harvested.is_ok(), is_known, "{index:?}");
+        }
+    }
+
+    fn memory(blocks: usize) -> GuestMemory {
+        let block = |number| {
+            let region = Arc::new(Mapping::anonymous(16 << 12).unwrap());
+            RamBlock::new(BlockName::new(&format!("ram{number}")).unwrap(), region).unwrap()
+        };
+        GuestMemory::new(PageSize::default(), (0..blocks).map(block).collect()).unwrap()
+    }
 }
