@@ -84,12 +84,10 @@ impl Slots {
         memory: &GuestMemory,
         slots: Vec<MemorySlot>,
     ) -> Result<Self, KvmError> {
-        let page_size = memory.page_size().bytes_u64();
-        if page_size != raw::page_size() {
-            return Err(KvmError::PageSize {
-                got: page_size,
-                want: raw::page_size(),
-            });
+        let got = memory.page_size().bytes_u64();
+        let want = raw::page_size().map_err(KvmError::vm("tell the size of this host's pages"))?;
+        if got != want {
+            return Err(KvmError::PageSize { got, want });
         }
         let slots = slots.into_iter().map(|slot| Placed::new(slot, memory));
         Ok(Self {
@@ -210,9 +208,10 @@ mod tests {
 
     #[test]
     fn a_slot_is_inside_of_its_block() {
-        let memory = memory(PageSize::new(u32::try_from(raw::page_size()).unwrap()).unwrap());
+        let memory =
+            memory(PageSize::new(u32::try_from(raw::page_size().unwrap()).unwrap()).unwrap());
         let (block, _) = memory.indexed().next().unwrap();
-        let page = raw::page_size();
+        let page = raw::page_size().unwrap();
         let vm = File::open("/dev/null").unwrap();
         let place = |offset, len| {
             // SAFETY: never given to a VM.
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn other_pages_than_the_hosts_are_refused() {
-        let size = u32::try_from(raw::page_size() * 2).unwrap();
+        let size = u32::try_from(raw::page_size().unwrap() * 2).unwrap();
         let vm = File::open("/dev/null").unwrap();
         let error = Slots::new(&vm, &memory(PageSize::new(size).unwrap()), Vec::new());
         assert!(matches!(error, Err(KvmError::PageSize { .. })), "{error:?}");

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::page_size;
+use super::page_size::page_size;
 
 /// The ring of one vCPU, mapped.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl GfnRing {
 
     /// Maps the ring of a vCPU; `count` is what the VM's rings were set to.
     pub(crate) fn map(vcpu: &impl AsRawFd, count: u32) -> io::Result<Self> {
-        let offset = page_size() * PAGE_OFFSET;
+        let offset = page_size()? * PAGE_OFFSET;
         let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let (fd, bytes) = (vcpu.as_raw_fd(), bytes(count));
@@ -168,7 +168,7 @@ mod tests {
     impl FakeRing {
         pub(crate) fn new(count: u32) -> Self {
             let file = tempfile::tempfile().unwrap();
-            let len = page_size() * PAGE_OFFSET + GfnRing::ENTRY_BYTES * u64::from(count);
+            let len = page_size().unwrap() * PAGE_OFFSET + GfnRing::ENTRY_BYTES * u64::from(count);
             file.set_len(len).unwrap();
             Self {
                 file,
@@ -208,7 +208,8 @@ mod tests {
         }
 
         fn at(&self, index: u32) -> u64 {
-            page_size() * PAGE_OFFSET + GfnRing::ENTRY_BYTES * u64::from(index % self.count)
+            page_size().unwrap() * PAGE_OFFSET
+                + GfnRing::ENTRY_BYTES * u64::from(index % self.count)
         }
 
         fn flags(&self, at: u64) -> u32 {

@@ -8,6 +8,7 @@
 )]
 
 mod gfn_ring;
+mod page_size;
 #[cfg(feature = "vm-memory")]
 mod region;
 mod vm;
@@ -15,16 +16,10 @@ mod vm;
 #[cfg(test)]
 pub(crate) use gfn_ring::FakeRing;
 pub(crate) use gfn_ring::{Entry, GfnRing};
+pub(crate) use page_size::page_size;
 #[cfg(feature = "vm-memory")]
 pub(crate) use region::Region;
 pub(crate) use vm::{
     CAP_DIRTY_LOG_RING, CAP_DIRTY_LOG_RING_ACQ_REL, CAP_MANUAL_DIRTY_LOG_PROTECT2, MANUAL_PROTECT,
     MEM_LOG_DIRTY_PAGES, MemoryRegion, Vm,
 };
-
-/// Bytes of a page of this host, the unit of all that KVM logs.
-pub(crate) fn page_size() -> u64 {
-    // SAFETY: no precondition; it reads a constant of the system.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    u64::try_from(size).unwrap_or(4096)
-}
