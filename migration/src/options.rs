@@ -1,5 +1,7 @@
 //! From parameters to what core and the methods take.
 
+use std::num::NonZeroU8;
+
 use migration_params::Parameters;
 use multifd_core::{ChannelCount, MethodOptions};
 
@@ -13,5 +15,5 @@ pub fn method_options(parameters: &Parameters) -> MethodOptions {
 
 /// `multifd-channels` as core counts channels.
 pub fn channel_count(parameters: &Parameters) -> ChannelCount {
-    ChannelCount::new(parameters.multifd_channels.value()).unwrap_or_default()
+    NonZeroU8::from(parameters.multifd_channels).into()
 }

@@ -1,6 +1,7 @@
 //! Sizes and numbers that both sides must agree on.
 
 use std::fmt;
+use std::num::NonZeroU8;
 
 /// Bytes of guest pages that one packet carries at most, whatever the page size.
 pub const PACKET_BYTES: usize = PACKET_LEN as usize;
@@ -91,6 +92,12 @@ impl ChannelCount {
         } else {
             None
         }
+    }
+}
+
+impl From<NonZeroU8> for ChannelCount {
+    fn from(count: NonZeroU8) -> Self {
+        Self(count.get())
     }
 }
 

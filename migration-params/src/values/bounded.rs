@@ -1,7 +1,7 @@
 //! Numbers with a range. A value that exists is in range; nobody checks it again.
 
 use std::fmt;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU8, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -147,6 +147,13 @@ bounded! {
     DirtyLimitPeriod(u64) = 1..=1000, "u64", "ms", number::integer;
 }
 
+impl From<ChannelCount> for NonZeroU8 {
+    fn from(count: ChannelCount) -> Self {
+        // Counted up from one, so that it needs no belief that it is not zero.
+        Self::MIN.saturating_add(count.0.saturating_sub(1))
+    }
+}
+
 impl Bandwidth {
     /// The number, or `None` where 0 means unlimited (`max-bandwidth`) or not given
     /// (`avail-switchover-bandwidth`).
@@ -227,6 +234,14 @@ mod tests {
         assert_eq!("1G".parse(), Ok(Bandwidth(1 << 30)));
         assert!("1G".parse::<DowntimeLimit>().is_err());
         assert!("ms".parse::<DowntimeLimit>().is_err());
+    }
+
+    #[test]
+    fn a_count_of_channels_is_not_zero() {
+        for count in ChannelCount::MIN..=ChannelCount::MAX {
+            let channels = ChannelCount::new(count).unwrap();
+            assert_eq!(NonZeroU8::from(channels).get(), count);
+        }
     }
 
     #[test]
