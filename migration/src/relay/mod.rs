@@ -215,9 +215,9 @@ impl Relay {
         mut forwarding: Forwarding<'_>,
         link: &Link,
     ) -> Result<RelayReport, Error> {
-        let (start, now) = (link.start(), Instant::now());
+        let start = link.start();
         let confirmed = link.confirmed();
-        let end = confirmed.unwrap_or(now);
+        let end = confirmed.unwrap_or_else(Instant::now);
         let channels = match forwarding.finish() {
             Ok(channels) => channels,
             Err(error) if confirmed.is_none() => return Err(error),
@@ -227,14 +227,15 @@ impl Relay {
                 forwarding.stats()
             }
         };
-        let since = |from: Option<Instant>, to: Instant| {
-            from.map_or(Duration::ZERO, |from| to.saturating_duration_since(from))
+        let (Some(setup_end), Some(ram_end)) = (passed.setup_end, passed.ram_end) else {
+            let what = "a migration has been passed on to its end without any RAM";
+            return Err(Error::new(Fault::Caller, what));
         };
         Ok(RelayReport {
             machine: passed.machine,
             total_time: end.saturating_duration_since(start),
-            setup_time: since(Some(start), passed.setup_end.unwrap_or(start)),
-            device_time: since(passed.ram_end, end),
+            setup_time: setup_end.saturating_duration_since(start),
+            device_time: end.saturating_duration_since(ram_end),
             confirmed: confirmed.is_some(),
             ram_bytes: passed.ram_bytes,
             main_bytes: passed.bytes,

@@ -133,9 +133,9 @@ impl SourceConfig {
         }
     }
 
-    /// Whether a migration that began at `start` has taken too long.
-    pub(super) fn is_over_time(&self, start: Instant) -> bool {
-        self.time_limit.is_some_and(|limit| start.elapsed() > limit)
+    /// The time limit, if a migration that began at `start` has passed it.
+    pub(super) fn passed_limit(&self, start: Instant) -> Option<Duration> {
+        self.time_limit.filter(|limit| start.elapsed() > *limit)
     }
 }
 

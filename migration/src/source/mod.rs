@@ -150,17 +150,17 @@ impl Source {
     pub fn migrate(mut self, host: &mut dyn SourceHost) -> Result<Report, SourceFailure> {
         let mut host = Supervised::new(host);
         match self.send_guest(&mut host) {
-            Ok(()) => {
+            Ok(down_time) => {
                 // What the host still does is neither the guest's down time nor the migration's.
                 let total_time = self.start.elapsed();
                 host.end(false);
-                Ok(self.complete(total_time, &mut host))
+                Ok(self.complete(total_time, down_time, &mut host))
             }
             Err(error) => Err(self.fail(error, &mut host)),
         }
     }
 
-    fn send_guest(&mut self, host: &mut Supervised<'_>) -> Result<(), Error> {
+    fn send_guest(&mut self, host: &mut Supervised<'_>) -> Result<DownTime, Error> {
         self.enter(host, Status::Setup)?;
         self.send_head()?;
         host.start_log()?;
@@ -217,13 +217,18 @@ impl Source {
 
     /// Ends the threads, closes the connections, and reports. The guest is the destination's by now,
     /// whatever happens here.
-    fn complete(self, total_time: Duration, host: &mut Supervised<'_>) -> Report {
+    fn complete(
+        self,
+        total_time: Duration,
+        down_time: DownTime,
+        host: &mut Supervised<'_>,
+    ) -> Report {
         let monitor = self.sender.monitor();
         let mut report = Report {
             total_time,
             setup_time: self.setup_time,
-            down_time: Duration::ZERO,
-            down_time_items: None,
+            down_time: down_time.total(),
+            down_time_items: Some(down_time),
             ram_bytes: self.sender.memory().total_bytes(),
             main_bytes: 0,
             main_zero_pages: self.main_zero_pages,
@@ -240,8 +245,6 @@ impl Source {
         self.handle.update(|state| {
             state.status = Status::Completed;
             state.total_time = Some(total_time);
-            report.down_time_items = state.down_time;
-            report.down_time = state.down_time.unwrap_or_default().total();
         });
         host.host.event(&Event::Status(Status::Completed));
         report

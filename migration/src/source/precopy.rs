@@ -30,8 +30,8 @@ impl Source {
                 }
                 fetched.add(meanwhile);
             }
-            if self.config.is_over_time(self.start) {
-                return self.over_time(self.handle.remaining_bytes());
+            if let Some(limit) = self.config.passed_limit(self.start) {
+                return self.over_time(limit, self.handle.remaining_bytes());
             }
             let throttled = throttle
                 .as_mut()
@@ -78,8 +78,8 @@ impl Source {
         Ok(())
     }
 
-    fn over_time(&mut self, remaining: u64) -> Result<(), Error> {
-        let limit = self.config.time_limit.unwrap_or_default().as_secs_f32();
+    fn over_time(&mut self, limit: Duration, remaining: u64) -> Result<(), Error> {
+        let limit = limit.as_secs_f32();
         match self.config.over_time {
             OverTime::SwitchOver => {
                 log::warn!("switching over after {limit} s with {remaining} bytes left to send");

@@ -64,7 +64,7 @@ impl Source {
                     remaining -= run.pages;
                     self.handle.set_remaining_pages(remaining);
                 }
-                if !paused && self.config.is_over_time(self.start) {
+                if !paused && self.config.passed_limit(self.start).is_some() {
                     end = RoundEnd::OverTime;
                     break 'blocks;
                 }

@@ -13,12 +13,13 @@ use crate::host_error::refused;
 use crate::stream::Command;
 
 impl Source {
-    /// Pauses the guest, sends what is left of it, and waits until the destination has it.
+    /// Pauses the guest, sends what is left of it, and waits until the destination has it. Answers what
+    /// the down time was spent on.
     pub(super) fn switch_over(
         &mut self,
         host: &mut Supervised<'_>,
         dirty: &mut DirtyMemory,
-    ) -> Result<(), Error> {
+    ) -> Result<DownTime, Error> {
         let mut clock = Clock::new();
         let mut down_time = DownTime::default();
         host.pause()?;
@@ -55,7 +56,7 @@ impl Source {
         self.handle.set_main(main_bytes, self.main_zero_pages);
         self.handle
             .update(|state| state.down_time = Some(down_time));
-        Ok(())
+        Ok(down_time)
     }
 
     /// The device state that goes over the channels, behind the command that allows it. A destination
