@@ -170,3 +170,61 @@ impl From<DownTime> for DownTimeItems {
 pub(super) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_is_query_migrates() {
+        let micros = Duration::from_micros;
+        let down_time = DownTime {
+            pause: micros(1_500),
+            wait: Duration::ZERO,
+            fetch: Duration::from_nanos(2_000_400),
+            memory: micros(3_001),
+            devices: micros(4_000),
+            destination: micros(1_234_567),
+        };
+        let mut channel = ChannelStats::default();
+        channel.packets = 9;
+        channel.normal_pages = 8;
+        channel.zero_pages = 7;
+        channel.guest_bytes = 61_440;
+        channel.wire_bytes = 33_000;
+        channel.cpu_time = micros(250);
+        channel.waited_for_work = micros(10_000);
+        channel.waited_for_connection = Duration::from_nanos(1_999_600);
+        let mut info = MigrationInfo {
+            status: Status::Device,
+            total_time: 12.5,
+            downtime: Some(millis(down_time.total())),
+            cpu_throttle_percentage: Some(20),
+            error_desc: Some("why".to_owned()),
+            ..MigrationInfo::default()
+        };
+        info.ram.duplicate = 7;
+        info.more.downtime_items = Some(down_time.into());
+        let mut stats = MigrationStats::default();
+        stats.channels = vec![channel, ChannelStats::default()];
+        info.more.set_channels(&stats);
+        let want = concat!(
+            r#"{"status":"device","total-time":12.5,"setup-time":0.0,"downtime":1245.068,"#,
+            r#""cpu-throttle-percentage":20,"error-desc":"why","#,
+            r#""ram":{"transferred":0,"multifd-bytes":0,"remaining":0,"total":0,"normal":0,"#,
+            r#""normal-bytes":0,"duplicate":7,"page-size":0,"mbps":0.0,"pages-per-second":0.0,"#,
+            r#""dirty-sync-count":0,"dirty-pages-rate":0.0},"#,
+            r#""x-multifd":{"ratio":0.0,"downtime-items":{"pause":1.5,"wait":0.0,"fetch":2.0,"#,
+            r#""memory":3.001,"devices":4.0,"destination":1234.567},"channels":["#,
+            r#"{"packets":9,"normal":8,"duplicate":7,"guest-bytes":61440,"wire-bytes":33000,"#,
+            r#""cpu-time":0.25,"waited-for-work":10.0,"waited-for-connection":2.0},"#,
+            r#"{"packets":0,"normal":0,"duplicate":0,"guest-bytes":0,"wire-bytes":0,"#,
+            r#""cpu-time":0.0,"waited-for-work":0.0,"waited-for-connection":0.0}]}}"#,
+        );
+        assert_eq!(serde_json::to_string(&info).unwrap(), want);
+        let items = serde_json::to_string(&info.more.downtime_items).unwrap();
+        let read = serde_json::from_str::<Option<_>>(&items).unwrap();
+        info.more.downtime_items = read;
+        assert_eq!(serde_json::to_string(&info).unwrap(), want);
+    }
+}
