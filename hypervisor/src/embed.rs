@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use migration::source::Event;
+use migration::source::SourceEvent;
 use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
 use migration::{
     Connections, Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, Report,
@@ -78,7 +78,7 @@ impl SourceHost for Machine {
         Ok(devices)
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &SourceEvent) {
         log::debug!("{event:?}");
     }
 }

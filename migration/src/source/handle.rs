@@ -29,13 +29,13 @@ struct Shared {
     main_bytes: AtomicU64,
     main_zero_pages: AtomicU64,
     tuning: Mutex<Tuning>,
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     proceed: (queue::Sender<()>, queue::Receiver<()>),
 }
 
 /// What only the migration's thread changes, but for a cancel.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(super) struct Progress {
     pub(super) status: Status,
     /// The destination may have everything from now on: too late to cancel.
     pub(super) committed: bool,
@@ -78,7 +78,7 @@ impl SourceHandle {
             main_bytes: AtomicU64::new(0),
             main_zero_pages: AtomicU64::new(0),
             tuning: Mutex::new(tuning),
-            state: Mutex::new(State::default()),
+            progress: Mutex::new(Progress::default()),
             proceed: queue::bounded(1),
         };
         Self {
@@ -88,18 +88,21 @@ impl SourceHandle {
 
     /// Where the migration stands.
     pub fn status(&self) -> Status {
-        self.shared.state.lock().status
+        self.shared.progress.lock().status
     }
 
     /// The migration in figures: QEMU's `query-migrate`.
     pub fn info(&self) -> MigrationInfo {
-        let state = self.shared.state.lock().clone();
-        let now = state.total_time.unwrap_or_else(|| self.elapsed());
+        let progress = self.shared.progress.lock().clone();
+        let now = progress.total_time.unwrap_or_else(|| self.elapsed());
         let sent = self.sent_at(now);
-        let total_time = now.saturating_sub(state.setup_time);
-        let (since, time) = match state.total_time {
+        let total_time = now.saturating_sub(progress.setup_time);
+        let (since, time) = match progress.total_time {
             Some(_) => (Sent::default(), total_time),
-            None => (state.last_pass, now.saturating_sub(state.last_pass.at)),
+            None => (
+                progress.last_pass,
+                now.saturating_sub(progress.last_pass.at),
+            ),
         };
         let seconds = time.as_secs_f64().max(1e-6);
         let stats = self.shared.monitor.stats();
@@ -117,24 +120,24 @@ impl SourceHandle {
             page_size,
             mbps: sent.bytes.saturating_sub(since.bytes) as f64 * 8e-6 / seconds,
             pages_per_second: sent.pages.saturating_sub(since.pages) as f64 / seconds,
-            dirty_sync_count: state.passes,
-            dirty_pages_rate: state.dirty_pages_rate,
+            dirty_sync_count: progress.passes,
+            dirty_pages_rate: progress.dirty_pages_rate,
         };
         let mut more = MoreInfo {
             ratio: (sent.pages * page_size) as f64 / sent.bytes.max(1) as f64,
-            expected_remaining_time: state.expected_remaining.map(millis),
-            downtime_items: state.down_time.map(Into::into),
+            expected_remaining_time: progress.expected_remaining.map(millis),
+            downtime_items: progress.down_time.map(Into::into),
             channels: Vec::new(),
         };
         more.set_channels(&stats);
         MigrationInfo {
-            status: state.status,
+            status: progress.status,
             total_time: millis(now),
-            setup_time: millis(state.setup_time),
-            downtime: state.down_time.map(|time| millis(time.total())),
-            expected_downtime: state.expected_down_time.map(millis),
-            cpu_throttle_percentage: Some(state.throttle).filter(|percent| *percent > 0),
-            error_desc: state.error,
+            setup_time: millis(progress.setup_time),
+            downtime: progress.down_time.map(|time| millis(time.total())),
+            expected_downtime: progress.expected_down_time.map(millis),
+            cpu_throttle_percentage: Some(progress.throttle).filter(|percent| *percent > 0),
+            error_desc: progress.error,
             ram,
             more,
         }
@@ -143,12 +146,12 @@ impl SourceHandle {
     /// Cancels the migration: the guest runs on here. Returns at once; answers `false` if it is too
     /// late, because the destination may have the guest, or because the migration has ended.
     pub fn cancel(&self) -> bool {
-        let mut state = self.shared.state.lock();
-        if state.committed || state.status.is_final() {
+        let mut progress = self.shared.progress.lock();
+        if progress.committed || progress.status.is_final() {
             return false;
         }
-        state.status = Status::Cancelling;
-        drop(state);
+        progress.status = Status::Cancelling;
+        drop(progress);
         self.shared.abort.abort();
         true
     }
@@ -195,8 +198,8 @@ impl SourceHandle {
     }
 
     /// Changes what the handle shows.
-    pub(super) fn update(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.shared.state.lock());
+    pub(super) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.shared.progress.lock());
     }
 
     /// From now on the destination may get everything, and a cancel is too late.
@@ -204,11 +207,11 @@ impl SourceHandle {
     /// # Errors
     /// It was cancelled before.
     pub(super) fn commit(&self) -> Result<(), Error> {
-        let mut state = self.shared.state.lock();
-        if state.status == Status::Cancelling {
+        let mut progress = self.shared.progress.lock();
+        if progress.status == Status::Cancelling {
             return Err(Error::aborted());
         }
-        state.committed = true;
+        progress.committed = true;
         Ok(())
     }
 

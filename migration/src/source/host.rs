@@ -1,6 +1,6 @@
 //! What a source wants of the hypervisor.
 
-use super::Event;
+use super::SourceEvent;
 use crate::HostError;
 use crate::dirty::{DirtyLog, NoWrites};
 use crate::stream::DeviceSection;
@@ -39,7 +39,7 @@ pub trait SourceHost {
     }
 
     /// Something has happened. Must not block.
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &SourceEvent) {
         let _ = event;
     }
 }

@@ -24,7 +24,7 @@ pub use convergence::Tuning;
 pub use handle::SourceHandle;
 pub use host::SourceHost;
 pub use info::{ChannelInfo, DownTimeItems, MigrationInfo, MoreInfo, RamInfo};
-pub use status::{Event, GuestAfter, SourceFailure, Status};
+pub use status::{GuestAfter, SourceEvent, SourceFailure, Status};
 pub use throttle::AutoConverge;
 
 pub use crate::report::DownTime;
@@ -174,7 +174,7 @@ impl Source {
         });
         self.last_fetch.at = Instant::now();
         self.enter(host, Status::Active)?;
-        host.host.event(&Event::Pass(1));
+        host.host.event(&SourceEvent::Pass(1));
         self.precopy(host, &mut dirty)?;
         self.switch_over(host, &mut dirty)
     }
@@ -246,7 +246,7 @@ impl Source {
             state.status = Status::Completed;
             state.total_time = Some(total_time);
         });
-        host.host.event(&Event::Status(Status::Completed));
+        host.host.event(&SourceEvent::Status(Status::Completed));
         report
     }
 
@@ -273,9 +273,9 @@ impl Source {
             state.total_time = Some(total_time);
         });
         if status == Status::Cancelled {
-            host.host.event(&Event::Status(Status::Cancelling));
+            host.host.event(&SourceEvent::Status(Status::Cancelling));
         }
-        host.host.event(&Event::Status(status));
+        host.host.event(&SourceEvent::Status(status));
         SourceFailure { error, guest }
     }
 

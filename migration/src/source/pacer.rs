@@ -13,14 +13,14 @@ use super::SourceHandle;
 #[derive(Debug)]
 pub(crate) struct Pacer {
     handle: SourceHandle,
-    state: Cell<Pace>,
+    allowance: Cell<Allowance>,
     monitor: Monitor,
     abort: AbortHandle,
 }
 
 /// A limit, and since when it holds.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct Allowance {
     limit: Option<NonZeroU64>,
     start: Instant,
     /// What had been sent and queued then.
@@ -31,10 +31,10 @@ impl Pacer {
     /// A pacer that counts from now on, with the limit that the handle says.
     pub(crate) fn new(sender: &Sender, handle: SourceHandle) -> Self {
         let (limit, monitor) = (handle.tuning().max_bandwidth, sender.monitor());
-        let pace = Pace::new(limit, queued_bytes(&monitor, sender));
+        let allowance = Allowance::new(limit, queued_bytes(&monitor, sender));
         Self {
             handle,
-            state: Cell::new(pace),
+            allowance: Cell::new(allowance),
             monitor,
             abort: sender.abort_handle(),
         }
@@ -54,20 +54,20 @@ impl Pacer {
     /// How much too early the next packet is, if that is worth a sleep.
     fn early(&self, sender: &Sender) -> Option<Duration> {
         let limit = self.handle.tuning().max_bandwidth;
-        let mut pace = self.state.get();
-        if limit.is_none() && pace.limit.is_none() {
+        let mut allowance = self.allowance.get();
+        if limit.is_none() && allowance.limit.is_none() {
             return None;
         }
         let queued = queued_bytes(&self.monitor, sender);
-        if pace.limit != limit {
-            pace = Pace::new(limit, queued);
-            self.state.set(pace);
+        if allowance.limit != limit {
+            allowance = Allowance::new(limit, queued);
+            self.allowance.set(allowance);
         }
-        pace.early(queued, Instant::now())
+        allowance.early(queued, Instant::now())
     }
 }
 
-impl Pace {
+impl Allowance {
     /// From now on: what is queued by now has had its time.
     fn new(limit: Option<NonZeroU64>, queued: f64) -> Self {
         Self {
@@ -111,25 +111,25 @@ mod tests {
 
     #[test]
     fn what_was_queued_before_is_not_paid_twice() {
-        let pace = Pace::new(NonZeroU64::new(1 << 20), 3e6);
-        let after = |millis| pace.start + Duration::from_millis(millis);
-        assert_eq!(pace.early(3e6, after(0)), None);
+        let allowance = Allowance::new(NonZeroU64::new(1 << 20), 3e6);
+        let after = |millis| allowance.start + Duration::from_millis(millis);
+        assert_eq!(allowance.early(3e6, after(0)), None);
         let second = f64::from(1 << 20);
         assert_eq!(
-            pace.early(3e6 + second, after(0)),
+            allowance.early(3e6 + second, after(0)),
             Some(Duration::from_secs(1))
         );
         assert_eq!(
-            pace.early(3e6 + second, after(900)),
+            allowance.early(3e6 + second, after(900)),
             Some(Duration::from_millis(100))
         );
-        assert_eq!(pace.early(3e6 + second, after(1000)), None);
+        assert_eq!(allowance.early(3e6 + second, after(1000)), None);
         // The method has done better than it was believed to.
-        assert_eq!(pace.early(2e6, after(0)), None);
+        assert_eq!(allowance.early(2e6, after(0)), None);
     }
 
     #[test]
     fn without_a_limit_nothing_is_early() {
-        assert_eq!(Pace::new(None, 0.0).early(1e12, Instant::now()), None);
+        assert_eq!(Allowance::new(None, 0.0).early(1e12, Instant::now()), None);
     }
 }

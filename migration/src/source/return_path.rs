@@ -17,7 +17,7 @@ use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 /// It outlives a failure of the other connections for a moment: the destination breaks them, too,
 /// when it refuses the guest, and says why here.
 pub(super) struct ReturnPath {
-    words: queue::Receiver<Result<Word, Error>>,
+    answers: queue::Receiver<Result<Answer, Error>>,
     pongs: queue::Receiver<u32>,
     /// The destination takes the guest only when it is told to.
     hands_over: Arc<AtomicBool>,
@@ -31,7 +31,7 @@ pub(super) struct ReturnPath {
 
 /// What the destination says once it has everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub(super) struct Answer {
     /// There is one more to come, when it has been told to run the guest.
     pub(super) hands_over: bool,
 }
@@ -45,7 +45,7 @@ impl ReturnPath {
         let interrupter = transport.interrupter();
         let (say_over, over) = queue::bounded(1);
         abort.watch(Arc::new(Over(say_over)));
-        let (say, words) = queue::bounded(1);
+        let (say, answers) = queue::bounded(1);
         let (pong, pongs) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
         let hands_over = Arc::new(AtomicBool::new(false));
@@ -65,7 +65,7 @@ impl ReturnPath {
                 Error::new(Fault::Caller, what)
             })?;
         Ok(Self {
-            words,
+            answers,
             pongs,
             hands_over,
             complete,
@@ -110,9 +110,9 @@ impl ReturnPath {
 
     /// Waits for the destination's next word, first that everything is safe there; `None` if it has
     /// not come within `limit`.
-    pub(super) fn wait(&self, limit: Duration) -> Result<Option<Word>, Error> {
+    pub(super) fn wait(&self, limit: Duration) -> Result<Option<Answer>, Error> {
         select_biased! {
-            recv(self.words) -> word => {
+            recv(self.answers) -> word => {
                 word.unwrap_or_else(|_| Err(Error::aborted())).map(Some)
             }
             recv(self.over) -> _ => Err(self.abort.error().unwrap_or_else(Error::aborted)),
@@ -122,7 +122,7 @@ impl ReturnPath {
 
     /// What the destination has said went wrong there, if it still does so in a moment.
     pub(super) fn last_word(&self) -> Option<Error> {
-        let word = self.words.recv_timeout(LAST_WORD).ok()?;
+        let word = self.answers.recv_timeout(LAST_WORD).ok()?;
         word.err().filter(|error| error.fault() == Fault::Peer)
     }
 }
@@ -131,7 +131,7 @@ impl Drop for ReturnPath {
     fn drop(&mut self) {
         self.interrupter.interrupt();
         // The thread ends now, and with it its end of the queue.
-        while self.words.recv().is_ok() {}
+        while self.answers.recv().is_ok() {}
     }
 }
 
@@ -164,7 +164,7 @@ struct Listener {
 
 impl Listener {
     /// Listens until the destination's last word. A failure ends the migration.
-    fn run(mut self, say: &queue::Sender<Result<Word, Error>>) {
+    fn run(mut self, say: &queue::Sender<Result<Answer, Error>>) {
         loop {
             let word = self.listen();
             if let Err(error) = &word
@@ -180,7 +180,7 @@ impl Listener {
         }
     }
 
-    fn listen(&mut self) -> Result<Word, Error> {
+    fn listen(&mut self) -> Result<Answer, Error> {
         loop {
             let message = self.reader.next_message();
             let Some(message) = message.map_err(|error| self.broken(error))? else {
@@ -193,7 +193,7 @@ impl Listener {
                     self.hands_over.store(true, Ordering::Release);
                 }
                 ReturnMessage::Pong(handover::GO) if self.confirmed => {
-                    return Ok(Word { hands_over: false });
+                    return Ok(Answer { hands_over: false });
                 }
                 ReturnMessage::Pong(value) => {
                     // Whoever waits for one has made room; others are of no interest.
@@ -204,7 +204,7 @@ impl Listener {
         }
     }
 
-    fn shut(&mut self, code: u32) -> Result<Word, Error> {
+    fn shut(&mut self, code: u32) -> Result<Answer, Error> {
         let hands_over = self.hands_over.load(Ordering::Acquire);
         if code != 0 {
             let what = format!(
@@ -223,7 +223,7 @@ impl Listener {
             return Err(Error::new(Fault::Peer, what));
         }
         self.confirmed = true;
-        Ok(Word { hands_over })
+        Ok(Answer { hands_over })
     }
 
     /// An interrupted connection is an abort, and says nothing by itself.

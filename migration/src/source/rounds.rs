@@ -10,7 +10,7 @@ use super::convergence::Pass;
 use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
 use super::pacer::Pacer;
 use super::supervised::Supervised;
-use super::{Event, Source, SourceHost};
+use super::{Source, SourceEvent, SourceHost};
 use crate::dirty::PageRun;
 use crate::host_error::refused;
 use crate::stream::RamSection;
@@ -117,7 +117,7 @@ impl Source {
             dirty.pages(),
             dirtied_pages as f64 / pass.time.as_secs_f64().max(1e-6),
         );
-        host.host.event(&Event::Pass(self.passes()));
+        host.host.event(&SourceEvent::Pass(self.passes()));
         Ok(fetched)
     }
 

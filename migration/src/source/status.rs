@@ -67,7 +67,7 @@ impl Serialize for Status {
 /// What [`SourceHost::event`](super::SourceHost::event) is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Event {
+pub enum SourceEvent {
     /// QEMU's event `MIGRATION`.
     Status(Status),
     /// QEMU's event `MIGRATION_PASS`: the dirty log was fetched, for the given time.

@@ -7,7 +7,7 @@ use multifd_core::{Error, Fault};
 use super::dirty_memory::DirtyMemory;
 use super::status::Stage;
 use super::supervised::Supervised;
-use super::{DownTime, Event, Source, Status};
+use super::{DownTime, Source, SourceEvent, Status};
 use crate::handover;
 use crate::host_error::refused;
 use crate::stream::Command;
@@ -109,7 +109,7 @@ impl Source {
         if cancelled {
             return Err(Error::aborted());
         }
-        host.host.event(&Event::Status(status));
+        host.host.event(&SourceEvent::Status(status));
         Ok(())
     }
 }

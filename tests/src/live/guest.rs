@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use migration::dirty::{BothLogs, NoWrites, SoftwareLog};
-use migration::source::{Event, Status};
+use migration::source::{SourceEvent, Status};
 use migration::stream::DeviceSection;
 use migration::{DirtyLog, HostError, SourceHost};
 use multifd_core::memory::{BlockIndex, Mapping, Span};
@@ -33,7 +33,7 @@ pub struct Guest {
     cpu: Arc<Cpu>,
     thread: Option<JoinHandle<()>>,
     /// What the migration told.
-    pub events: Vec<Event>,
+    pub events: Vec<SourceEvent>,
     /// The throttle's settings in order.
     pub throttled: Vec<u8>,
     /// How often it was paused and resumed.
@@ -120,7 +120,7 @@ impl Guest {
     /// The states that the migration went through.
     pub fn states(&self) -> Vec<&'static str> {
         let states = self.events.iter().filter_map(|event| match event {
-            Event::Status(status) => Some(status.name()),
+            SourceEvent::Status(status) => Some(status.name()),
             _ => None,
         });
         states.collect()
@@ -200,9 +200,9 @@ impl SourceHost for Guest {
         self.cpu.throttle.store(percent.into(), Ordering::Relaxed);
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &SourceEvent) {
         assert!(
-            *event != Event::Status(Status::Device) || self.paused > 0,
+            *event != SourceEvent::Status(Status::Device) || self.paused > 0,
             "the guest has to be paused first"
         );
         self.events.push(*event);

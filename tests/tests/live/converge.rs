@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use migration::SourceConfig;
-use migration::source::{AutoConverge, Event, GuestAfter, OverTime, Status};
+use migration::source::{AutoConverge, GuestAfter, OverTime, SourceEvent, Status};
 use multifd_core::Fault;
 use multifd_tests::live::{Guest, Outcome, Pair, Rate};
 
@@ -52,7 +52,7 @@ fn states_and_passes_are_told_in_order() -> Result<()> {
     arrived(&guest, &outcome)?;
     ensure!(guest.states() == ["setup", "active", "device", "completed"]);
     let passes = guest.events.iter().filter_map(|event| match event {
-        Event::Pass(pass) => Some(*pass),
+        SourceEvent::Pass(pass) => Some(*pass),
         _ => None,
     });
     let passes: Vec<u64> = passes.collect();
