@@ -1,6 +1,6 @@
 //! Reading a stream.
 
-use crate::libdeflate::{Failure, Inflater};
+use crate::libdeflate::{Decoded, Failure, Inflater};
 
 /// Decompresses for one channel.
 #[derive(Debug)]
@@ -47,15 +47,6 @@ impl Decoder {
                 Failure::NoRoom => DecodeError::TooLong { wanted },
             })
     }
-}
-
-/// How far a [`Decoder`] came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decoded {
-    /// Bytes of the stream, up to the end of its final block.
-    pub read: usize,
-    /// Bytes of content.
-    pub written: usize,
 }
 
 /// What a peer sent is not the stream that was wanted.

@@ -60,9 +60,10 @@ mod stored;
 pub mod table;
 
 pub use checksum::{adler32, crc32};
-pub use decode::{DecodeError, Decoded, Decoder};
+pub use decode::{DecodeError, Decoder};
 pub use encode::Encoder;
 pub use level::Level;
+pub use libdeflate::Decoded;
 pub use open::{Deflate, Isal, OpenError};
 pub use page::PageEncoder;
 pub use stored::{store, stored_len};

@@ -14,8 +14,6 @@ use libdeflate_sys::{
     libdeflate_result_LIBDEFLATE_SUCCESS as SUCCESS,
 };
 
-use crate::Decoded;
-
 /// A decompressor. It keeps nothing from stream to stream but its tables' memory.
 #[derive(Debug)]
 pub(crate) struct Inflater {
@@ -66,6 +64,15 @@ impl Drop for Inflater {
         // SAFETY: it was allocated in `new` and is freed only here.
         unsafe { libdeflate_free_decompressor(self.decompressor.as_ptr()) }
     }
+}
+
+/// How far a [`Decoder`](crate::Decoder) came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Bytes of the stream, up to the end of its final block.
+    pub read: usize,
+    /// Bytes of content.
+    pub written: usize,
 }
 
 /// Why there is no content.

@@ -56,7 +56,7 @@ impl Deflate {
 
     /// Makes the encoder of a channel whose content is pages of `page_size` bytes, each on its own.
     pub fn page_encoder(&self, page_size: usize) -> PageEncoder {
-        PageEncoder::new(self, page_size)
+        PageEncoder::new(page_size, || self.encoder(Level::FASTEST, page_size))
     }
 
     /// Makes the decoder of a channel.

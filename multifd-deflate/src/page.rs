@@ -4,7 +4,7 @@ use std::fmt;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use crate::{Deflate, Encoder, Level};
+use crate::Encoder;
 
 /// Compresses pages for one channel, with distances of at most 4 KiB: neither Intel's nor Kunpeng's device
 /// is set up to go back further.
@@ -21,9 +21,10 @@ enum Any {
 }
 
 impl PageEncoder {
-    pub(crate) fn new(deflate: &Deflate, page_size: usize) -> Self {
+    /// `small` makes the encoder of a page that is not longer than a stream may refer back.
+    pub(crate) fn new(page_size: usize, small: impl FnOnce() -> Encoder) -> Self {
         let encoder = if page_size <= MAX_DISTANCE {
-            Any::Small(deflate.encoder(Level::FASTEST, page_size))
+            Any::Small(small())
         } else {
             let level = Compression::fast();
             Any::Windowed(Compress::new_with_window_bits(level, false, WINDOW_BITS))
@@ -64,6 +65,7 @@ mod tests {
     use flate2::{Decompress, FlushDecompress};
 
     use super::*;
+    use crate::Deflate;
 
     /// Content that comes again after so many bytes.
     fn periodic(period: usize, len: usize) -> Vec<u8> {

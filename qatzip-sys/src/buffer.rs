@@ -64,6 +64,14 @@ impl Buffer {
     }
 }
 
+impl Library {
+    /// Makes a buffer of `len` bytes, all zero: in memory that the device reaches if there is any left,
+    /// else in common memory, which the library copies from and to.
+    pub fn buffer(&self, len: usize) -> Buffer {
+        Buffer::pinned(self, len).unwrap_or_else(|| Buffer::common(len))
+    }
+}
+
 impl Deref for Buffer {
     type Target = [u8];
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 
 use crate::bindings::{DeflateParams, Functions, LOG_NONE, ParamsRoom};
-use crate::{Buffer, Code, Config, Error, Session, loaded_file};
+use crate::{Code, Error, loaded_file};
 
 /// libqatzip, loaded. A clone is the same library.
 #[derive(Clone)]
@@ -73,23 +73,6 @@ impl Library {
     /// The name of the file that was loaded, for instance `libqatzip.so.3.2.0`.
     pub fn file(&self) -> &str {
         &self.loaded.file
-    }
-
-    /// Makes a session for this thread.
-    ///
-    /// The first one of a process looks for devices and takes them: it opens files and starts a
-    /// thread.
-    ///
-    /// # Errors
-    /// There is no device and the configuration wants one, or the library failed.
-    pub fn session(&self, config: Config) -> Result<Session, Error> {
-        Session::new(self.clone(), config)
-    }
-
-    /// Makes a buffer of `len` bytes, all zero: in memory that the device reaches if there is any left,
-    /// else in common memory, which the library copies from and to.
-    pub fn buffer(&self, len: usize) -> Buffer {
-        Buffer::pinned(self, len).unwrap_or_else(|| Buffer::common(len))
     }
 
     pub(crate) fn functions(&self) -> &Functions {

@@ -186,6 +186,19 @@ impl Session {
     }
 }
 
+impl Library {
+    /// Makes a session for this thread.
+    ///
+    /// The first one of a process looks for devices and takes them: it opens files and starts a
+    /// thread.
+    ///
+    /// # Errors
+    /// There is no device and the configuration wants one, or the library failed.
+    pub fn session(&self, config: Config) -> Result<Session, Error> {
+        Session::new(self.clone(), config)
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.tear_down();

@@ -5,6 +5,8 @@ mod serial;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(crate) use pace::CHECK;
+
 use pace::Pace;
 use serial::Serial;
 
@@ -26,8 +28,6 @@ pub(crate) const SERIAL: u16 = 0x3f8;
 pub(crate) const COMMAND: u16 = 0x600;
 /// Out: the number of a page that is wrong, of 32 bits.
 pub(crate) const FAILURE: u16 = 0x604;
-/// A command to check pages, not to write to them.
-pub(crate) const CHECK: u32 = 1 << 31;
 
 /// Names and layouts of the devices' states.
 pub(crate) const SERIAL_STATE: (&str, u32) = ("serial", 1);

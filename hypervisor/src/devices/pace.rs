@@ -3,7 +3,6 @@
 use std::num::NonZeroU64;
 use std::time::Instant;
 
-use super::CHECK;
 use crate::Error;
 use crate::state::StateReader;
 
@@ -25,6 +24,9 @@ struct Turn {
     /// Pages that it may write to now.
     allowance: f64,
 }
+
+/// A command to check pages, not to write to them.
+pub(crate) const CHECK: u32 = 1 << 31;
 
 impl Pace {
     pub(super) fn new(vcpus: usize, rate: Option<NonZeroU64>) -> Self {
