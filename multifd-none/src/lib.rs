@@ -27,6 +27,8 @@ use multifd_core::{
     SendMethod,
 };
 
+use recv::NAME;
+
 /// Opens the method `none`. It takes no options.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoneFactory;
@@ -66,6 +68,3 @@ impl MultifdMethods for NoneMethod {
         Ok(Box::new(recv::NoneRecv::new(setup)))
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "none";

@@ -4,8 +4,6 @@ use std::ops::RangeInclusive;
 
 use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
 
-use crate::NAME;
-
 /// State of one receiving channel.
 #[derive(Debug)]
 pub(crate) struct NoneRecv {
@@ -32,3 +30,6 @@ impl RecvMethod for NoneRecv {
             .map_err(MethodError::payload(NAME))
     }
 }
+
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "none";

@@ -77,6 +77,8 @@ use crate::vendor::Implementation;
 use crate::vendor_recv::VendorRecv;
 use crate::vendor_send::VendorSend;
 
+use member::NAME;
+
 /// Opens the method `qatzip`. Its options are `multifd-qatzip-level`, `accelerator`, `qatzip-library`
 /// and [`Isal::OPTION`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -148,6 +150,3 @@ impl MultifdMethods for QatzipMethod {
         })
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "qatzip";

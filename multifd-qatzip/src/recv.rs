@@ -6,7 +6,7 @@ use multifd_core::geometry::PACKET_BYTES;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use multifd_deflate::{DecodeError, Decoded, Decoder, Deflate};
 
-use crate::NAME;
+use crate::member::NAME;
 use crate::member::{self, Lengths, TRAILER_LEN, trailer};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.

@@ -4,7 +4,7 @@ use multifd_core::pages::{PIECE, compressible_runs};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::{Deflate, Encoder, Level, store, stored_len};
 
-use crate::NAME;
+use crate::member::NAME;
 use crate::member::{Lengths, MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN, trailer};
 
 /// State of one sending channel.

@@ -4,8 +4,8 @@ use multifd_core::ChannelId;
 use multifd_core::method::{CodecPath, Fallback, PathCounts};
 use qatzip_sys::{Direction, Error, Session};
 
-use crate::NAME;
 use crate::attempt::{A_PAGE, PAGE, Trouble, compress, decompress, decompress_checked};
+use crate::member::NAME;
 use crate::shape::Shape;
 
 /// A device's session and one with the library's own software, as far as they are to be used. Both stay

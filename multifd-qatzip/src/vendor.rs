@@ -10,8 +10,8 @@ use multifd_core::{ChannelId, MethodError};
 use multifd_deflate::Deflate;
 use qatzip_sys::{Buffer, Code, Config, Direction, Error, Library};
 
-use crate::NAME;
 use crate::diagnosis::Host;
+use crate::member::NAME;
 use crate::sessions::Sessions;
 
 /// What was decided when the method was opened.

@@ -6,7 +6,7 @@ use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use qatzip_sys::{Buffer, Direction};
 
-use crate::NAME;
+use crate::member::NAME;
 use crate::recv::{MAX_PAYLOAD, Unpacker, read_payload};
 use crate::sessions::Sessions;
 use crate::vendor::Vendor;

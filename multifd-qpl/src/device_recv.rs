@@ -7,8 +7,8 @@ use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvM
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
 
+use crate::engine::{NAME, too_many_pages};
 use crate::job::{Operation, Queue};
-use crate::{NAME, too_many_pages};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.
 pub(crate) struct DeviceRecv {

@@ -7,9 +7,9 @@ use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::PageEncoder;
 use multifd_deflate::table::Lengths;
 
+use crate::engine::too_many_pages;
 use crate::job::{Operation, Queue};
 use crate::software;
-use crate::too_many_pages;
 
 /// State of one sending channel. Nothing in it goes from packet to packet.
 ///

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use multifd_core::MethodError;
 use multifd_core::method::Accelerator;
 use multifd_deflate::Deflate;
 
@@ -139,6 +140,14 @@ pub(crate) const LIBRARY: &str = "libqpl.so.1";
 const TRIAL: usize = 4096;
 /// .. each of which is this one.
 const CONTENT: u8 = b'x';
+
+/// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
+pub(crate) fn too_many_pages() -> MethodError {
+    MethodError::device(NAME, "more pages than the channel was set up for")
+}
+
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "qpl";
 
 #[cfg(test)]
 mod tests {

@@ -63,7 +63,7 @@ use multifd_deflate::{Deflate, Isal, table};
 
 use crate::device_recv::DeviceRecv;
 use crate::device_send::DeviceSend;
-use crate::engine::{Engine, LIBRARY, LIBRARY_OPTION};
+use crate::engine::{Engine, LIBRARY, LIBRARY_OPTION, NAME};
 use crate::job::{Queue, SoftwareJob};
 use crate::recv::QplRecv;
 use crate::send::QplSend;
@@ -156,11 +156,3 @@ impl MultifdMethods for QplMethod {
 fn no_job(status: status::Status) -> MethodError {
     MethodError::device(NAME, format!("libqpl cannot set up a job: {status}"))
 }
-
-/// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
-fn too_many_pages() -> MethodError {
-    MethodError::device(NAME, "more pages than the channel was set up for")
-}
-
-/// The value of `multifd-compression`.
-const NAME: &str = "qpl";

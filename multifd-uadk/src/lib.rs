@@ -64,6 +64,8 @@ use device::Device;
 use library::Missing;
 use session::{Driver, Operation, Process, Unusable};
 
+use zlib::NAME;
+
 /// Opens the method `uadk`. Its options are `accelerator`, [`UadkFactory::LIBRARY_OPTION`] and
 /// [`Isal::OPTION`].
 ///
@@ -190,6 +192,3 @@ impl MultifdMethods for UadkMethod {
         Ok(Box::new(recv::UadkRecv::new(setup, &self.deflate, device)))
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "uadk";

@@ -8,8 +8,8 @@ use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use multifd_deflate::table::{Table, payload_limits};
 use multifd_deflate::{Decoder, Deflate};
 
-use crate::NAME;
 use crate::device::Device;
+use crate::zlib::NAME;
 use crate::zlib::Stream;
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.

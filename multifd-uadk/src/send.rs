@@ -7,7 +7,7 @@ use multifd_deflate::table::TableWriter;
 use multifd_deflate::{Deflate, PageEncoder};
 
 use crate::device::Device;
-use crate::{NAME, zlib};
+use crate::zlib::{self, NAME};
 
 /// State of one sending channel. Nothing in it goes from packet to packet.
 #[derive(Debug)]

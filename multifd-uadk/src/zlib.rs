@@ -3,6 +3,9 @@
 
 use multifd_deflate::{Decoder, PageEncoder, adler32};
 
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "uadk";
+
 /// Writes a page as a stream to the front of `out` and answers its length; `None` if it does not fit.
 pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], out: &mut [u8]) -> Option<usize> {
     let room = out.len().checked_sub(AROUND)?;

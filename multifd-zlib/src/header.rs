@@ -1,5 +1,8 @@
 //! The two bytes that a zlib stream starts with (RFC 1950, 2.2).
 
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "zlib";
+
 /// Bytes of the header.
 pub(crate) const HEADER_LEN: usize = 2;
 

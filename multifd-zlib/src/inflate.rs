@@ -8,7 +8,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 use multifd_core::MethodError;
 
-use crate::NAME;
+use crate::header::NAME;
 
 /// The content of a channel's stream.
 pub(crate) struct Inflater {

@@ -39,6 +39,8 @@ use multifd_core::{
     SendMethod,
 };
 
+use header::NAME;
+
 /// Opens the method `zlib`. Its option is `multifd-zlib-level`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ZlibFactory;
@@ -84,6 +86,3 @@ impl MultifdMethods for ZlibMethod {
         Ok(Box::new(recv::ZlibRecv::new(setup)))
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "zlib";

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use multifd_core::geometry::PACKET_BYTES;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 
-use crate::NAME;
+use crate::header::NAME;
 use crate::header::{self, HEADER_LEN};
 use crate::inflate::{Inflater, MARK_LEN};
 

@@ -4,8 +4,9 @@ use flate2::{Compress, Compression, FlushCompress};
 use multifd_core::pages::compressible_runs;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 
+use crate::header::NAME;
 use crate::header::header;
-use crate::{NAME, stored};
+use crate::stored;
 
 /// State of one sending channel.
 pub(crate) struct ZlibSend {

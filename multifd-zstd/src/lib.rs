@@ -43,6 +43,8 @@ use multifd_core::{
 
 pub use recv::MAX_WINDOW_LOG;
 
+use recv::NAME;
+
 /// Opens the method `zstd`. Its option is `multifd-zstd-level`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ZstdFactory;
@@ -88,6 +90,3 @@ impl MultifdMethods for ZstdMethod {
         Ok(Box::new(recv::ZstdRecv::new(setup)?))
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "zstd";

@@ -6,7 +6,8 @@ use multifd_core::geometry::PACKET_BYTES;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use crate::NAME;
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "zstd";
 
 /// The largest window that a peer's frame may ask for, as a power of two in bytes: 128 MiB.
 pub const MAX_WINDOW_LOG: u32 = 27;

@@ -3,7 +3,7 @@
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use zstd_safe::{CCtx, CParameter, ParamSwitch};
 
-use crate::NAME;
+use crate::recv::NAME;
 
 /// State of one sending channel.
 pub(crate) struct ZstdSend {
