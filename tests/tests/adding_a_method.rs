@@ -22,6 +22,7 @@ fn the_page_shows_the_code_word_for_word() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("../docs/adding-a-method.md"))?;
     let sources = [
+        "src/one_byte/format.rs",
         "src/one_byte/mod.rs",
         "src/one_byte/send.rs",
         "src/one_byte/recv.rs",

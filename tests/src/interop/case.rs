@@ -1,12 +1,10 @@
-//! Running cases.
+//! A case, and running it.
 
 use std::fmt;
-use std::io::{self, Write as _};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Lab, Row, cases, lab};
+use super::{Lab, Row};
 use crate::peer;
 
 /// One migration, or a pair of them, with real QEMUs.
@@ -82,44 +80,4 @@ impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.group, self.row.name())
     }
-}
-
-/// Runs all cases of a group as one test: the others run though one has failed.
-///
-/// # Errors
-/// All that went wrong; there is no such group; or peers are required and missing.
-pub fn run_group(group: &str) -> Result<()> {
-    let cases: Vec<_> = cases()
-        .into_iter()
-        .filter(|case| case.group == group)
-        .collect();
-    ensure!(!cases.is_empty(), "no group {group}");
-    let Some(lab) = lab::require()? else {
-        return Ok(());
-    };
-    let mut failures = Vec::new();
-    for case in &cases {
-        let start = Instant::now();
-        let result = case.run(&lab);
-        let word = match &result {
-            Ok(Outcome::Verified(_)) => "ok",
-            Ok(Outcome::Skipped(why)) => &format!("skipped: {why}"),
-            Err(_) => "FAILED",
-        };
-        let line = format!(
-            "{}: {word} ({:.1} s)\n",
-            case.row.name(),
-            start.elapsed().as_secs_f64()
-        );
-        io::stdout().write_all(line.as_bytes())?;
-        failures.extend(result.err().map(|error| format!("{error:#}")));
-    }
-    let count = failures.len();
-    ensure!(
-        count == 0,
-        "{count} of {} cases failed:\n{}",
-        cases.len(),
-        failures.join("\n")
-    );
-    Ok(())
 }

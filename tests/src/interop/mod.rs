@@ -6,6 +6,7 @@
 //!
 //! A new group of cases is a module with a function `cases`, listed in [`cases`].
 
+mod all;
 mod case;
 mod counterparts;
 mod failures;
@@ -18,23 +19,8 @@ mod saved;
 pub mod steps;
 mod tcp;
 
-pub use case::{Case, Outcome, run_group};
+pub use all::{cases, run_group, table};
+pub use case::{Case, Outcome};
 pub use counterparts::{Counterpart, QEMU_TESTS, QemuTest, table_of_tests};
 pub use lab::{Lab, require};
-pub use row::{Age, Peers, Row, table};
-
-/// All cases, in the order of the table.
-#[must_use]
-pub fn cases() -> Vec<Case> {
-    [
-        memory::cases(),
-        saved::cases(),
-        tcp::cases(),
-        failures::cases(),
-        relay::cases(),
-        relay_kept::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
+pub use row::{Age, Peers, Row};

@@ -1,9 +1,5 @@
 //! A line of the table.
 
-use std::fmt::Write as _;
-
-use super::Lab;
-
 /// What a case is about: all columns but what was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -88,20 +84,3 @@ impl Peers {
         }
     }
 }
-
-/// The table in Markdown: each row with what was verified.
-#[must_use]
-pub fn table(lab: &Lab, rows: &[(Row, Vec<&'static str>)]) -> String {
-    let mut text = String::from(HEAD);
-    for (row, verified) in rows {
-        let columns = row.columns(&|age| lab.version(age)).join(" | ");
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "| {columns} | {} |", verified.join("; "));
-    }
-    text
-}
-
-const HEAD: &str = "\
-| QEMU | `multifd` | machine | method | mode | channels | verified |
-|---|---|---|---|---|---|---|
-";

@@ -1,5 +1,6 @@
 //! The method of `docs/adding-a-method.md`, just as that page builds it.
 
+mod format;
 mod recv;
 mod send;
 
@@ -9,6 +10,8 @@ use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
 };
+
+use format::{ID, NAME};
 
 /// Opens the method `one-byte`: a page of one repeated byte travels as that byte.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,17 +52,3 @@ impl MultifdMethods for OneByteMethod {
         Ok(Box::new(recv::OneByteRecv::new(setup)))
     }
 }
-
-/// The value of `multifd-compression`.
-const NAME: &str = "one-byte";
-
-/// A number that no method of QEMU has.
-const ID: MethodId = match MethodId::new(30) {
-    Some(id) => id,
-    None => MethodId::NONE,
-};
-
-/// A page follows as it is.
-const RAW: u8 = 0;
-/// One byte follows, which the whole page consists of.
-const REPEATED: u8 = 1;

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
 
-use super::{NAME, RAW, REPEATED};
+use super::format::{NAME, RAW, REPEATED};
 
 /// State of one receiving channel.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 
-use super::{RAW, REPEATED};
+use super::format::{RAW, REPEATED};
 
 /// State of one sending channel.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
-use super::{Builder, Qemu};
+use super::Qemu;
 
 /// A QEMU binary that can be a peer.
 ///
@@ -39,12 +39,6 @@ impl Binary {
     /// Where its firmware is, if it is not where it was installed to.
     pub(super) fn data(&self) -> &[PathBuf] {
         &self.data
-    }
-
-    /// Starts the description of a process of this QEMU.
-    #[must_use]
-    pub fn machine(&self) -> Builder {
-        Builder::new(self.clone())
     }
 }
 

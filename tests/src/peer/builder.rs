@@ -37,8 +37,16 @@ struct Memory {
     bytes: u64,
 }
 
+impl Binary {
+    /// Starts the description of a process of this QEMU.
+    #[must_use]
+    pub fn machine(&self) -> Builder {
+        Builder::new(self.clone())
+    }
+}
+
 impl Builder {
-    pub(super) fn new(binary: Binary) -> Self {
+    fn new(binary: Binary) -> Self {
         Self {
             binary,
             machine: "none".to_owned(),

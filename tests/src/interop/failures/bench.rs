@@ -1,4 +1,4 @@
-//! A guest that counts, and the folder that it is kept in.
+//! A guest that counts, the folder that it is kept in, and what all of these cases are set to.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::super::steps::{self, LIMIT, Link};
-use super::super::{Age, Lab};
-use super::{MACHINE, MEMORY};
+use super::super::{Age, Lab, Peers, Row};
 use crate::command::Running;
 use crate::guest::Counter;
 use crate::peer::Qemu;
@@ -144,3 +143,20 @@ pub(super) fn runs_on(source: &mut Qemu) -> Result<()> {
     source.wait_passes(passes + 2)?;
     Ok(())
 }
+
+/// A case with a QEMU of today.
+pub(super) fn row(mode: &str, peers: Peers, role: &'static str) -> Row {
+    Row {
+        peers,
+        role,
+        machine: MACHINE.into(),
+        method: "none".into(),
+        mode: mode.to_owned(),
+        channels: "2".into(),
+    }
+}
+
+pub(super) const FROM: Peers = Peers::From(Age::Current);
+pub(super) const TO: Peers = Peers::To(Age::Current);
+pub(super) const MACHINE: &str = "pc";
+pub(super) const MEMORY: u64 = 8 << 20;

@@ -6,7 +6,7 @@ mod moments;
 mod receiving;
 mod sending;
 
-use super::{Age, Case, Peers, Row};
+use super::Case;
 
 pub(super) fn cases() -> Vec<Case> {
     [receiving::cases(), moments::cases(), sending::cases()]
@@ -14,20 +14,3 @@ pub(super) fn cases() -> Vec<Case> {
         .flatten()
         .collect()
 }
-
-/// A case with a QEMU of today.
-fn row(mode: &str, peers: Peers, role: &'static str) -> Row {
-    Row {
-        peers,
-        role,
-        machine: MACHINE.into(),
-        method: "none".into(),
-        mode: mode.to_owned(),
-        channels: "2".into(),
-    }
-}
-
-const FROM: Peers = Peers::From(Age::Current);
-const TO: Peers = Peers::To(Age::Current);
-const MACHINE: &str = "pc";
-const MEMORY: u64 = 8 << 20;

@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 
 use super::super::steps::{self, LIMIT};
 use super::super::{Age, Case, Lab};
-use super::bench::{Bench, runs_on};
+use super::bench::{Bench, FROM, TO, row, runs_on};
 use super::sending::{Kept, listen};
-use super::{FROM, TO, row};
 use crate::peer::Qemu;
 
 pub(super) fn cases() -> Vec<Case> {

@@ -8,9 +8,8 @@ use serde_json::json;
 
 use super::super::steps::{LIMIT, Link};
 use super::super::{Age, Case, Lab, Peers};
-use super::bench::{Bench, runs_on, wait_for_pages};
+use super::bench::{Bench, FROM, row, runs_on, wait_for_pages};
 use super::meddler::{Edit, Meddler};
-use super::{FROM, row};
 use crate::command::{self, Finished, Running};
 use crate::peer::Qemu;
 

@@ -9,9 +9,8 @@ use rustix::process::Signal;
 
 use super::super::steps::{self, LIMIT, Link};
 use super::super::{Age, Case, Lab};
-use super::bench::Bench;
+use super::bench::{Bench, MACHINE, MEMORY, TO, row};
 use super::meddler::{Edit, Meddler};
-use super::{MACHINE, MEMORY, TO, row};
 use crate::command::Finished;
 use crate::guest::Counter;
 use crate::peer::{Passes, Qemu};
