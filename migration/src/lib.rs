@@ -16,6 +16,7 @@ pub mod destination;
 pub mod dirty;
 mod handover;
 mod host_error;
+mod millis;
 mod options;
 pub mod relay;
 mod report;

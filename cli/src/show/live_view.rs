@@ -1,6 +1,7 @@
 //! What a running migration looks like, in a few lines under its bar.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use migration::source::MigrationInfo;
 
@@ -26,7 +27,9 @@ pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
     }
     for (at, channel) in now.more.channels.iter().enumerate().take(MOST_CHANNELS) {
         let before = last.more.channels.get(at).copied().unwrap_or_default();
-        let share = |now: f64, last: f64| (now - last) / seconds / 10.0;
+        let share = |now: Duration, last: Duration| {
+            100.0 * now.saturating_sub(last).as_secs_f64() / seconds
+        };
         let _ = write!(
             text,
             "\n  channel {at}: {:.0} mbps, cpu {:.0} %, waits {:.0} % for pages, {:.0} % for the connection",
@@ -57,7 +60,7 @@ const MOST_CHANNELS: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use migration::source::ChannelInfo;
+    use multifd_core::ChannelStats;
 
     use super::*;
 
@@ -69,9 +72,9 @@ mod tests {
         now.expected_downtime = Some(120.4);
         now.ram.transferred = 25_000_000;
         now.ram.dirty_sync_count = 3;
-        let mut channel = ChannelInfo::default();
+        let mut channel = ChannelStats::default();
         channel.wire_bytes = 12_500_000;
-        channel.cpu_time = 1000.0;
+        channel.cpu_time = Duration::from_secs(1);
         now.more.channels = vec![channel; 10];
         let text = text(&last, &now);
         let lines: Vec<_> = text.lines().collect();

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use migration::Report;
-use migration::source::DownTimeItems;
+use migration::source::DownTime;
 use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub(crate) struct MigrationReport {
     pub(crate) paths: PathsReport,
     /// Where the down time went; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) downtime_items: Option<DownTimeItems>,
+    pub(crate) downtime_items: Option<DownTime>,
     /// How it went over time, if that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
@@ -170,7 +170,7 @@ impl MigrationReport {
                 .map(ChannelReport::new)
                 .collect(),
             paths: PathsReport::new(&report.channels.total().paths),
-            downtime_items: report.down_time_items.map(Into::into),
+            downtime_items: report.down_time_items,
             timeline: Vec::new(),
             guest: None,
             devices: None,

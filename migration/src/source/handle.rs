@@ -9,8 +9,9 @@ use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::{AbortHandle, Error, Monitor};
 use parking_lot::Mutex;
 
-use super::info::{MoreInfo, RamInfo, millis};
+use super::info::{MoreInfo, RamInfo};
 use super::{DownTime, MigrationInfo, Status, Tuning};
+use crate::millis::millis;
 
 /// Watches and steers a migration from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -123,13 +124,12 @@ impl SourceHandle {
             dirty_sync_count: progress.passes,
             dirty_pages_rate: progress.dirty_pages_rate,
         };
-        let mut more = MoreInfo {
+        let more = MoreInfo {
             ratio: (sent.pages * page_size) as f64 / sent.bytes.max(1) as f64,
             expected_remaining_time: progress.expected_remaining.map(millis),
-            downtime_items: progress.down_time.map(Into::into),
-            channels: Vec::new(),
+            downtime_items: progress.down_time,
+            channels: stats.channels,
         };
-        more.set_channels(&stats);
         MigrationInfo {
             status: progress.status,
             total_time: millis(now),

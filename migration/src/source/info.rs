@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use multifd_core::{ChannelStats, MigrationStats};
-use serde::{Deserialize, Serialize};
+use multifd_core::ChannelStats;
+use serde::{Serialize, Serializer};
 
 use super::{DownTime, Status};
 
@@ -84,96 +84,42 @@ pub struct MoreInfo {
     pub expected_remaining_time: Option<f64>,
     /// Where the down time went; once the guest was paused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub downtime_items: Option<DownTimeItems>,
+    pub downtime_items: Option<DownTime>,
     /// Each channel.
-    pub channels: Vec<ChannelInfo>,
+    #[serde(serialize_with = "channels")]
+    pub channels: Vec<ChannelStats>,
 }
 
-/// [`DownTime`] in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub struct DownTimeItems {
-    /// See [`DownTime::pause`].
-    pub pause: f64,
-    /// See [`DownTime::wait`].
-    pub wait: f64,
-    /// See [`DownTime::fetch`].
-    pub fetch: f64,
-    /// See [`DownTime::memory`].
-    pub memory: f64,
-    /// See [`DownTime::devices`].
-    pub devices: f64,
-    /// See [`DownTime::destination`].
-    pub destination: f64,
+/// The members of a channel: [`ChannelStats`] by QEMU's names, where it has them.
+#[derive(Serialize)]
+#[serde(remote = "ChannelStats", rename_all = "kebab-case")]
+struct ChannelMembers {
+    packets: u64,
+    #[serde(rename = "normal")]
+    normal_pages: u64,
+    #[serde(rename = "duplicate")]
+    zero_pages: u64,
+    guest_bytes: u64,
+    wire_bytes: u64,
+    #[serde(with = "crate::millis")]
+    cpu_time: Duration,
+    #[serde(with = "crate::millis")]
+    waited_for_work: Duration,
+    #[serde(with = "crate::millis")]
+    waited_for_connection: Duration,
 }
 
-/// One channel.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub struct ChannelInfo {
-    /// Packets, SYNC packets included.
-    pub packets: u64,
-    /// Pages with their content.
-    pub normal: u64,
-    /// Zero pages.
-    pub duplicate: u64,
-    /// Bytes of memory that these pages are.
-    pub guest_bytes: u64,
-    /// Bytes on the connection.
-    pub wire_bytes: u64,
-    /// Processor time of the channel's thread.
-    pub cpu_time: f64,
-    /// Time it waited for pages.
-    pub waited_for_work: f64,
-    /// Time it waited for the connection.
-    pub waited_for_connection: f64,
-}
+fn channels<S: Serializer>(channels: &[ChannelStats], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Channel(#[serde(with = "ChannelMembers")] ChannelStats);
 
-impl MoreInfo {
-    /// Takes what the channels have counted.
-    pub(super) fn set_channels(&mut self, stats: &MigrationStats) {
-        self.channels = stats.channels.iter().map(ChannelInfo::from).collect();
-    }
-}
-
-impl From<&ChannelStats> for ChannelInfo {
-    fn from(stats: &ChannelStats) -> Self {
-        Self {
-            packets: stats.packets,
-            normal: stats.normal_pages,
-            duplicate: stats.zero_pages,
-            guest_bytes: stats.guest_bytes,
-            wire_bytes: stats.wire_bytes,
-            cpu_time: millis(stats.cpu_time),
-            waited_for_work: millis(stats.waited_for_work),
-            waited_for_connection: millis(stats.waited_for_connection),
-        }
-    }
-}
-
-impl From<DownTime> for DownTimeItems {
-    fn from(time: DownTime) -> Self {
-        Self {
-            pause: millis(time.pause),
-            wait: millis(time.wait),
-            fetch: millis(time.fetch),
-            memory: millis(time.memory),
-            devices: millis(time.devices),
-            destination: millis(time.destination),
-        }
-    }
-}
-
-/// Milliseconds, to the microsecond.
-pub(super) fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
+    serializer.collect_seq(channels.iter().copied().map(Channel))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::millis::millis;
 
     #[test]
     fn the_json_is_query_migrates() {
@@ -204,10 +150,8 @@ mod tests {
             ..MigrationInfo::default()
         };
         info.ram.duplicate = 7;
-        info.more.downtime_items = Some(down_time.into());
-        let mut stats = MigrationStats::default();
-        stats.channels = vec![channel, ChannelStats::default()];
-        info.more.set_channels(&stats);
+        info.more.downtime_items = Some(down_time);
+        info.more.channels = vec![channel, ChannelStats::default()];
         let want = concat!(
             r#"{"status":"device","total-time":12.5,"setup-time":0.0,"downtime":1245.068,"#,
             r#""cpu-throttle-percentage":20,"error-desc":"why","#,

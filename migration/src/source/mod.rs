@@ -23,7 +23,7 @@ pub use config::{Connections, OverTime, SourceConfig};
 pub use convergence::Tuning;
 pub use handle::SourceHandle;
 pub use host::SourceHost;
-pub use info::{ChannelInfo, DownTimeItems, MigrationInfo, MoreInfo, RamInfo};
+pub use info::{MigrationInfo, MoreInfo, RamInfo};
 pub use status::{GuestAfter, SourceEvent, SourceFailure, Status};
 pub use throttle::AutoConverge;
 

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use migration::source::DownTimeItems;
+use migration::source::DownTime;
 
+use crate::show::clock::millis;
 use crate::show::measurement::Measurement;
 use crate::show::report::MigrationReport;
 use crate::show::timeline::Sample;
@@ -201,14 +202,14 @@ fn per_second(samples: &[Sample], count: impl Fn(&Sample) -> f64) -> Vec<(f64, f
 }
 
 /// A bar of what the down time was spent on, and the same in words.
-fn down_time(total: f64, items: &DownTimeItems) -> String {
+fn down_time(total: f64, items: &DownTime) -> String {
     let items = [
-        ("pause", items.pause),
-        ("wait", items.wait),
-        ("fetch of the dirty log", items.fetch),
-        ("last memory", items.memory),
-        ("devices", items.devices),
-        ("destination", items.destination),
+        ("pause", millis(items.pause)),
+        ("wait", millis(items.wait)),
+        ("fetch of the dirty log", millis(items.fetch)),
+        ("last memory", millis(items.memory)),
+        ("devices", millis(items.devices)),
+        ("destination", millis(items.destination)),
     ];
     let sum: f64 = items.iter().map(|(_, time)| time).sum();
     let mut bar = format!(
