@@ -23,6 +23,7 @@
 
 mod method;
 mod stream;
+mod subject;
 
 use std::env;
 use std::fs;
@@ -34,7 +35,8 @@ use clap::Parser;
 use multifd_core::{MethodOptions, PageSize};
 use multifd_tests::conformance::Guest;
 use multifd_tests::libqpl;
-use rustix::time::{ClockId, clock_gettime};
+
+use subject::{Memory, Sample, Subject};
 
 #[derive(Parser)]
 #[command(about = "Measures compression methods on files")]
@@ -103,61 +105,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is compressed, as bytes and as a guest's memory.
-struct Memory {
-    content: Vec<u8>,
-    source: Guest,
-    target: Guest,
-    offsets: Vec<u64>,
-}
-
-/// Something that compresses and decompresses.
-trait Codec {
-    /// All of the memory there and back.
-    fn run(&mut self, memory: &Memory) -> Result<Sample>;
-}
-
-/// What one round took, and made.
-#[derive(Clone, Copy)]
-struct Sample {
-    compress: Duration,
-    decompress: Duration,
-    bytes: usize,
-}
-
-impl Sample {
-    const ZERO: Self = Self {
-        compress: Duration::ZERO,
-        decompress: Duration::ZERO,
-        bytes: 0,
-    };
-}
-
-/// A codec, with its best times so far.
-struct Subject {
-    name: String,
-    codec: Box<dyn Codec>,
-    best: Option<Sample>,
-}
-
-impl Subject {
-    fn new(name: String, codec: impl Codec + 'static) -> Self {
-        Self {
-            name,
-            codec: Box::new(codec),
-            best: None,
-        }
-    }
-
-    fn measure(&mut self, memory: &Memory) -> Result<()> {
-        let sample = self.codec.run(memory)?;
-        let best = self.best.get_or_insert(sample);
-        best.compress = best.compress.min(sample.compress);
-        best.decompress = best.decompress.min(sample.decompress);
-        Ok(())
-    }
-}
-
 fn subjects(arguments: &Arguments) -> Result<Vec<Subject>> {
     let mut options = MethodOptions::new();
     for (name, value) in &arguments.option {
@@ -203,13 +150,4 @@ fn print(subjects: &[Subject], len: usize) {
 fn option(text: &str) -> Result<(String, String)> {
     let (name, value) = text.split_once('=').context("wanted NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-/// Runs `work` and answers what it did, and the time that the processor spent on it on this thread: what
-/// others do on the machine matters less.
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let now = || Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
-    let start = now();
-    let done = work();
-    (done, now().saturating_sub(start))
 }

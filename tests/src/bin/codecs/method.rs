@@ -7,7 +7,7 @@ use multifd_core::method::Accelerator;
 use multifd_core::{MethodOptions, MultifdMethods, PageSize, Registry};
 use multifd_tests::conformance::{pack, setup, unpack};
 
-use crate::{Codec, Memory, Sample, Subject, timed};
+use crate::subject::{Codec, Memory, Sample, Subject, timed};
 
 /// The method of this name at each of these levels that it has. `NAME:CHOICE` is one with this choice of
 /// an accelerator.

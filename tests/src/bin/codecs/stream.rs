@@ -5,7 +5,7 @@ use multifd_core::MethodOptions;
 use multifd_core::geometry::PACKET_BYTES;
 use multifd_deflate::{Deflate, Encoder, Isal, Level, store, stored_len};
 
-use crate::{Codec, Memory, Sample, Subject, timed};
+use crate::subject::{Codec, Memory, Sample, Subject, timed};
 
 /// Bytes of content of a stream of `qpl` and `uadk`.
 pub(crate) const PAGE: usize = 4096;

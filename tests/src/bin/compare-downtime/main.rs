@@ -7,53 +7,20 @@
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
+mod args;
 mod ours;
 mod run;
 mod theirs;
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
-use migration_params::Compression;
+use clap::Parser as _;
 use multifd_tests::arena::Arena;
 use multifd_tests::command::Multifd;
 use multifd_tests::guest::Paced;
 use multifd_tests::peer::Qemu;
 
+use args::Args;
 use run::{Run, row};
-
-/// Compares down times with those of two QEMUs, in one run.
-#[derive(Debug, Parser)]
-struct Args {
-    /// Where the memory files of the QEMUs go, which are used again for each run.
-    #[arg(long, default_value = "/dev/shm")]
-    folder: PathBuf,
-    /// Files that fill the memory, over and over; 15 % of it stays zero.
-    #[arg(long, required = true, num_args = 1..)]
-    fill: Vec<PathBuf>,
-    /// Guest memory in MiB.
-    #[arg(long, default_value_t = 1024)]
-    memory: u64,
-    /// The part of it that the guest writes to, in MiB.
-    #[arg(long, default_value_t = 256)]
-    working_set: u64,
-    /// Pages that the guest writes to per millisecond: 16 are 62.5 MiB per second.
-    #[arg(long, default_value_t = 16)]
-    rate: u32,
-    /// The methods to take.
-    #[arg(long, value_delimiter = ',', default_value = "none,zstd,zlib")]
-    methods: Vec<Compression>,
-    /// multifd-channels.
-    #[arg(long, default_value_t = 2)]
-    channels: u8,
-    /// downtime-limit in milliseconds.
-    #[arg(long, default_value_t = 300)]
-    downtime_limit: u64,
-    /// Runs of each that count; one more comes before.
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-}
 
 fn main() -> Result<()> {
     let args = Args::parse();

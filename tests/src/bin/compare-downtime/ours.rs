@@ -5,7 +5,7 @@ use migration_params::Compression;
 use multifd_tests::command::Multifd;
 use serde_json::Value;
 
-use crate::Args;
+use crate::args::Args;
 use crate::run::Run;
 
 /// With KVM where it can be used, or with threads as vCPUs.

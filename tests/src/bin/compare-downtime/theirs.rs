@@ -10,7 +10,7 @@ use multifd_tests::guest::Paced;
 use multifd_tests::peer::{Binary, Qemu};
 use serde_json::{Value, json};
 
-use crate::Args;
+use crate::args::Args;
 use crate::run::Run;
 
 pub(crate) fn run(

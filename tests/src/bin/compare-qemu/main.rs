@@ -18,7 +18,7 @@ use migration_params::Compression;
 use multifd_tests::arena::Arena;
 use multifd_tests::peer::Qemu;
 
-use run::{Case, Run};
+use run::{Case, Rival, Run};
 
 /// Compares with a real QEMU, in one run, on the same memory.
 #[derive(Debug, Parser)]
@@ -65,15 +65,6 @@ impl Args {
             .chain(library.map(|rival| (Compression::Qpl, rival)))
             .collect()
     }
-}
-
-/// What ours is compared with.
-#[derive(Clone, Copy, Debug)]
-enum Rival<'a> {
-    /// A QEMU with this method.
-    Qemu(Compression),
-    /// Ours, with this libqpl.
-    Libqpl(&'a str),
 }
 
 fn main() -> Result<()> {

@@ -17,6 +17,15 @@ pub(crate) struct Case<'a> {
     pub(crate) libqpl: Option<&'a str>,
 }
 
+/// What ours is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rival<'a> {
+    /// A QEMU with this method.
+    Qemu(Compression),
+    /// Ours, with this libqpl.
+    Libqpl(&'a str),
+}
+
 /// What a migration took.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {

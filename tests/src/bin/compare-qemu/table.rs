@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use migration_params::Compression;
 
-use crate::Rival;
-use crate::run::Run;
+use crate::run::{Rival, Run};
 
 pub(crate) fn print_head() {
     println!(
