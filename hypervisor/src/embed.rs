@@ -5,8 +5,8 @@ use std::sync::Arc;
 use migration::source::SourceEvent;
 use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
 use migration::{
-    Connections, Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, Report,
-    Source, SourceConfig, SourceHost,
+    Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, DirtyLog,
+    HostError, Report, RunState, Source, SourceConfig, SourceHost,
 };
 use multifd_core::{GuestMemory, MultifdMethods};
 
@@ -38,22 +38,31 @@ pub fn destination(
     Destination::new(config, Arc::clone(method))
 }
 
-/// Takes a guest in, and lets it run.
+/// Takes a guest in, and lets it run, unless it was paused when it left.
 ///
 /// # Errors
-/// Why the migration failed. The guest must not run here.
+/// Why the migration failed, and what is here of the guest. It must not run here.
 pub fn receive(
     machine: &mut Machine,
     destination: &Destination,
-) -> Result<Report, multifd_core::Error> {
+) -> Result<Report, DestinationFailure> {
     let report = destination.run(machine)?;
-    machine.run();
+    if report.run_state != Some(RunState::Paused) {
+        machine.run();
+    }
     Ok(report)
 }
 
 impl SourceHost for Machine {
     fn dirty_log(&mut self) -> &mut dyn DirtyLog {
         &mut self.log
+    }
+
+    fn run_state(&mut self) -> RunState {
+        match self.vcpus.is_running() {
+            true => RunState::Running,
+            false => RunState::Paused,
+        }
     }
 
     fn pause(&mut self) -> Result<(), HostError> {
@@ -93,12 +102,44 @@ impl DestinationHost for Machine {
     }
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
+        check_known(devices, self.vcpus.count())?;
         for (instance, mut vcpu) in (0..).zip(self.vcpus.each()) {
             vcpu.load(state(devices, VCPU_STATE, instance)?)?;
         }
         self.ports.load_serial(state(devices, SERIAL_STATE, 0)?)?;
         self.ports.load_pace(state(devices, PACE_STATE, 0)?)?;
         Ok(())
+    }
+}
+
+/// A device that this machine does not have, or a vCPU too many, would be lost in silence.
+fn check_known(devices: &Tail, vcpus: usize) -> Result<(), Error> {
+    let sections = devices.sections.as_deref();
+    let sections = sections
+        .ok_or_else(|| Error::Config("the source has sent no description of its devices".into()))?;
+    let known = [
+        VCPU_STATE.0,
+        SERIAL_STATE.0,
+        PACE_STATE.0,
+        RunState::SECTION,
+    ];
+    let unknown = sections
+        .iter()
+        .find(|section| !known.contains(&section.idstr.as_str()));
+    if let Some(section) = unknown {
+        return Err(Error::State {
+            device: format!("{} {}", section.idstr.escape_debug(), section.instance),
+            what: "this machine has no such device".into(),
+        });
+    }
+    let got = sections
+        .iter()
+        .filter(|section| section.idstr == VCPU_STATE.0);
+    match got.count() {
+        got if got == vcpus => Ok(()),
+        got => Err(Error::Config(format!(
+            "the source's guest has {got} vCPUs, this machine {vcpus}"
+        ))),
     }
 }
 

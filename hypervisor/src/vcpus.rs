@@ -81,6 +81,16 @@ impl Vcpus {
         self.shared.changed.notify_all();
     }
 
+    /// Whether they run, or are to.
+    pub(crate) fn is_running(&self) -> bool {
+        self.shared.lock().wanted == Wanted::Run
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.vcpus.len()
+    }
+
     /// Stops all vCPUs, and returns when none runs any more.
     pub(crate) fn pause(&self) -> Result<(), Error> {
         self.stop(Wanted::Pause);

@@ -20,13 +20,17 @@ mod millis;
 mod options;
 pub mod relay;
 mod report;
+mod run_state;
 pub mod source;
 pub mod stream;
 
-pub use destination::{Destination, DestinationConfig, DestinationHost};
+pub use destination::{
+    Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere,
+};
 pub use dirty::{DirtyBitmap, DirtyLog};
 pub use host_error::HostError;
 pub use options::{channel_count, method_options};
 pub use relay::{Relay, RelayConfig, RelayHost, RelayReport};
 pub use report::Report;
+pub use run_state::RunState;
 pub use source::{Connections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost};

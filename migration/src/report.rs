@@ -5,6 +5,8 @@ use std::time::Duration;
 use multifd_core::MigrationStats;
 use serde::{Deserialize, Serialize};
 
+use crate::RunState;
+
 /// What a completed migration took, as its source or its destination saw it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -18,6 +20,9 @@ pub struct Report {
     pub down_time: Duration,
     /// Where it went; only at the source.
     pub down_time_items: Option<DownTime>,
+    /// Whether the guest runs now or stays paused, if the source's stream says so. `None` at a destination is a
+    /// guest that runs.
+    pub run_state: Option<RunState>,
     /// Bytes of all RAM blocks.
     pub ram_bytes: u64,
     /// Bytes on the main channel.

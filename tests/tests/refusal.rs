@@ -163,5 +163,5 @@ fn migrate(send: Compression, receive: Compression, has_memory: bool) -> Result<
     })?;
     let source = sent.err().context("the source took it for migrated")?;
     let destination = received.err().context("the destination took it")?;
-    Ok((source, destination))
+    Ok((source, destination.error))
 }

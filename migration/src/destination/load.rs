@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use multifd_core::memory::BlockIndex;
-use multifd_core::{Error, Fault, Place, Receiver};
+use multifd_core::{Error, Fault, GuestMemory, Place, Receiver};
 
 use super::{DestinationConfig, DestinationHost};
 use crate::handover;
@@ -25,6 +25,8 @@ pub(super) struct Load<'a> {
     pub(super) main_zero_pages: u64,
     /// The source says when the guest may run here.
     pub(super) hands_over: bool,
+    /// The channels have met in the section of RAM that is being read.
+    met: bool,
 }
 
 impl<'a> Load<'a> {
@@ -43,6 +45,7 @@ impl<'a> Load<'a> {
             ram_bytes: 0,
             main_zero_pages: 0,
             hands_over: false,
+            met: false,
         }
     }
 
@@ -61,16 +64,34 @@ impl<'a> Load<'a> {
                 self.attach(&blocks)?;
             }
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
-            Event::Sync => self.receiver.sync()?,
-            Event::SectionEnd(RamPart::Start) => {
-                if let Some(mode) = stream.sync_mode() {
-                    self.host.sync_mode(mode);
-                }
+            Event::Sync => {
+                self.receiver.sync()?;
+                self.met = true;
             }
-            Event::SectionEnd(part) => return Ok(part == RamPart::End),
+            Event::SectionEnd(part) => return self.section_end(part, stream),
             Event::Command(_) => {}
         }
         Ok(false)
+    }
+
+    /// Answers whether this was the last section of RAM.
+    fn section_end(&mut self, part: RamPart, stream: &Incoming) -> Result<bool, Error> {
+        let met = std::mem::take(&mut self.met);
+        match part {
+            RamPart::Start => {
+                if let Some(mode) = stream.sync_mode() {
+                    self.host.sync_mode(mode);
+                }
+                Ok(false)
+            }
+            RamPart::Part => Ok(false),
+            RamPart::End if met => Ok(true),
+            // What is on the channels then would be lost.
+            RamPart::End => Err(Error::new(
+                Fault::Peer,
+                "RAM's END section has no barrier, wanted one: pages may still be under way",
+            )),
+        }
     }
 
     fn check_machine(&self) -> Result<(), Error> {
@@ -98,9 +119,10 @@ impl<'a> Load<'a> {
             .host
             .memory(&self.configuration, announced)
             .map_err(refused)?;
+        let mut blocks = Vec::with_capacity(announced.len());
         for block in announced {
             let place = Place::default().block(block.name.as_str());
-            let (index, ram) = memory.find(block.name.as_str().as_bytes()).ok_or_else(|| {
+            let (_, ram) = memory.find(block.name.as_str().as_bytes()).ok_or_else(|| {
                 Error::new(Fault::Caller, "this side has no such RAM block").at(place.clone())
             })?;
             if ram.len() != block.used_length {
@@ -108,9 +130,13 @@ impl<'a> Load<'a> {
                 let what = format!("the source's block has {got:#x} bytes, this side's {want:#x}");
                 return Err(Error::new(Fault::Peer, what).at(place));
             }
-            self.blocks.push(index);
+            blocks.push(ram.clone());
             self.ram_bytes += ram.len();
         }
+        // Without the host's other blocks: the source has not announced them, and must not write to them.
+        let memory = GuestMemory::new(memory.page_size(), blocks)
+            .map_err(|error| Error::new(Fault::Caller, error))?;
+        self.blocks = memory.indexed().map(|(index, _)| index).collect();
         self.setup_end = Instant::now();
         self.receiver.attach(memory)
     }

@@ -1,10 +1,12 @@
 //! The receiving end of a migration.
 
 mod config;
+mod failure;
 mod host;
 mod load;
 
 pub use config::DestinationConfig;
+pub use failure::{DestinationFailure, GuestHere};
 pub use host::DestinationHost;
 
 use std::sync::Arc;
@@ -65,69 +67,74 @@ impl Destination {
         self.receiver.received_pages()
     }
 
-    /// Migrates. Blocks until the host has everything and the source has been told so.
+    /// Migrates. Blocks until the host has everything and the source has been told so. With an answer of
+    /// `Ok` the guest is this side's, and runs here or [stays paused](Report::run_state).
     ///
     /// # Errors
-    /// Whatever failed first. The source has been told, if it can be; the guest must not run here.
-    pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, Error> {
+    /// Whatever failed first, and [what is here of the guest](DestinationFailure::guest); it must not run here.
+    /// Unless all of it is here the source has been told, if it can be.
+    pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, DestinationFailure> {
         let start = Instant::now();
         let main = self.receiver.wait_main(self.config.main_time_limit);
         let main = main.map_err(|error| {
             let error = self.fail(error);
             self.receiver.settle(None, LAST_WORD);
-            error
+            DestinationFailure::not_here(error)
         })?;
         self.receiver.abort_handle().watch(main.interrupter());
         let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
         let mut stream = Incoming::new(reader, self.config.receiver.page_size);
-        let result = self.migrate(&mut stream, host, start);
-        result.map_err(|error| {
-            let error = self.fail(error);
-            self.refuse(stream);
-            error
+        let arrived = self.take_in(&mut stream, host, start);
+        let arrived = match arrived {
+            Ok(arrived) => arrived,
+            Err(error) => {
+                let error = self.fail(error);
+                self.refuse(stream);
+                return Err(DestinationFailure::not_here(error));
+            }
+        };
+        // From here on all of the guest is here, and nothing that fails says that it is not.
+        if stream.has_return_path() {
+            confirm(&mut stream, arrived.hands_over)?;
+        }
+        Ok(Report {
+            total_time: start.elapsed(),
+            down_time: arrived.ram_end.elapsed(),
+            main_bytes: stream.reader_mut().offset(),
+            ..arrived.report
         })
     }
 
-    fn migrate(
+    /// Takes in everything that the source sends.
+    fn take_in(
         &self,
         stream: &mut Incoming,
         host: &mut dyn DestinationHost,
         start: Instant,
-    ) -> Result<Report, Error> {
+    ) -> Result<Arrived, Error> {
         let mut load = Load::new(&self.config, &self.receiver, host);
         while !load.step(stream)? {}
-        let switch = Instant::now();
+        let ram_end = Instant::now();
         let limit = Some(self.config.device_time_limit);
         stream.reader_mut().transport_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
-        let Load {
-            host,
-            setup_end,
-            ram_bytes,
-            main_zero_pages,
-            hands_over,
-            ..
-        } = load;
-        host.complete(&tail).map_err(refused)?;
+        load.host.complete(&tail).map_err(refused)?;
         let channels = self.receiver.finish()?;
-        if stream.has_return_path() {
-            // The main connection was interrupted with the others.
-            stream.reader_mut().transport_mut().resume();
-            stream.reply(ReturnMessage::Shut(0))?;
-            if hands_over {
-                take_over(stream)?;
-            }
-        }
-        Ok(Report {
-            total_time: start.elapsed(),
-            setup_time: setup_end.saturating_duration_since(start),
-            down_time: switch.elapsed(),
-            down_time_items: None,
-            ram_bytes,
-            main_bytes: stream.reader_mut().offset(),
-            main_zero_pages,
-            page_size: self.config.receiver.page_size.bytes_u64(),
-            channels,
+        Ok(Arrived {
+            report: Report {
+                total_time: Duration::ZERO,
+                setup_time: load.setup_end.saturating_duration_since(start),
+                down_time: Duration::ZERO,
+                down_time_items: None,
+                run_state: tail.run_state(),
+                ram_bytes: load.ram_bytes,
+                main_bytes: 0,
+                main_zero_pages: load.main_zero_pages,
+                page_size: self.config.receiver.page_size.bytes_u64(),
+                channels,
+            },
+            ram_end,
+            hands_over: load.hands_over,
         })
     }
 
@@ -156,17 +163,31 @@ impl Destination {
     }
 }
 
-/// Waits until the source has given the guest up.
-fn take_over(stream: &mut Incoming) -> Result<(), Error> {
-    stream.wait_ping(handover::GO).map_err(|error| {
-        let error = Error::from(error);
-        let what = format!(
-            "all of the guest is here, but the source did not say that it has given it up, \
-             so it must not run here unless it is sure not to run there: {error}"
-        );
-        Error::new(error.fault(), what)
+/// A guest of which everything is here.
+struct Arrived {
+    /// Without the figures that are known only at the end.
+    report: Report,
+    ram_end: Instant,
+    hands_over: bool,
+}
+
+/// Tells the source that the guest is here and, if it hands it over, waits until it has given it up.
+fn confirm(stream: &mut Incoming, hands_over: bool) -> Result<(), DestinationFailure> {
+    // The main connection was interrupted with the channels.
+    stream.reader_mut().transport_mut().resume();
+    stream.reply(ReturnMessage::Shut(0)).map_err(|error| {
+        DestinationFailure::not_released("the source could not be told so", &error.into())
     })?;
-    stream.reply(ReturnMessage::Pong(handover::GO))?;
+    if hands_over {
+        stream.wait_ping(handover::GO).map_err(|error| {
+            let what = "the source did not say that it has given it up";
+            DestinationFailure::not_released(what, &error.into())
+        })?;
+        // The guest is this side's now: a source that cannot be told so is in doubt, and looks here.
+        if let Err(error) = stream.reply(ReturnMessage::Pong(handover::GO)) {
+            log::warn!("the guest is here, but the source could not be told so: {error}");
+        }
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
-use multifd_core::{AbortHandle, Error, Monitor};
+use multifd_core::{AbortHandle, Error, Fault, MigrationStats, Monitor};
 use parking_lot::Mutex;
 
 use super::info::{MoreInfo, RamInfo};
@@ -143,8 +143,11 @@ impl SourceHandle {
         }
     }
 
-    /// Cancels the migration: the guest runs on here. Returns at once; answers `false` if it is too
-    /// late, because the destination may have the guest, or because the migration has ended.
+    /// Cancels the migration: the guest is here as before, running if it ran. Returns at once; answers `false` if it
+    /// is too late, because the destination may have the guest, or because the migration has ended.
+    ///
+    /// This is the only way to end a source from outside: once the destination may run the guest, only its word or a
+    /// time limit ends the migration.
     pub fn cancel(&self) -> bool {
         let mut progress = self.shared.progress.lock();
         if progress.committed || progress.status.is_final() {
@@ -153,6 +156,19 @@ impl SourceHandle {
         progress.status = Status::Cancelling;
         drop(progress);
         self.shared.abort.abort();
+        true
+    }
+
+    /// Fails the migration because the guest's memory is no longer what was announced: a block or a slot was
+    /// plugged, unplugged or resized. The guest runs on here. Returns at once; answers `false` as
+    /// [`Self::cancel`] does: then the memory must not change.
+    pub fn memory_changed(&self) -> bool {
+        let progress = self.shared.progress.lock();
+        if progress.committed || progress.status.is_final() {
+            return false;
+        }
+        let what = "the guest's memory map has changed since the migration began";
+        self.shared.abort.fail(Error::new(Fault::Caller, what));
         true
     }
 
@@ -169,13 +185,13 @@ impl SourceHandle {
     }
 
     /// Changes it. Takes effect with the next packet, or the next fetch of the dirty log.
-    pub fn set_tuning(&self, tuning: Tuning) {
+    pub fn tune(&self, tuning: Tuning) {
         *self.shared.tuning.lock() = tuning;
     }
 
-    /// What the channels have sent so far.
-    pub fn monitor(&self) -> Monitor {
-        self.shared.monitor.clone()
+    /// What the channels have sent so far, each and in all.
+    pub fn stats(&self) -> MigrationStats {
+        self.shared.monitor.stats()
     }
 
     /// The time since the start.
@@ -205,11 +221,14 @@ impl SourceHandle {
     /// From now on the destination may get everything, and a cancel is too late.
     ///
     /// # Errors
-    /// It was cancelled before.
+    /// It was cancelled or failed before.
     pub(super) fn commit(&self) -> Result<(), Error> {
         let mut progress = self.shared.progress.lock();
         if progress.status == Status::Cancelling {
             return Err(Error::aborted());
+        }
+        if let Some(error) = self.shared.abort.error() {
+            return Err(error);
         }
         progress.committed = true;
         Ok(())

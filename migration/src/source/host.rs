@@ -1,15 +1,21 @@
 //! What a source wants of the hypervisor.
 
 use super::SourceEvent;
-use crate::HostError;
 use crate::dirty::{DirtyLog, NoWrites};
 use crate::stream::DeviceSection;
+use crate::{HostError, RunState};
 
 /// The hypervisor's side of a migration's source. All of it is called on the thread that runs the
 /// migration.
 pub trait SourceHost {
     /// What notes the guest's writes.
     fn dirty_log(&mut self) -> &mut dyn DirtyLog;
+
+    /// Whether the guest runs. Asked just before [`Self::pause`]: one that is paused already stays so, here if the
+    /// migration fails, and at the destination if it succeeds.
+    fn run_state(&mut self) -> RunState {
+        RunState::Running
+    }
 
     /// Stops the guest: its vCPUs, and all devices that write to its memory. Returns when nothing
     /// writes any more. Called once, when what is left can be sent within the down time.
@@ -19,12 +25,13 @@ pub trait SourceHost {
     fn pause(&mut self) -> Result<(), HostError>;
 
     /// Lets the guest run on, after a migration that failed once [`Self::pause`] was called. Not
-    /// called if the destination may have the guest: see
+    /// called if the guest was paused before, nor if the destination may have it: see
     /// [`GuestAfter::InDoubt`](super::GuestAfter::InDoubt).
     fn resume(&mut self);
 
     /// The state of each device, in the order in which the destination loads it. Called once, with
-    /// the guest paused and its memory sent.
+    /// the guest paused and before the last memory is sent: what is written to memory meanwhile, and noted in the
+    /// [log](Self::dirty_log), arrives as well. Afterwards nothing may write to it any more.
     ///
     /// # Errors
     /// The migration fails, and [`Self::resume`] is called.

@@ -33,10 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use migration_params::ZeroPageDetection;
-use multifd_core::{
-    AbortHandle, Error, Fault, GuestMemory, Monitor, MultifdMethods, Place, Sender, SenderConfig,
-    Side,
-};
+use multifd_core::{Error, Fault, GuestMemory, MultifdMethods, Place, Sender, SenderConfig, Side};
 
 use crate::handover;
 use crate::report::Report;
@@ -121,16 +118,6 @@ impl Source {
         self.handle.clone()
     }
 
-    /// What aborts the migration from another thread.
-    pub fn abort_handle(&self) -> AbortHandle {
-        self.sender.abort_handle()
-    }
-
-    /// What the channels have sent so far, to be asked from another thread.
-    pub fn monitor(&self) -> Monitor {
-        self.sender.monitor()
-    }
-
     /// Migrates a guest that is stopped and stays so, with the devices of the configuration. Blocks
     /// until the destination has confirmed; with an answer of `Ok` and a return path, the guest may
     /// run there and must not run here any more.
@@ -150,12 +137,7 @@ impl Source {
     pub fn migrate(mut self, host: &mut dyn SourceHost) -> Result<Report, SourceFailure> {
         let mut host = Supervised::new(host);
         match self.send_guest(&mut host) {
-            Ok(down_time) => {
-                // What the host still does is neither the guest's down time nor the migration's.
-                let total_time = self.start.elapsed();
-                host.end(false);
-                Ok(self.complete(total_time, down_time, &mut host))
-            }
+            Ok(down_time) => Ok(self.complete(down_time, &mut host)),
             Err(error) => Err(self.fail(error, &mut host)),
         }
     }
@@ -217,12 +199,14 @@ impl Source {
 
     /// Ends the threads, closes the connections, and reports. The guest is the destination's by now,
     /// whatever happens here.
-    fn complete(
-        self,
-        total_time: Duration,
-        down_time: DownTime,
-        host: &mut Supervised<'_>,
-    ) -> Report {
+    fn complete(mut self, down_time: DownTime, host: &mut Supervised<'_>) -> Report {
+        // What the host still does is neither the guest's downtime nor the migration's.
+        let total_time = self.start.elapsed();
+        let main_bytes = self.stream.writer_mut().offset();
+        // First of all: without a return path its end is what the destination waits for.
+        drop(self.return_path);
+        drop(self.stream);
+        host.end(false);
         let monitor = self.sender.monitor();
         let mut report = Report {
             total_time,
@@ -230,13 +214,12 @@ impl Source {
             down_time: down_time.total(),
             down_time_items: Some(down_time),
             ram_bytes: self.sender.memory().total_bytes(),
-            main_bytes: 0,
+            run_state: Some(host.run_state()),
+            main_bytes,
             main_zero_pages: self.main_zero_pages,
             page_size: self.sender.memory().page_size().bytes_u64(),
             channels: monitor.stats(),
         };
-        let mut stream = self.stream;
-        report.main_bytes = stream.writer_mut().offset();
         match self.sender.finish() {
             Ok(stats) => report.channels = stats,
             Err(error) => log::debug!("after the destination has taken the guest: {error}"),
@@ -252,21 +235,31 @@ impl Source {
 
     /// Ends the migration with an error, and lets the guest run on where that is safe.
     fn fail(self, error: Error, host: &mut Supervised<'_>) -> SourceFailure {
-        let error = self.explain(error).at(Place::on(Side::Source));
-        let guest = match self.stage {
-            Stage::Sending => GuestAfter::Here,
-            Stage::Unanswered | Stage::GivenUp => GuestAfter::InDoubt,
+        let mut first = self.sender.abort_handle().error().unwrap_or(error);
+        let may_be_there = self.guest_after() == GuestAfter::InDoubt;
+        if may_be_there {
+            // A refusal may be under way, which says that the guest is here.
+            first = self.explain(first);
+        }
+        let guest = self.guest_after();
+        // The connections break before the guest runs on, so that nobody waits for it.
+        self.sender.abort_handle().fail(first.clone());
+        host.end(guest == GuestAfter::Here);
+        // Only now: nobody is to stand still for the destination's reason.
+        let error = if may_be_there {
+            first
+        } else {
+            self.explain(first)
+        };
+        let error = error.at(Place::on(Side::Source));
+        let status = match (error.fault(), guest) {
+            (Fault::Aborted, GuestAfter::Here) => Status::Cancelled,
+            _ => Status::Failed,
         };
         let (handle, total_time) = (self.handle.clone(), self.start.elapsed());
-        // The connections break before the guest runs on, so that nobody waits for it.
-        self.abort_handle().fail(error.clone());
         drop(self);
-        host.end(guest == GuestAfter::Here);
-        let mut status = Status::Failed;
         handle.update(|state| {
-            if error.fault() == Fault::Aborted {
-                status = Status::Cancelled;
-            } else {
+            if status == Status::Failed {
                 state.error = Some(error.to_string());
             }
             state.status = status;
@@ -279,10 +272,19 @@ impl Source {
         SourceFailure { error, guest }
     }
 
+    /// Where the guest is if the migration fails now.
+    fn guest_after(&self) -> GuestAfter {
+        let return_path = self.return_path.as_ref();
+        match self.stage {
+            Stage::Sending => GuestAfter::Here,
+            Stage::Sent if return_path.is_some_and(ReturnPath::has_refused) => GuestAfter::Here,
+            Stage::Sent | Stage::GivenUp => GuestAfter::InDoubt,
+        }
+    }
+
     /// The error that says most: the destination's own word, if there is one, comes a moment after
     /// the connections break.
-    fn explain(&self, error: Error) -> Error {
-        let first = self.sender.abort_handle().error().unwrap_or(error);
+    fn explain(&self, first: Error) -> Error {
         match (&self.return_path, first.fault()) {
             (Some(return_path), Fault::Connection) => return_path.last_word().unwrap_or(first),
             _ => first,

@@ -70,6 +70,7 @@ impl Source {
         self.stream.flush()?;
         let limit = PONG_LIMIT.min(self.config.confirm_time_limit);
         if !return_path.wait_pong(self.pings, limit)? {
+            self.check_destination()?;
             log::debug!(
                 "PING {} was not answered: switching over without it",
                 self.pings

@@ -23,6 +23,10 @@ pub(super) struct ReturnPath {
     hands_over: Arc<AtomicBool>,
     /// Everything has been sent: only from now on can the destination have everything.
     complete: Arc<AtomicBool>,
+    /// The destination has answered a PING.
+    answered: Arc<AtomicBool>,
+    /// The destination has said that it did not take the guest.
+    refused: Arc<AtomicBool>,
     abort: AbortHandle,
     /// Has a message once the migration is over.
     over: queue::Receiver<()>,
@@ -49,11 +53,14 @@ impl ReturnPath {
         let (pong, pongs) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
         let hands_over = Arc::new(AtomicBool::new(false));
+        let (answered, refused) = (Arc::default(), Arc::default());
         let listener = Listener {
             reader: ReturnReader::new(transport),
             pong,
             complete: Arc::clone(&complete),
             hands_over: Arc::clone(&hands_over),
+            answered: Arc::clone(&answered),
+            refused: Arc::clone(&refused),
             confirmed: false,
             abort: abort.clone(),
         };
@@ -69,6 +76,8 @@ impl ReturnPath {
             pongs,
             hands_over,
             complete,
+            answered,
+            refused,
             abort,
             over,
             interrupter,
@@ -96,7 +105,10 @@ impl ReturnPath {
                 recv(self.pongs) -> pong => match pong {
                     Ok(pong) if pong == value => return Ok(true),
                     Ok(_) => {}
-                    Err(_) => return Ok(false),
+                    Err(_) => {
+                        self.check()?;
+                        return Err(ended());
+                    }
                 },
                 recv(deadline) -> _ => return Ok(false),
             }
@@ -106,6 +118,28 @@ impl ReturnPath {
     /// Whether the destination takes the guest only when it is told to.
     pub(super) fn hands_over(&self) -> bool {
         self.hands_over.load(Ordering::Acquire)
+    }
+
+    /// Whether the destination has answered any PING.
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// Whether the destination has said that it did not take the guest: it never runs it.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// Checks, before a confirmation is waited for, that the destination is still there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.answers.try_recv() {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(queue::TryRecvError::Disconnected) => Err(ended()),
+            Err(queue::TryRecvError::Empty) => Ok(()),
+        }
     }
 
     /// Waits for the destination's next word, first that everything is safe there; `None` if it has
@@ -151,6 +185,11 @@ impl Interrupt for Over {
     }
 }
 
+fn ended() -> Error {
+    let what = "the destination's side of the main connection has ended";
+    Error::new(Fault::Connection, what)
+}
+
 /// The thread's part.
 struct Listener {
     reader: ReturnReader,
@@ -158,6 +197,8 @@ struct Listener {
     pong: queue::Sender<u32>,
     complete: Arc<AtomicBool>,
     hands_over: Arc<AtomicBool>,
+    answered: Arc<AtomicBool>,
+    refused: Arc<AtomicBool>,
     confirmed: bool,
     abort: AbortHandle,
 }
@@ -191,11 +232,13 @@ impl Listener {
                 ReturnMessage::Shut(code) => return self.shut(code),
                 ReturnMessage::Pong(handover::ACCEPT) => {
                     self.hands_over.store(true, Ordering::Release);
+                    self.answered.store(true, Ordering::Release);
                 }
                 ReturnMessage::Pong(handover::GO) if self.confirmed => {
                     return Ok(Answer { hands_over: false });
                 }
                 ReturnMessage::Pong(value) => {
+                    self.answered.store(true, Ordering::Release);
                     // Whoever waits for one has made room; others are of no interest.
                     let _ = self.pong.try_send(value);
                 }
@@ -206,7 +249,12 @@ impl Listener {
 
     fn shut(&mut self, code: u32) -> Result<Answer, Error> {
         let hands_over = self.hands_over.load(Ordering::Acquire);
+        if code != 0 && self.confirmed {
+            let what = format!("the destination sent SHUT {code} after it had confirmed");
+            return Err(Error::new(Fault::Peer, what));
+        }
         if code != 0 {
+            self.refused.store(true, Ordering::Release);
             let what = format!(
                 "the destination could not take the guest (SHUT {code}): \
                  what was wrong stands in its own log"

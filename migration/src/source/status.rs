@@ -26,7 +26,7 @@ pub enum Status {
     Failed,
     /// It was cancelled, and is about to end.
     Cancelling,
-    /// It was cancelled; the guest runs here.
+    /// It was cancelled; the guest is here, as before.
     Cancelled,
 }
 
@@ -74,13 +74,11 @@ pub enum SourceEvent {
     Pass(u64),
 }
 
-/// Why a migration failed, and where the guest is after it.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{error}")]
+/// Why a migration failed at its source, and where the guest is after it.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SourceFailure {
     /// What failed first.
-    #[source]
     pub error: Error,
     /// Where the guest is.
     pub guest: GuestAfter,
@@ -94,9 +92,23 @@ pub enum GuestAfter {
     /// It is paused here, and was not resumed: the destination was sent everything, and may run it
     /// or not. Whoever manages both hosts has to look, and then to resume it on one of them.
     ///
-    /// This takes a peer or a link that dies in the moment of the handover; a destination that says no
-    /// or closes its connections without a word leaves the guest [`Here`](Self::Here).
+    /// A destination that hands over, one of this crate, can be in doubt only from the moment when it is told to run
+    /// the guest. Any other one runs the guest before it says so: there it is in doubt from the moment when
+    /// the devices are sent, unless it says that it could not take the guest.
     InDoubt,
+}
+
+// By hand: with `error` as its source, a chain of errors would say the same twice.
+impl fmt::Display for SourceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for SourceFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 impl From<SourceFailure> for Error {
@@ -108,10 +120,10 @@ impl From<SourceFailure> for Error {
 /// Where the guest can be when something fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// The destination cannot have everything.
+    /// The destination cannot have everything, or does not run the guest before it is told to.
     Sending,
-    /// The destination may have everything, but has not said so in time.
-    Unanswered,
+    /// The destination may have everything, and may run the guest.
+    Sent,
     /// The destination was told to run it.
     GivenUp,
 }

@@ -3,13 +3,16 @@
 use multifd_core::Error;
 
 use super::SourceHost;
+use crate::RunState;
 use crate::host_error::refused;
 
 /// A host, and what has to be undone on it when the migration ends.
 pub(super) struct Supervised<'h> {
     pub(super) host: &'h mut dyn SourceHost,
     logging: bool,
+    /// It ran before it was paused.
     paused: bool,
+    run_state: RunState,
     throttled: bool,
 }
 
@@ -19,8 +22,14 @@ impl<'h> Supervised<'h> {
             host,
             logging: false,
             paused: false,
+            run_state: RunState::default(),
             throttled: false,
         }
+    }
+
+    /// Whether the guest ran before it was paused.
+    pub(super) fn run_state(&self) -> RunState {
+        self.run_state
     }
 
     pub(super) fn start_log(&mut self) -> Result<(), Error> {
@@ -29,9 +38,12 @@ impl<'h> Supervised<'h> {
         Ok(())
     }
 
-    pub(super) fn pause(&mut self) -> Result<(), Error> {
-        self.paused = true;
-        self.host.pause().map_err(refused)
+    /// Stops the guest. Returns whether it ran.
+    pub(super) fn pause(&mut self) -> Result<RunState, Error> {
+        self.run_state = self.host.run_state();
+        self.paused = self.run_state == RunState::Running;
+        self.host.pause().map_err(refused)?;
+        Ok(self.run_state)
     }
 
     pub(super) fn throttle(&mut self, percent: u8) {

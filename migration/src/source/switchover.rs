@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use multifd_core::{Error, Fault};
 
 use super::dirty_memory::DirtyMemory;
+use super::return_path::ReturnPath;
 use super::status::Stage;
 use super::supervised::Supervised;
 use super::{DownTime, Source, SourceEvent, Status};
 use crate::handover;
 use crate::host_error::refused;
-use crate::stream::Command;
+use crate::stream::{Command, DeviceSection};
 
 impl Source {
     /// Pauses the guest, sends what is left of it, and waits until the destination has it. Answers what
@@ -22,7 +23,8 @@ impl Source {
     ) -> Result<DownTime, Error> {
         let mut clock = Clock::new();
         let mut down_time = DownTime::default();
-        host.pause()?;
+        self.check_destination()?;
+        let run_state = host.pause()?;
         down_time.pause = clock.lap();
         if self.config.pause_before_switchover {
             self.enter(host, Status::PreSwitchover)?;
@@ -30,6 +32,10 @@ impl Source {
             down_time.wait = clock.lap();
         }
         self.enter(host, Status::Device)?;
+        let mut devices = host.host.save_devices().map_err(refused)?;
+        devices.extend(run_state.section());
+        let saved = clock.lap();
+        // Behind the devices, which may have written to memory while they were saved.
         self.fetch(host, dirty)?;
         down_time.fetch = clock.lap();
 
@@ -38,17 +44,8 @@ impl Source {
         self.sender.wait_sent()?;
         down_time.memory = clock.lap();
 
-        let devices = host.host.save_devices().map_err(refused)?;
-        self.handle.commit()?;
-        if let Some(return_path) = &self.return_path {
-            return_path.expect_confirmation();
-        }
-        match self.config.tail.take() {
-            Some(tail) => self.stream.opaque_tail(&tail)?,
-            None => self.stream.tail(&devices)?,
-        }
-        self.stream.flush()?;
-        down_time.devices = clock.lap();
+        self.send_tail(&devices)?;
+        down_time.devices = saved + clock.lap();
 
         self.hand_over()?;
         down_time.destination = clock.lap();
@@ -73,6 +70,42 @@ impl Source {
         Ok(())
     }
 
+    /// Sends what is behind RAM: from here on the destination may have everything.
+    fn send_tail(&mut self, devices: &[DeviceSection]) -> Result<(), Error> {
+        if let Some(return_path) = &self.return_path {
+            return_path.expect_confirmation();
+        }
+        if !self.hands_over() {
+            self.handle.commit()?;
+            self.stage = Stage::Sent;
+        }
+        match self.config.tail.take() {
+            Some(tail) => self.stream.opaque_tail(&tail)?,
+            None => self.stream.tail(devices)?,
+        }
+        Ok(self.stream.flush()?)
+    }
+
+    /// A destination that is not there, or that has never said a word, gets no guest.
+    pub(super) fn check_destination(&self) -> Result<(), Error> {
+        let Some(return_path) = &self.return_path else {
+            return Ok(());
+        };
+        return_path.check()?;
+        if return_path.has_answered() {
+            return Ok(());
+        }
+        let what = "the destination has not answered a single PING: it is no multifd destination, or it \
+                    does not work";
+        Err(Error::new(Fault::Connection, what))
+    }
+
+    /// Whether the destination runs the guest only when it is told to.
+    fn hands_over(&self) -> bool {
+        let return_path = self.return_path.as_ref();
+        return_path.is_some_and(ReturnPath::hands_over)
+    }
+
     /// Waits for the destination's confirmation, and gives the guest up.
     fn hand_over(&mut self) -> Result<(), Error> {
         let Some(return_path) = &self.return_path else {
@@ -80,12 +113,10 @@ impl Source {
         };
         let limit = self.config.confirm_time_limit;
         let Some(confirmed) = return_path.wait(limit)? else {
-            if !return_path.hands_over() {
-                self.stage = Stage::Unanswered;
-            }
             return Err(unanswered("has everything but has not confirmed it", limit));
         };
         if confirmed.hands_over {
+            self.handle.commit()?;
             self.stage = Stage::GivenUp;
             self.stream.command(Command::Ping(handover::GO))?;
             self.stream.flush()?;

@@ -7,11 +7,11 @@ use std::thread;
 
 use anyhow::{Result, anyhow};
 use migration::{
-    Connections, Destination, DestinationConfig, Report, Source, SourceConfig, SourceFailure,
-    SourceHandle,
+    Connections, Destination, DestinationConfig, DestinationFailure, Report, Source, SourceConfig,
+    SourceFailure, SourceHandle,
 };
 use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
-use multifd_core::{AbortHandle, ChannelCount, Error, GuestMemory, MultifdMethods};
+use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods};
 
 use super::Guest;
 use super::guest::memory;
@@ -32,7 +32,7 @@ pub struct Outcome {
     /// The source's answer.
     pub source: Result<Report, SourceFailure>,
     /// The destination's answer: with a report, it runs the guest.
-    pub destination: Result<Report, Error>,
+    pub destination: Result<Report, DestinationFailure>,
     /// The destination's memory.
     pub copy: GuestMemory,
     /// The devices that the destination has loaded.

@@ -167,7 +167,7 @@ fn the_bandwidth_can_be_changed_meanwhile() -> Result<()> {
         }
         let mut tuning = controls.source.tuning();
         tuning.max_bandwidth = None;
-        controls.source.set_tuning(tuning);
+        controls.source.tune(tuning);
     })?;
     arrived(&guest, &outcome)
 }

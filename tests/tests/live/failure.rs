@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use migration::source::{GuestAfter, Status};
-use migration::{SourceConfig, SourceHandle};
+use migration::{GuestHere, SourceConfig, SourceHandle};
 use multifd_core::Fault;
 use multifd_tests::conformance::PageSource;
 use multifd_tests::live::{Controls, Guest, Outcome, Pair, Rate};
@@ -158,6 +158,10 @@ fn in_one_place(guest: &Guest, outcome: &Outcome) -> Result<()> {
         }
         Err(failure) if failure.guest == GuestAfter::InDoubt => {
             ensure!(!guest.is_running(), "it must wait for a decision");
+            if let Err(failure) = &outcome.destination {
+                let whole = failure.guest == GuestHere::WholeButNotReleased;
+                ensure!(whole, "nobody says where it is: {failure}");
+            }
             guest.check_copy(&outcome.copy)
         }
         Err(failure) => {

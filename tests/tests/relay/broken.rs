@@ -83,7 +83,7 @@ fn an_abort_of_anybody_at_any_time() {
                 thread::yield_now();
             }
             match who {
-                0 => running.source.abort(),
+                0 => drop(running.source.map(|source| source.cancel())),
                 1 => running.relays[0].abort(),
                 _ => running.destination.abort(),
             }
@@ -127,14 +127,14 @@ fn a_source_that_gives_up_is_known_to_the_destination() {
     let outcome = setup.run_with(|running| {
         let held = &running.taps[0][1].forth;
         held.wait_sender_blocked();
-        running.source.abort();
+        assert!(running.source.unwrap().cancel());
         held.release();
     });
     outcome.assert_failed();
     let error = outcome.relays[0].as_ref().unwrap_err();
     assert_eq!(error.place().side, Some(Side::RelayIn), "{error}");
     let error = outcome.destination.as_ref().unwrap_err();
-    assert_eq!(error.fault(), Fault::Connection, "{error}");
+    assert_eq!(error.error.fault(), Fault::Connection, "{error}");
 }
 
 /// A relay, and a source of two channels that has said no more than who it is.

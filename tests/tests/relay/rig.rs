@@ -8,8 +8,8 @@ use std::time::Duration;
 use migration::source::GuestAfter;
 use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{
-    Connections, Destination, DestinationConfig, DestinationHost, HostError, Relay, RelayConfig,
-    RelayHost, RelayReport, Report, Source, SourceConfig,
+    Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
+    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle,
 };
 use multifd_core::memory::Mapping;
 use multifd_core::transport::Transport;
@@ -49,7 +49,7 @@ pub(crate) struct Setup {
 pub(crate) struct Outcome {
     pub(crate) source: Result<Report, Failed>,
     pub(crate) relays: Vec<Result<RelayReport, Error>>,
-    pub(crate) destination: Result<Report, Error>,
+    pub(crate) destination: Result<Report, DestinationFailure>,
     /// Whether the destination got all of the guest.
     pub(crate) complete: bool,
     pub(crate) devices: Option<Tail>,
@@ -62,7 +62,7 @@ pub(crate) struct Outcome {
 
 /// Parts of a migration that runs.
 pub(crate) struct Running {
-    pub(crate) source: AbortHandle,
+    pub(crate) source: Option<SourceHandle>,
     pub(crate) relays: Vec<AbortHandle>,
     pub(crate) destination: AbortHandle,
     /// Every connection: hop by hop, the main one first.
@@ -151,9 +151,7 @@ impl Setup {
             connections,
         );
         let running = Running {
-            source: source
-                .as_ref()
-                .map_or_else(|_| destination.abort_handle(), Source::abort_handle),
+            source: source.as_ref().ok().map(Source::handle),
             relays: relays.iter().map(Relay::abort_handle).collect(),
             destination: destination.abort_handle(),
             taps: taps.clone(),

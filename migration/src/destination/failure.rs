@@ -1,0 +1,68 @@
+//! Why a migration failed at the destination, and where the guest is after it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use multifd_core::Error;
+
+/// Why a migration failed at its destination, and what is here of the guest.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DestinationFailure {
+    /// What failed first.
+    pub error: Error,
+    /// What is here of the guest.
+    pub guest: GuestHere,
+}
+
+/// What a destination has of the guest after a migration that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GuestHere {
+    /// Not all of it came, or the host did not take it: it runs on at the source, if that lives. What is here
+    /// is to be thrown away.
+    NotHere,
+    /// All of it is here, memory and devices, and [`DestinationHost::complete`](super::DestinationHost::complete) took
+    /// it; but the last word is missing: that the source has given it up, or that the source has heard that it is here. It
+    /// must not run here, nor be thrown away, before whoever manages both hosts has made sure that it does
+    /// not run at the source. If the source is gone, this is the last copy.
+    WholeButNotReleased,
+}
+
+impl DestinationFailure {
+    pub(super) fn not_here(error: Error) -> Self {
+        let guest = GuestHere::NotHere;
+        Self { error, guest }
+    }
+
+    /// `what` is missing, which failed with `error`.
+    pub(super) fn not_released(what: &str, error: &Error) -> Self {
+        let what = format!(
+            "all of the guest is here, but {what}, so it must not run here unless it is sure not to run \
+             there: {error}"
+        );
+        Self {
+            error: Error::new(error.fault(), what).at(error.place().clone()),
+            guest: GuestHere::WholeButNotReleased,
+        }
+    }
+}
+
+// By hand: with `error` as its source, a chain of errors would say the same twice.
+impl fmt::Display for DestinationFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for DestinationFailure {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<DestinationFailure> for Error {
+    fn from(failure: DestinationFailure) -> Self {
+        failure.error
+    }
+}
