@@ -38,5 +38,5 @@ fn main() -> ExitCode {
         Command::Advise(args) => advise::run(args),
         Command::Vm(args) => vm::run(args),
     };
-    result.unwrap_or_else(|error| tell::failure(&error, json))
+    result.unwrap_or_else(|error| tell::failure(&error, args.command.before(), json))
 }

@@ -16,9 +16,11 @@ use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::listen::Listener;
 use crate::show::exit_code::ExitCode;
-use crate::show::output;
+use crate::show::failure;
 use crate::show::progress::Total;
 use crate::show::report::DevicesReport;
+use crate::show::whereabouts::Whereabouts;
+use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
@@ -43,7 +45,10 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let received = match receiving.run(&args.migration, args.wait, &total, migrate) {
         Ok(received) => received,
         Err(error) => {
-            host.store.fail();
+            match failure::guest(&error) {
+                Some(Whereabouts::Kept) => host.store.keep_unreleased(),
+                _ => host.store.fail(),
+            }
             return Err(error);
         }
     };
@@ -53,7 +58,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     if let Some(devices) = &report.devices {
         tell_devices(devices);
     }
-    report.print(args.migration.json)?;
+    tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
 }
 

@@ -12,6 +12,7 @@ use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
+use crate::show::tell;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let source = Source::new(config, memory, &method, connections)
         .map_err(|error| error.at(Place::on(Side::Source)))?;
     let report = sending.run(source, Source::run)?;
-    report.print(args.migration.json)?;
+    tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
 }
 

@@ -34,6 +34,7 @@ use clap::{Parser, Subcommand};
 use multifd_core::wire::Uuid;
 
 use crate::show::exit_code;
+use crate::show::whereabouts::Whereabouts;
 
 /// Move the memory of a guest to another host as QEMU's multifd live migration does, compressed or
 /// not, and measure what each compression method makes of it.
@@ -88,6 +89,17 @@ impl Command {
             Self::Vm(args) => args.migration.json,
             Self::Demo(args) => args.guest.json,
             Self::Bench(args) => args.guest.json,
+        }
+    }
+}
+
+impl Command {
+    /// Where the guest is before the command has done anything with it.
+    pub(crate) fn before(&self) -> Option<Whereabouts> {
+        match self {
+            Self::Send(_) => Some(Whereabouts::Stayed),
+            Self::Recv(_) => Some(Whereabouts::NotHere),
+            _ => None,
         }
     }
 }

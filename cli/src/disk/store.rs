@@ -101,6 +101,12 @@ impl Store {
         }
     }
 
+    /// All of the guest is here, but the source has not released it: leaves everything where it is, and
+    /// says where that is.
+    pub(crate) fn keep_unreleased(self) {
+        self.keep();
+    }
+
     /// The migration has failed: says what is there in spite of that.
     pub(crate) fn fail(self) {
         if let Self::Folder(folder) = self

@@ -1,9 +1,9 @@
-//! What SIGINT and SIGTERM do.
+//! What SIGINT, SIGTERM and SIGHUP do.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{io, process, thread};
+use std::{fs, io, process, thread};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::show::exit_code::ExitCode;
@@ -14,8 +14,9 @@ pub(crate) struct Interrupt(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    interrupted: bool,
-    action: Option<Box<dyn Fn() + Send>>,
+    /// What a signal has done, and so the status that the next one ends the process with.
+    interrupted: Option<ExitCode>,
+    action: Option<Box<dyn Fn() -> ExitCode + Send>>,
 }
 
 impl Interrupt {
@@ -23,6 +24,9 @@ impl Interrupt {
     /// process.
     pub(crate) fn install() -> io::Result<Self> {
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
         let interrupt = Self(Arc::default());
         let watched = interrupt.clone();
         thread::Builder::new()
@@ -35,26 +39,34 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// What the next signal does instead of ending the process.
-    pub(crate) fn on_signal(&self, action: impl Fn() + Send + 'static) {
+    /// What the next signal does instead of ending the process. It returns the status for one more.
+    pub(crate) fn on_signal(&self, action: impl Fn() -> ExitCode + Send + 'static) {
         self.state().action = Some(Box::new(action));
     }
 
     /// Whether a signal has come.
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.state().interrupted
+        self.state().interrupted.is_some()
     }
 
     fn signal(&self) {
         let mut state = self.state();
-        match &state.action {
-            Some(action) if !state.interrupted => action(),
-            _ => process::exit(ExitCode::Interrupted as i32),
-        }
-        state.interrupted = true;
+        let ended = match (&state.action, state.interrupted) {
+            (Some(action), None) => action(),
+            (_, status) => process::exit(status.unwrap_or(ExitCode::Interrupted) as i32),
+        };
+        state.interrupted = Some(ended);
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether whoever started this process has told it to ignore a signal, as `nohup` does with SIGHUP.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

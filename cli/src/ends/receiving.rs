@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
-use migration::{Destination, Report};
+use migration::{Destination, DestinationFailure, Report};
 use multifd_core::{Error, Fault, MultifdMethods, PageSize, Place, Side};
 
 use crate::args::MigrationArgs;
@@ -12,9 +12,11 @@ use crate::ends::interrupt::Interrupt;
 use crate::ends::reception::{Reception, Signs};
 use crate::net::listen::Listener;
 use crate::show::clock::cpu_time;
+use crate::show::exit_code::ExitCode;
 use crate::show::progress::{Progress, Total};
 use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::{Recorder, Sample};
+use crate::show::whereabouts::Whereabouts;
 
 /// Listens for the connections of one migration.
 pub(crate) struct Receiving<'a> {
@@ -36,6 +38,7 @@ impl Received {
     pub(crate) fn report(self, address: String, method: &dyn MultifdMethods) -> MigrationReport {
         let about = About {
             side: "destination",
+            guest: Whereabouts::Arrived,
             address,
             method,
             page_size: PageSize::X86,
@@ -61,6 +64,7 @@ impl<'a> Receiving<'a> {
             move || {
                 abort.abort();
                 signs.set_over();
+                ExitCode::Interrupted
             }
         });
         listener.announce(json)?;
@@ -83,7 +87,7 @@ impl<'a> Receiving<'a> {
         args: &MigrationArgs,
         wait: Option<Duration>,
         total: &Total,
-        migrate: impl FnOnce() -> Result<Report, Error> + Send,
+        migrate: impl FnOnce() -> Result<Report, DestinationFailure> + Send,
     ) -> anyhow::Result<Received> {
         let first = self.reception.first(wait)?;
         let cpu_start = cpu_time();
@@ -114,8 +118,8 @@ impl<'a> Receiving<'a> {
 
     fn serve(
         mut self,
-        migrate: impl FnOnce() -> Result<Report, Error> + Send,
-    ) -> Result<Report, Error> {
+        migrate: impl FnOnce() -> Result<Report, DestinationFailure> + Send,
+    ) -> Result<Report, DestinationFailure> {
         thread::scope(|scope| {
             let runner = scope.spawn(|| {
                 let result = migrate();

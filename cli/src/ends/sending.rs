@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use migration::source::GuestAfter;
-use migration::{Connections, Report, Source, SourceFailure, channel_count};
+use migration::{Connections, Report, Source, SourceFailure, SourceHandle, channel_count};
 use migration_params::Settings;
 use multifd_core::transport::Transport;
 use multifd_core::{MultifdMethods, PageSize};
@@ -13,9 +12,12 @@ use crate::ends::interrupt::Interrupt;
 use crate::net::connect;
 use crate::net::uri::Uri;
 use crate::show::clock::cpu_time;
+use crate::show::exit_code::ExitCode;
+use crate::show::output;
 use crate::show::progress::Progress;
 use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::Recorder;
+use crate::show::whereabouts::Whereabouts;
 
 /// Whose migration it is.
 pub(crate) struct Sending<'a> {
@@ -37,8 +39,10 @@ impl Sending<'_> {
         migrate: impl FnOnce(Source) -> Result<Report, SourceFailure>,
     ) -> anyhow::Result<MigrationReport> {
         let handle = source.handle();
-        let abort = source.abort_handle();
-        self.interrupt.on_signal(move || abort.abort());
+        self.interrupt.on_signal({
+            let handle = handle.clone();
+            move || cancel(&handle)
+        });
         let progress = match self.args.quiet {
             true => None,
             false => Some(Progress::source(handle.clone(), self.label)?),
@@ -50,9 +54,10 @@ impl Sending<'_> {
         let result = migrate(source);
         drop(progress);
         let timeline = recorder.map(Recorder::finish).unwrap_or_default();
-        let report = result.map_err(explain)?;
+        let report = result?;
         let about = About {
             side: "source",
+            guest: Whereabouts::Left,
             address: self.to.to_string(),
             method: self.method,
             page_size: PageSize::X86,
@@ -88,13 +93,14 @@ pub(crate) fn connect(
     })
 }
 
-/// Says where the guest is, unless it is here, as after most failures.
-fn explain(failure: SourceFailure) -> anyhow::Error {
-    let error = anyhow::Error::from(failure.error);
-    match failure.guest {
-        GuestAfter::Here => error,
-        GuestAfter::InDoubt => {
-            error.context("the destination may have the guest: look there before it runs anywhere")
-        }
+/// Cancels at a signal, unless the destination may have the guest already: then a second signal that ends the
+/// process leaves it in doubt.
+fn cancel(handle: &SourceHandle) -> ExitCode {
+    if handle.cancel() {
+        return ExitCode::Interrupted;
     }
+    output::message(format_args!(
+        "multifd: too late to cancel, the destination may have the guest: waiting for its word"
+    ));
+    ExitCode::InDoubt
 }

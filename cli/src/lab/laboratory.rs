@@ -96,10 +96,12 @@ impl Laboratory {
             let what = format!("the memory that arrived differs from offset {offset:#x} on");
             return Ok(Some(what));
         }
-        Ok(match (&report.source.guest, &report.destination.guest) {
-            (Some(source), Some(destination)) => vm::verdict(source, destination).err(),
-            _ => None,
-        })
+        Ok(
+            match (&report.source.guest_check, &report.destination.guest_check) {
+                (Some(source), Some(destination)) => vm::verdict(source, destination).err(),
+                _ => None,
+            },
+        )
     }
 
     /// Prints the result, and answers whether it is a good one. `last` has the last run of each
@@ -212,7 +214,10 @@ fn commands(args: &GuestArgs, workload: Option<&WorkloadArgs>, set: &[String]) -
 
 /// What a guest that ran went through, for the line of its run.
 fn rounds(report: &PairReport) -> String {
-    match (&report.source.guest, report.source.ram.dirty_sync_count) {
+    match (
+        &report.source.guest_check,
+        report.source.ram.dirty_sync_count,
+    ) {
         (Some(_), Some(rounds)) => {
             let downtime = report.source.downtime;
             format!("{rounds} rounds, stopped for {downtime:.1} ms, ")

@@ -78,7 +78,7 @@ fn last(runs: &[PairReport], paths: fn(&PairReport) -> &PathsReport) -> PathsRep
 
 /// The median of the rounds, if the guests ran.
 fn rounds(runs: &[PairReport]) -> Option<u64> {
-    let ran = runs.iter().filter(|run| run.source.guest.is_some());
+    let ran = runs.iter().filter(|run| run.source.guest_check.is_some());
     let rounds: Vec<_> = ran
         .filter_map(|run| run.source.ram.dirty_sync_count)
         .collect();

@@ -74,6 +74,7 @@ impl Pairs {
                 // It may have ended by itself.
                 let _ = kill_process(*pid, Signal::TERM);
             }
+            ExitCode::Interrupted
         });
         Self {
             interrupt,

@@ -46,6 +46,7 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         move || {
             interrupted.store(true, Ordering::Release);
             waker.wake();
+            ExitCode::Interrupted
         }
     });
     listener.announce(args.json)?;

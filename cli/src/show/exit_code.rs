@@ -21,6 +21,10 @@ pub(crate) enum ExitCode {
     Device = 5,
     /// Memory arrived that is not what was sent.
     Differs = 6,
+    /// A source does not know whether the destination has the guest.
+    InDoubt = 7,
+    /// A destination has all of the guest, and the source has not released it.
+    Kept = 8,
     /// A signal asked for the end.
     Interrupted = 130,
 }
@@ -35,6 +39,8 @@ Exit status:
     4  the connection could not be made, broke, or was silent for too long
     5  an accelerator, its driver or its library
     6  demo, bench: the memory that arrived is not what was sent
+    7  in doubt: the destination may have the guest; look there before it runs anywhere
+    8  kept: all of the guest is here, but the source has not released it
   130  ended by SIGINT (Ctrl-C) or SIGTERM";
 
 impl ExitCode {
@@ -49,6 +55,8 @@ impl ExitCode {
             Self::Connection,
             Self::Device,
             Self::Differs,
+            Self::InDoubt,
+            Self::Kept,
             Self::Interrupted,
         ];
         codes

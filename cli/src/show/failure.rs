@@ -1,10 +1,12 @@
 //! The command's own error, and the exit status of any error.
 
+use migration::{DestinationFailure, SourceFailure};
 use migration_params::ParamError;
 use multifd_core::Error;
 use multifd_core::method::RegistryError;
 
 use crate::show::exit_code::ExitCode;
+use crate::show::whereabouts::Whereabouts;
 
 /// An error of the command itself, with its exit status and perhaps what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -13,6 +15,8 @@ pub(crate) struct Failure {
     pub(crate) code: ExitCode,
     pub(crate) what: String,
     pub(crate) hint: Option<String>,
+    /// Where the guest is, if the failure decides that.
+    pub(crate) guest: Option<Whereabouts>,
 }
 
 impl Failure {
@@ -21,6 +25,7 @@ impl Failure {
             code,
             what: what.into(),
             hint: None,
+            guest: None,
         }
     }
 
@@ -37,18 +42,49 @@ impl Failure {
     }
 }
 
-/// The exit status for an error, by what is known of it.
+/// The exit status for an error, by what is known of it: first of all, where the guest is.
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match guest(error) {
+        Some(Whereabouts::InDoubt) => return ExitCode::InDoubt,
+        Some(Whereabouts::Kept) => return ExitCode::Kept,
+        _ => {}
+    }
     let known = error.chain().find_map(of_cause);
     // What nothing is known of is this side's: a file, memory, a limit of the system.
     known.unwrap_or(ExitCode::Local)
+}
+
+/// Where the guest is after `error`; `None` if the error says nothing of it.
+pub(crate) fn guest(error: &anyhow::Error) -> Option<Whereabouts> {
+    error.chain().find_map(|cause| {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return failure.guest;
+        }
+        if let Some(failure) = cause.downcast_ref::<SourceFailure>() {
+            return Some(failure.guest.into());
+        }
+        let failure = cause.downcast_ref::<DestinationFailure>()?;
+        Some(failure.guest.into())
+    })
+}
+
+/// The engine's error, if `cause` is one or has one.
+pub(crate) fn migration_error<'a>(
+    cause: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a Error> {
+    let source = cause.downcast_ref::<SourceFailure>();
+    let destination = cause.downcast_ref::<DestinationFailure>();
+    source
+        .map(|failure| &failure.error)
+        .or(destination.map(|failure| &failure.error))
+        .or_else(|| cause.downcast_ref::<Error>())
 }
 
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some(failure.code);
     }
-    if let Some(error) = cause.downcast_ref::<Error>() {
+    if let Some(error) = migration_error(cause) {
         return Some(error.fault().into());
     }
     if let Some(error) = cause.downcast_ref::<RegistryError>() {

@@ -4,16 +4,19 @@ use migration::stream::{Problem, StreamError};
 use multifd_core::wire::WireError;
 use multifd_core::{Error, Fault, Side};
 
-use crate::show::failure::Failure;
+use crate::show::failure::{Failure, guest, migration_error};
+use crate::show::whereabouts::Whereabouts;
 
 /// A sentence for the user; `None` where the error says it all.
 pub(crate) fn for_error(error: &anyhow::Error) -> Option<String> {
+    let guest = guest(error);
     error.chain().find_map(|cause| {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.hint.clone();
         }
-        let error = cause.downcast_ref::<Error>()?;
+        let error = migration_error(cause)?;
         for_cause(error)
+            .or_else(|| guest.and_then(for_guest))
             .or_else(|| for_fault(error))
             .map(Into::into)
     })
@@ -40,6 +43,21 @@ fn for_cause(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// What to do when one side cannot know where the guest is to run.
+fn for_guest(guest: Whereabouts) -> Option<&'static str> {
+    match guest {
+        Whereabouts::InDoubt => Some(
+            "ask the destination: if the guest runs there, or is kept there, drop it here; if it is not \
+             there, it may run here again",
+        ),
+        Whereabouts::Kept => Some(
+            "ask the source: if the guest is in doubt or gone there, release it here; if it runs there, \
+             drop what is kept here",
+        ),
+        _ => None,
+    }
+}
+
 /// What the kind of error tells.
 fn for_fault(error: &Error) -> Option<&'static str> {
     match (error.fault(), error.place().side?) {
@@ -60,12 +78,8 @@ fn for_fault(error: &Error) -> Option<&'static str> {
             "the destination may have refused the guest, ended, or not listen: see its own messages, \
              and set --out multifd-channels and multifd-compression as it has them",
         ),
-        (Fault::Peer, Side::RelayOut) => {
-            Some("see the destination's own messages; the guest may go on at the source")
-        }
-        (Fault::Peer, Side::Source) => {
-            Some("see the destination's own messages; the guest may go on here")
-        }
+        (Fault::Peer, Side::RelayOut) => Some("see the destination's own messages"),
+        (Fault::Peer, Side::Source) => Some("see the destination's own messages"),
         _ => None,
     }
 }

@@ -19,3 +19,4 @@ pub(crate) mod table;
 pub(crate) mod tell;
 pub(crate) mod timeline;
 pub(crate) mod units;
+pub(crate) mod whereabouts;

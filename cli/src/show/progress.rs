@@ -26,8 +26,12 @@ pub(crate) type Total = Arc<AtomicU64>;
 impl Progress {
     /// Shows what `monitor` counts. `label` says what happens to the bytes: sent, received.
     pub(crate) fn start(monitor: Monitor, total: &Total, label: &str) -> io::Result<Self> {
+        let bytes = move || {
+            let total = monitor.total();
+            (total.guest_bytes, total.wire_bytes)
+        };
         Self::watch(Watch {
-            monitor,
+            bytes: Box::new(bytes),
             source: None,
             total: Arc::clone(total),
             label: label.into(),
@@ -38,8 +42,15 @@ impl Progress {
     /// Shows how a source does: rounds, rates, each channel.
     pub(crate) fn source(handle: SourceHandle, label: &str) -> io::Result<Self> {
         let total = handle.info().ram.total;
+        let bytes = {
+            let handle = handle.clone();
+            move || {
+                let total = handle.stats().total();
+                (total.guest_bytes, total.wire_bytes)
+            }
+        };
         Self::watch(Watch {
-            monitor: handle.monitor(),
+            bytes: Box::new(bytes),
             source: Some(handle),
             total: Arc::new(total.into()),
             label: label.into(),
@@ -76,7 +87,8 @@ impl Drop for Progress {
 
 /// The thread's part.
 struct Watch {
-    monitor: Monitor,
+    /// Bytes of guest memory, and bytes on the wire.
+    bytes: Box<dyn Fn() -> (u64, u64) + Send>,
     source: Option<SourceHandle>,
     total: Total,
     label: String,
@@ -99,7 +111,7 @@ impl Watch {
                 bar.set_message(live_view::text(last, &now));
                 *last = now;
             } else {
-                let (guest, wire) = self.bytes();
+                let (guest, wire) = (self.bytes)();
                 bar.set_position(guest);
                 bar.set_message(self.rates(guest, wire));
             }
@@ -113,7 +125,7 @@ impl Watch {
 
     fn lines(&self, stopped: &mpsc::Receiver<()>) {
         while waits(stopped, LINE_INTERVAL) {
-            let (guest, wire) = self.bytes();
+            let (guest, wire) = (self.bytes)();
             let (label, rates) = (&self.label, self.rates(guest, wire));
             let total = self.total.load(Ordering::Relaxed);
             let of_total = match (guest * 100).checked_div(total) {
@@ -123,12 +135,6 @@ impl Watch {
             let guest = Bytes(guest);
             output::message(format_args!("{label} {guest}{of_total}, {rates}"));
         }
-    }
-
-    /// Bytes of guest memory, and bytes on the wire.
-    fn bytes(&self) -> (u64, u64) {
-        let total = self.monitor.total();
-        (total.guest_bytes, total.wire_bytes)
     }
 
     fn rates(&self, guest: u64, wire: u64) -> String {

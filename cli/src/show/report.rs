@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use migration::Report;
 use migration::source::DownTime;
+use migration::{Report, RunState};
 use multifd_core::{ChannelStats, MultifdMethods, PageSize};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::show::codec_paths::PathsReport;
 use crate::show::output;
 use crate::show::timeline::Sample;
 use crate::show::units::Bytes;
+use crate::show::whereabouts::Whereabouts;
 
 /// The result of a completed migration. Where QEMU's `query-migrate` has a member, the name and the
 /// unit are the same; times are milliseconds, with a fraction.
@@ -44,9 +45,14 @@ pub(crate) struct MigrationReport {
     /// How it went over time, if that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) timeline: Vec<Sample>,
+    /// Where the guest is: `there` at the source, `here` at the destination.
+    pub(crate) guest: String,
+    /// Whether it was paused when it was migrated, and stays so; only if it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) paused: bool,
     /// What the guest did that ran meanwhile, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) guest: Option<GuestSummary>,
+    pub(crate) guest_check: Option<GuestSummary>,
     /// The device sections that came; only at the destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) devices: Option<DevicesReport>,
@@ -123,6 +129,7 @@ pub(crate) struct DevicesReport {
 /// Whose report it is.
 pub(crate) struct About<'a> {
     pub(crate) side: &'static str,
+    pub(crate) guest: Whereabouts,
     pub(crate) address: String,
     pub(crate) method: &'a dyn MultifdMethods,
     pub(crate) page_size: PageSize,
@@ -172,7 +179,9 @@ impl MigrationReport {
             paths: PathsReport::new(&report.channels.total().paths),
             downtime_items: report.down_time_items,
             timeline: Vec::new(),
-            guest: None,
+            guest: about.guest.name().into(),
+            paused: report.run_state == Some(RunState::Paused),
+            guest_check: None,
             devices: None,
         }
     }
@@ -201,7 +210,17 @@ impl MigrationReport {
             self.ram.mbps,
             self.ram.pages_per_second,
             self.cpu.percent,
-        ))
+        ))?;
+        let guest = match self.side.as_str() {
+            "source" => Whereabouts::Left,
+            _ => Whereabouts::Arrived,
+        };
+        let paused = if self.paused {
+            ", and stays paused"
+        } else {
+            ""
+        };
+        output::line(format_args!("{}{paused}", guest.sentence()))
     }
 }
 

@@ -1,19 +1,44 @@
-//! How a failure reaches the user: on stderr, and as an object on stdout if that is wanted.
+//! How an end reaches the user: on stderr, and as an object on stdout if that is wanted.
+
+use std::io;
 
 use serde_json::{Value, json};
 
 use crate::show::exit_code::ExitCode;
-use crate::show::failure::exit_code;
+use crate::show::failure::{exit_code, guest};
+use crate::show::whereabouts::Whereabouts;
 use crate::show::{hint, output};
 
-/// Says what failed. Returns the status to exit with.
-pub(crate) fn failure(error: &anyhow::Error, json: bool) -> ExitCode {
+/// Says what failed, and where the guest is: at `before` unless the error knows better. Returns the
+/// status to exit with.
+pub(crate) fn failure(error: &anyhow::Error, before: Option<Whereabouts>, json: bool) -> ExitCode {
+    if output::is_closed(error) {
+        // Whoever read it has seen enough.
+        return ExitCode::Ok;
+    }
     message("", error);
+    let guest = guest(error).or(before);
+    if let Some(guest) = guest {
+        output::message(format_args!("{}", guest.sentence()));
+    }
     if json {
+        let mut object = object(error);
+        if let (Some(members), Some(guest)) = (object.as_object_mut(), guest) {
+            members.insert("guest".into(), guest.name().into());
+        }
         // There is a failure to report already.
-        let _ = output::json(&object(error));
+        let _ = output::json(&object);
     }
     exit_code(error)
+}
+
+/// Says that a migration has succeeded whose result could not be printed: that changes nothing of it.
+pub(crate) fn printed(result: io::Result<()>) {
+    if let Err(error) = result {
+        output::message(format_args!(
+            "multifd: the migration has succeeded, but its result could not be printed: {error}"
+        ));
+    }
 }
 
 /// Says that one of several migrations failed; its object is on a line of its own.

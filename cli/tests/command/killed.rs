@@ -60,7 +60,7 @@ fn the_guest_is_whole_or_nowhere_when_the_source_is_killed() -> Result<()> {
         let what = || format!("{number}: killed after {moment:?}: {destination:#?}");
         if destination.code == Some(0) {
             came += 1;
-            let guest = &destination.json(0)?["guest"];
+            let guest = &destination.json(0)?["guest-check"];
             let written = |name: &str| guest[name].as_u64().with_context(what);
             ensure!(written("written")? > written("written-before")?, what());
             ensure!(guest["failures"] == Value::Array(Vec::new()), what());

@@ -21,6 +21,7 @@ use crate::net::listen::Listener;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Total;
+use crate::show::tell;
 
 pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
@@ -51,8 +52,8 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let arrived = arrived.transpose()?.unwrap_or_default();
     let guest = look_at_all(&machine, &arrived, &interrupt)?;
     let mut report = received.report(address, &*method);
-    report.guest = Some(summary(guest, arrived.written));
-    report.print(args.migration.json)?;
+    report.guest_check = Some(summary(guest, arrived.written));
+    tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
 }
 

@@ -19,8 +19,8 @@ use crate::ends::{methods, settings};
 use crate::net::uri::Uri;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
-use crate::show::output;
 use crate::show::report::MigrationReport;
+use crate::show::{output, tell};
 
 pub(super) fn run(args: &VmArgs, to: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
@@ -43,8 +43,8 @@ pub(super) fn run(args: &VmArgs, to: &Uri) -> anyhow::Result<ExitCode> {
         tell_it_runs_on(&machine)?;
     }
     let mut report = result?;
-    report.guest = Some(summary(machine.report()?, 0));
-    report.print(args.migration.json)?;
+    report.guest_check = Some(summary(machine.report()?, 0));
+    tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
 }
 

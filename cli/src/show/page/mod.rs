@@ -99,7 +99,7 @@ fn section(run: &PageRun<'_>) -> String {
         escaped(&run.row.method),
         escaped(&source.implementation),
     );
-    if let (Some(here), Some(there)) = (&source.guest, &destination.guest) {
+    if let (Some(here), Some(there)) = (&source.guest_check, &destination.guest_check) {
         let _ = writeln!(
             section,
             "<p>The guest wrote to {} pages until it was stopped, and to {} more at the destination, where it \
