@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::cost::Sides;
+use super::hosts::hosts;
 use super::model::{self, Guest, Hosts, Prediction};
 use super::sample::Sample;
-use super::subject::{Measured, Subject};
-use super::{hosts, measure};
+use super::subject::{Measured, Subject, measure_all};
 use crate::args::AdviseArgs;
 use crate::lab::fill::or_usual;
 use crate::lab::guest;
@@ -52,7 +52,7 @@ pub(crate) fn run(
     // All in turn, so that whatever else happens on the host meets all of it alike.
     for round in 1..=ROUNDS {
         output::message(format_args!("round {round} of {ROUNDS}"));
-        measured.push(measure(args, subjects, &sample, pairs)?);
+        measured.push(measure_all(args, subjects, &sample, pairs)?);
         for (case, reports) in &mut cases {
             reports.push(migrate(case, &guest, pairs)?);
         }

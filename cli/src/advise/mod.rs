@@ -8,6 +8,7 @@ mod check;
 mod choice;
 mod cost;
 mod engine;
+mod hosts;
 mod measure;
 mod model;
 mod report;
@@ -17,9 +18,6 @@ mod setting;
 mod spent;
 mod subject;
 
-use std::thread;
-use std::time::Duration;
-
 use crate::args::AdviseArgs;
 use crate::doctor::{self, Devices};
 use crate::ends::interrupt::Interrupt;
@@ -27,13 +25,12 @@ use crate::lab::pair::{Commands, Pairs};
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
 use crate::show::units::MemorySize;
-use cost::Sides;
-use measure::Effort;
-use model::{Guest, Hosts};
+use hosts::{hosts, source_cores};
+use model::Guest;
 use report::{Advice, Report};
 use sample::Sample;
 use setting::Settings;
-use subject::{Measured, Subject};
+use subject::Measured;
 
 pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
     let subjects = subject::all(args)?;
@@ -43,7 +40,7 @@ pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
         return check::run(args, &subjects, &pairs);
     }
     let (sample, memory) = sample(args)?;
-    let measured = measure(args, &subjects, &sample, &pairs)?;
+    let measured = subject::measure_all(args, &subjects, &sample, &pairs)?;
     let report = report(args, &sample, memory, measured);
     if args.json {
         output::json(&report)?;
@@ -69,33 +66,6 @@ fn sample(args: &AdviseArgs) -> anyhow::Result<(Sample, u64)> {
             ))
         }
     }
-}
-
-fn measure(
-    args: &AdviseArgs,
-    subjects: &[Subject],
-    sample: &Sample,
-    pairs: &Pairs,
-) -> anyhow::Result<Measured> {
-    let channels = cores_here().min(args.channels.into());
-    let effort = Effort {
-        // On shared cores the threads of both sides take turns, which costs them their caches.
-        threads: if shared(args) { 2 * channels } else { channels },
-        time: EFFORT,
-    };
-    let mut codecs = Vec::new();
-    for subject in subjects {
-        pairs.check_interrupted()?;
-        output::message(format_args!("measuring {}", subject.name()));
-        codecs.push(subject.measure(sample, effort)?);
-    }
-    output::message(format_args!("measuring the engine"));
-    let channels = u8::try_from(channels).unwrap_or(u8::MAX);
-    Ok(Measured {
-        one_channel: engine::measure(pairs, sample, 1)?,
-        channels: engine::measure(pairs, sample, channels)?,
-        codecs,
-    })
 }
 
 fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -> Report {
@@ -134,29 +104,6 @@ fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -
     }
 }
 
-/// `bandwidth`: bytes per second, or 0.
-fn hosts(args: &AdviseArgs, bandwidth: u64) -> Hosts {
-    let source = source_cores(args);
-    Hosts {
-        cores: Sides {
-            send: source.into(),
-            recv: args.destination_cores.unwrap_or(source).into(),
-        },
-        shared: shared(args),
-        bandwidth: (bandwidth > 0).then_some(bandwidth as f64),
-    }
-}
-
-fn source_cores(args: &AdviseArgs) -> u16 {
-    let here = || u16::try_from(cores_here()).unwrap_or(u16::MAX);
-    args.cores.unwrap_or_else(here)
-}
-
-/// A check migrates between two processes of this host.
-fn shared(args: &AdviseArgs) -> bool {
-    args.shared_cores || args.check
-}
-
 /// What is given, and otherwise what was found here.
 fn devices(args: &AdviseArgs) -> Devices {
     if args.accelerator.is_software() {
@@ -171,13 +118,7 @@ fn devices(args: &AdviseArgs) -> Devices {
     }
 }
 
-fn cores_here() -> usize {
-    thread::available_parallelism().map_or(1, Into::into)
-}
-
 /// As in demo.
 const DEFAULT_MEMORY: MemorySize = MemorySize(1 << 30);
 /// The content of a larger guest repeats itself anyway.
 const MOST_FILLED: u64 = 1 << 30;
-/// For each method and level, of each core.
-const EFFORT: Duration = Duration::from_millis(600);

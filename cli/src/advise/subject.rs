@@ -1,11 +1,14 @@
 //! The methods and levels that are tried.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use multifd_core::{MethodId, MethodOptions, MultifdMethods};
 use serde::{Deserialize, Serialize};
 
 use super::cost::{Codec, Engine, Sides};
+use super::engine;
+use super::hosts::{cores_here, shared};
 use super::measure::{self, Effort};
 use super::sample::Sample;
 use crate::args::AdviseArgs;
@@ -13,6 +16,8 @@ use crate::ends::methods;
 use crate::lab::bench::levels;
 use crate::lab::laboratory;
 use crate::lab::measurement::median;
+use crate::lab::pair::Pairs;
+use crate::show::output;
 
 /// A method at a level.
 pub(crate) struct Subject {
@@ -126,3 +131,34 @@ impl Subject {
 const USUAL: [u8; 3] = [1, 3, 6];
 /// Only what every method has by default.
 const CHECKED: [u8; 1] = [1];
+
+/// Measures all of them, and the engine.
+pub(super) fn measure_all(
+    args: &AdviseArgs,
+    subjects: &[Subject],
+    sample: &Sample,
+    pairs: &Pairs,
+) -> anyhow::Result<Measured> {
+    let channels = cores_here().min(args.channels.into());
+    let effort = Effort {
+        // On shared cores the threads of both sides take turns, which costs them their caches.
+        threads: if shared(args) { 2 * channels } else { channels },
+        time: EFFORT,
+    };
+    let mut codecs = Vec::new();
+    for subject in subjects {
+        pairs.check_interrupted()?;
+        output::message(format_args!("measuring {}", subject.name()));
+        codecs.push(subject.measure(sample, effort)?);
+    }
+    output::message(format_args!("measuring the engine"));
+    let channels = u8::try_from(channels).unwrap_or(u8::MAX);
+    Ok(Measured {
+        one_channel: engine::measure(pairs, sample, 1)?,
+        channels: engine::measure(pairs, sample, channels)?,
+        codecs,
+    })
+}
+
+/// For each method and level, of each core.
+const EFFORT: Duration = Duration::from_millis(600);

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod guest;
 mod inspect;
+mod migration;
 mod params;
 mod recv;
 mod relay;
@@ -21,6 +22,7 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use migration::MigrationArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
@@ -28,10 +30,7 @@ pub(crate) use send::SendArgs;
 pub(crate) use vm::VmArgs;
 pub(crate) use workload::WorkloadArgs;
 
-use std::time::Duration;
-
 use clap::{Parser, Subcommand};
-use multifd_core::wire::Uuid;
 
 use crate::show::exit_code;
 use crate::show::whereabouts::Whereabouts;
@@ -91,9 +90,7 @@ impl Command {
             Self::Bench(args) => args.guest.json,
         }
     }
-}
 
-impl Command {
     /// Where the guest is before the command has done anything with it.
     pub(crate) fn before(&self) -> Option<Whereabouts> {
         match self {
@@ -102,50 +99,6 @@ impl Command {
             _ => None,
         }
     }
-}
-
-/// What a source and a destination have in common.
-#[derive(Debug, clap::Args)]
-pub(crate) struct MigrationArgs {
-    /// Set a parameter or capability by its QEMU name; may be repeated, `multifd params` lists them
-    ///
-    /// The defaults are QEMU's, but the capabilities multifd and return-path are on and
-    /// max-bandwidth is 0, unlimited. Settings for running guests have no effect.
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// The guest's UUID, the same on both sides [default: none, all zero]
-    #[arg(long, value_parser = uuid)]
-    pub(crate) uuid: Option<Uuid>,
-    /// How long the peer may be silent where it has to answer, in seconds
-    ///
-    /// At the destination: a new connection that does not say what it is, channels that do not come
-    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: a destination
-    /// that takes nothing, the confirmation [default: 60, 60].
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) time_limit: Option<Duration>,
-    #[command(flatten)]
-    pub(crate) accelerator: AcceleratorArgs,
-    /// Print the result as one JSON object, with the names of QEMU's query-migrate
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// With --json, say how it went over time, too
-    #[arg(long, requires = "json")]
-    pub(crate) timeline: bool,
-    /// Show neither progress nor which implementation does the work
-    #[arg(long, short)]
-    pub(crate) quiet: bool,
-}
-
-fn uuid(text: &str) -> Result<Uuid, String> {
-    Uuid::parse(text)
-        .ok_or_else(|| "wanted a UUID like 12345678-1234-1234-1234-123456789abc".into())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "wanted a number of seconds".into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{MigrationArgs, seconds};
+use super::migration::{MigrationArgs, seconds};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
 use crate::show::exit_code;

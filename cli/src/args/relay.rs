@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use multifd_core::wire::Uuid;
 
-use super::{AcceleratorArgs, seconds, uuid};
+use super::AcceleratorArgs;
+use super::migration::{seconds, uuid};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use migration::stream::SyncMode;
 
-use super::{MigrationArgs, seconds};
+use super::migration::{MigrationArgs, seconds};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
 use crate::show::exit_code;

@@ -11,7 +11,7 @@ use multifd_core::wire::{
 };
 use serde::Serialize;
 
-use super::{Anomaly, PAGE_SIZE};
+use super::anomaly::{Anomaly, PAGE_SIZE};
 
 /// All of a channel, as far as it can be understood. Payloads are not decompressed.
 #[derive(Debug, Default, Serialize)]

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use migration::stream::{Command, Event, Incoming, MAX_TAIL_LEN, RamPart, Reader, SyncMode, Tail};
 use serde::Serialize;
 
+use super::anomaly::{Anomaly, PAGE_SIZE};
 use super::devices::DevicesRecord;
 use super::recording::Recording;
-use super::{Anomaly, PAGE_SIZE};
 
 /// All of a main channel, section by section, as far as it can be understood.
 #[derive(Debug, Default, Serialize)]

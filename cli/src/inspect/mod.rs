@@ -1,5 +1,6 @@
 //! `multifd inspect`: says what is in a folder or a recording.
 
+mod anomaly;
 mod channel;
 mod devices;
 mod folder;
@@ -89,13 +90,3 @@ impl Record {
         }
     }
 }
-
-/// Something that must not be, and its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Anomaly {
-    /// Bytes before it.
-    offset: u64,
-    what: String,
-}
-
-const PAGE_SIZE: multifd_core::PageSize = multifd_core::PageSize::X86;

@@ -2,7 +2,7 @@
 
 use multifd_core::wire::{MethodId, RamHeader};
 
-use super::PAGE_SIZE;
+use super::anomaly::PAGE_SIZE;
 use super::channel::{ChannelRecord, MAX_BLOCKS};
 
 impl ChannelRecord {

@@ -10,7 +10,8 @@ use multifd_core::wire::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{PAGE_SIZE, Record};
+use super::Record;
+use super::anomaly::PAGE_SIZE;
 
 fn vector(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -11,7 +11,7 @@ use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{DestinationConfig, DestinationHost, HostError, channel_count};
 use multifd_core::{Error, GuestMemory};
 
-use super::{LOOK, STANDSTILL, open, summary};
+use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::receiving::Receiving;

@@ -11,7 +11,7 @@ use migration::source::GuestAfter;
 use migration_params::Settings;
 use multifd_core::{MultifdMethods, Place, Side};
 
-use super::{LOOK, STANDSTILL, open, summary};
+use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};

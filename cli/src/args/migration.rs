@@ -1,0 +1,51 @@
+//! What the commands that migrate have in common.
+
+use std::time::Duration;
+
+use multifd_core::wire::Uuid;
+
+use super::accelerator::AcceleratorArgs;
+
+/// What a source and a destination have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MigrationArgs {
+    /// Set a parameter or capability by its QEMU name; may be repeated, `multifd params` lists them
+    ///
+    /// The defaults are QEMU's, but the capabilities multifd and return-path are on and
+    /// max-bandwidth is 0, unlimited. Settings for running guests have no effect.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The guest's UUID, the same on both sides [default: none, all zero]
+    #[arg(long, value_parser = uuid)]
+    pub(crate) uuid: Option<Uuid>,
+    /// How long the peer may be silent where it has to answer, in seconds
+    ///
+    /// At the destination: a new connection that does not say what it is, channels that do not come
+    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: a destination
+    /// that takes nothing, the confirmation [default: 60, 60].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) time_limit: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) accelerator: AcceleratorArgs,
+    /// Print the result as one JSON object, with the names of QEMU's query-migrate
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// With --json, say how it went over time, too
+    #[arg(long, requires = "json")]
+    pub(crate) timeline: bool,
+    /// Show neither progress nor which implementation does the work
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+pub(super) fn uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::parse(text)
+        .ok_or_else(|| "wanted a UUID like 12345678-1234-1234-1234-123456789abc".into())
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "wanted a number of seconds".into())
+}

@@ -1,0 +1,14 @@
+//! What is wrong in a recording.
+
+use serde::Serialize;
+
+/// Something that must not be, and its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Anomaly {
+    /// Bytes before it.
+    pub(super) offset: u64,
+    pub(super) what: String,
+}
+
+/// Of every guest whose recordings are read.
+pub(super) const PAGE_SIZE: multifd_core::PageSize = multifd_core::PageSize::X86;
