@@ -24,8 +24,11 @@ shift || true
 
 cargo +nightly --version >/dev/null 2>&1 || fail "no nightly compiler: rustup toolchain install nightly"
 cargo fuzz --version >/dev/null 2>&1 || fail "no cargo-fuzz: cargo install --locked cargo-fuzz"
+# cargo fuzz has no --locked of its own.
+cargo fetch --locked --manifest-path fuzz/Cargo.toml ||
+    fail "fuzz/Cargo.lock: cargo metadata --manifest-path fuzz/Cargo.toml brings it up to date"
 
-mapfile -t targets < <(cargo run --quiet --package multifd-tests --example seed_corpora -- fuzz/corpus)
+mapfile -t targets < <(cargo run --quiet --locked --package multifd-tests --example seed_corpora -- fuzz/corpus)
 [ "${#targets[@]}" -gt 0 ] || fail "no targets"
 [ "$#" -eq 0 ] || targets=("$@")
 
