@@ -114,7 +114,7 @@ unpack() {
 fetch() {
     local id codename package library
     [ "$(uname -m)" = x86_64 ] || refuse "QAT is in machines with x86_64 only"
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    { command -v apt-get && command -v dpkg-deb; } >/dev/null ||
         refuse "no $LIBRARY here, and no apt-get to fetch it with"
     id=$(. /etc/os-release && echo "${ID:-}")
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")

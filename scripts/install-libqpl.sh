@@ -62,7 +62,7 @@ archive() {
 
 # An apt of its own in folder $1, which knows only the wanted suite.
 configure_apt() {
-    local folder=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg options= mirror
+    local folder=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg options="" mirror
     mirror=$(archive)
     [ -n "$mirror" ] || refuse "apt has no source for this release"
     [ ! -e "$keyring" ] || options="[signed-by=$keyring] "

@@ -63,7 +63,7 @@ apt_update() {
 
 unpack() {
     local new=$FOLDER.new version package
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || refuse "no apt-get or no dpkg-deb here"
+    { command -v apt-get && command -v dpkg-deb; } >/dev/null || refuse "no apt-get or no dpkg-deb here"
     version=$(version_of qemu-system-x86)
     if [ -z "$version" ]; then
         apt_update

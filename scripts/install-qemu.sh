@@ -112,7 +112,7 @@ install_qemu() {
         apt_install "$PACKAGE" || refuse "apt-get install $PACKAGE failed"
         return
     fi
-    [ "$id" = debian ] && [ -n "$codename" ] || refuse "this release has no QEMU $OLDEST_MAJOR.0"
+    { [ "$id" = debian ] && [ -n "$codename" ]; } || refuse "this release has no QEMU $OLDEST_MAJOR.0"
     suite=$codename-backports
     add_backports "$codename"
     candidate_is_new -o "APT::Default-Release=$suite" || refuse "$suite has no QEMU $OLDEST_MAJOR.0"
