@@ -3,11 +3,12 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use multifd_tests::command::Finished;
 use multifd_tests::stand_in::StandIn;
 use multifd_tests::vendor_library;
 use serde_json::Value;
 
-use crate::harness::{Finished, Folder, PAGE, guest, recv, run, send};
+use crate::harness::{Folder, PAGE, guest, recv, run, send};
 
 /// The real library, in its own software where there is no device.
 #[test]

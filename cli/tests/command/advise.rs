@@ -62,7 +62,7 @@ fn what_it_says_to_set_can_be_set() -> Result<()> {
         &SMALL[..],
     ]
     .concat())?;
-    text.failed(&[0], &["measuring"])?;
+    text.ended(&[0], &["measuring"])?;
     let line = text
         .stdout
         .lines()

@@ -1,42 +1,21 @@
 //! Runs the command, with memory to move.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
+use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use anyhow::{Result, ensure};
+use multifd_tests::command::{Finished, Running};
 
 /// Every method that the command has.
 pub(crate) const METHODS: [&str; 6] = ["none", "zlib", "zstd", "qatzip", "qpl", "uadk"];
 
 pub(crate) const PAGE: usize = 4096;
 
-/// A running `multifd`, ended on drop.
-pub(crate) struct Running {
-    child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
-    /// Lines on stderr, as they come.
-    lines: mpsc::Receiver<String>,
-}
-
-/// A `multifd` that has ended.
-#[derive(Debug)]
-pub(crate) struct Finished {
-    /// `None` if a signal has killed it.
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
 /// Starts the command.
 pub(crate) fn start(args: &[&str]) -> Result<Running> {
-    Running::new(Command::new(env!("CARGO_BIN_EXE_multifd")).args(args))
+    Running::start(Command::new(env!("CARGO_BIN_EXE_multifd")).args(args))
 }
 
 /// Runs the command to its end.
@@ -49,8 +28,7 @@ pub(crate) fn recv(from: &str, args: &[&str]) -> Result<(Running, String)> {
     let mut all = vec!["recv", "--json", "--from", from];
     all.extend(args);
     let mut running = start(&all)?;
-    let line = running.wait_line("listening on ")?;
-    let address = line.trim_start_matches("listening on ").to_owned();
+    let address = running.wait_address()?;
     Ok((running, address))
 }
 
@@ -59,121 +37,6 @@ pub(crate) fn send(to: &str, args: &[&str]) -> Result<Finished> {
     let mut all = vec!["send", "--json", "--to", to];
     all.extend(args);
     run(&all)
-}
-
-impl Running {
-    /// Starts what becomes the command.
-    pub(crate) fn new(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut stdout = child.stdout.take().context("no stdout")?;
-        let stderr = child.stderr.take().context("no stderr")?;
-        let (send_line, lines) = mpsc::channel();
-        let stdout = thread::spawn(move || {
-            let mut text = String::new();
-            let _ = stdout.read_to_string(&mut text);
-            text
-        });
-        let stderr = thread::spawn(move || {
-            let mut text = String::new();
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                text.push_str(&line);
-                text.push('\n');
-                let _ = send_line.send(line);
-            }
-            text
-        });
-        Ok(Running {
-            child,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            lines,
-        })
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(Pid::from_child(&self.child), signal)?)
-    }
-
-    /// Waits for a line on stderr that has `part` in it.
-    pub(crate) fn wait_line(&mut self, part: &str) -> Result<String> {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            if line.contains(part) {
-                return Ok(line);
-            }
-        }
-        bail!("no line with {part:?}: {:?}", self.kill())
-    }
-
-    /// Waits for the end.
-    pub(crate) fn finish(mut self) -> Result<Finished> {
-        let start = Instant::now();
-        while self.child.try_wait()?.is_none() {
-            if start.elapsed() > PATIENCE {
-                bail!("still running: {:?}", self.kill());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        self.ended()
-    }
-
-    fn kill(&mut self) -> Result<Finished> {
-        self.child.kill()?;
-        self.ended()
-    }
-
-    fn ended(&mut self) -> Result<Finished> {
-        let text =
-            |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok());
-        Ok(Finished {
-            code: self.child.wait()?.code(),
-            stdout: text(self.stdout.take()).unwrap_or_default(),
-            stderr: text(self.stderr.take()).unwrap_or_default(),
-        })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Finished {
-    /// The one JSON object on stdout, of a run that ended with `code`.
-    pub(crate) fn json(&self, code: i32) -> Result<Value> {
-        ensure!(
-            self.code == Some(code),
-            "wanted exit status {code}: {self:#?}"
-        );
-        serde_json::from_str(&self.stdout).with_context(|| format!("{self:#?}"))
-    }
-
-    /// Checks how a run has failed: its exit status is one of `codes`, and stderr says all of
-    /// `words`.
-    pub(crate) fn failed(&self, codes: &[i32], words: &[&str]) -> Result<()> {
-        let expected = self.code.is_some_and(|code| codes.contains(&code));
-        ensure!(expected, "wanted exit status of {codes:?}: {self:#?}");
-        for word in words {
-            ensure!(
-                self.stderr.contains(word),
-                "stderr lacks {word:?}: {self:#?}"
-            );
-        }
-        Ok(())
-    }
 }
 
 /// A folder for one test.

@@ -1,9 +1,10 @@
 //! Migrations that a signal ends.
 
 use anyhow::Result;
+use multifd_tests::command::Running;
 use rustix::process::Signal;
 
-use crate::harness::{Folder, Running, guest, recv, start};
+use crate::harness::{Folder, guest, recv, start};
 
 const INTERRUPTED: i32 = 130;
 const PEER_OR_CONNECTION: [i32; 2] = [3, 4];

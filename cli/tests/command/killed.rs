@@ -4,11 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use multifd_tests::command::Running;
 use multifd_tests::conformance::PageSource;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Folder, Running, start};
+use crate::harness::{Folder, start};
 
 #[test]
 fn the_guest_stays_when_the_destination_is_killed() -> Result<()> {
@@ -99,9 +100,8 @@ impl Pair {
         let side = |ram| [&["vm", "--ram", ram], &work[..], &set].concat();
         let from = ["--from", "tcp:127.0.0.1:0"];
         let mut destination = start(&[&side(&destination)[..], &from].concat())?;
-        let line = destination.wait_line("listening on ")?;
-        let to = line.trim_start_matches("listening on ");
-        let source = start(&[&side(&source)[..], &["--to", to]].concat())?;
+        let to = destination.wait_address()?;
+        let source = start(&[&side(&source)[..], &["--to", &to]].concat())?;
         Ok(Self {
             source,
             destination,

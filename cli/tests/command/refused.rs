@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::Result;
+use multifd_tests::command::Finished;
 
-use crate::harness::{Finished, Folder, guest, recv, run, send};
+use crate::harness::{Folder, guest, recv, run, send};
 
 const PEER: i32 = 3;
 const CONNECTION: i32 = 4;

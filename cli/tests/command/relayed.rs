@@ -3,10 +3,11 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use multifd_tests::command::{Finished, Running};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Finished, Folder, Running, guest, recv, run, send, start};
+use crate::harness::{Folder, guest, recv, run, send, start};
 
 const PAGES: usize = 700;
 const PEER_OR_CONNECTION: [i32; 2] = [3, 4];
@@ -16,8 +17,8 @@ const INTERRUPTED: i32 = 130;
 fn relay(listen: &str, to: &str, args: &[&str]) -> Result<(Running, String)> {
     let relay = ["relay", "--json", "--quiet", "--listen", listen, "--to", to];
     let mut running = start(&[&relay[..], args].concat())?;
-    let line = running.wait_line("listening on ")?;
-    Ok((running, line.trim_start_matches("listening on ").to_owned()))
+    let address = running.wait_address()?;
+    Ok((running, address))
 }
 
 #[test]
@@ -168,10 +169,9 @@ fn with_few_files(limit: &str, folder: &Folder, channels: &str) -> Result<(Finis
          --to {to} --in {set} --out {set}",
         env!("CARGO_BIN_EXE_multifd")
     );
-    let mut relaying = Running::new(Command::new("sh").args(["-c", &relay]))?;
-    let address = relaying.wait_line("listening on ")?;
-    let address = address.trim_start_matches("listening on ");
-    let sent = send(address, &["--ram", &source, "--set", &set])?;
+    let mut relaying = Running::start(Command::new("sh").args(["-c", &relay]))?;
+    let address = relaying.wait_address()?;
+    let sent = send(&address, &["--ram", &source, "--set", &set])?;
     if sent.code == Some(0) {
         receiving.finish()?.json(0)?;
     }

@@ -32,7 +32,11 @@ pub struct Finished {
 }
 
 impl Running {
-    pub(super) fn start(command: &mut Command) -> Result<Self> {
+    /// Starts what is, or becomes, the command.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -44,8 +48,8 @@ impl Running {
         let stderr = child.stderr.take().context("no stderr")?;
         Ok(Self {
             child,
-            stdout: Some(read(stdout, None)),
-            stderr: Some(read(stderr, Some(send_line))),
+            stdout: Some(read(stdout)),
+            stderr: Some(read_lines(stderr, send_line)),
             lines,
         })
     }
@@ -111,7 +115,7 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        self.ended()
+        self.reap()
     }
 
     /// Kills it.
@@ -120,10 +124,10 @@ impl Running {
     /// The system's.
     pub fn kill(&mut self) -> Result<Finished> {
         self.child.kill()?;
-        self.ended()
+        self.reap()
     }
 
-    fn ended(&mut self) -> Result<Finished> {
+    fn reap(&mut self) -> Result<Finished> {
         let code = self.child.wait()?.code();
         let text =
             |thread: Option<JoinHandle<String>>| thread.and_then(|thread| thread.join().ok());
@@ -156,11 +160,11 @@ impl Finished {
         serde_json::from_str(&self.stdout).with_context(|| format!("{self:#?}"))
     }
 
-    /// Checks how a run has failed: its exit status is one of `codes`, and stderr says all of `words`.
+    /// Checks how a run has ended: its exit status is one of `codes`, and stderr says all of `words`.
     ///
     /// # Errors
     /// It ended in another way.
-    pub fn failed(&self, codes: &[i32], words: &[&str]) -> Result<()> {
+    pub fn ended(&self, codes: &[i32], words: &[&str]) -> Result<()> {
         let expected = self.code.is_some_and(|code| codes.contains(&code));
         ensure!(expected, "wanted exit status of {codes:?}: {self:#?}");
         for word in words {
@@ -171,21 +175,38 @@ impl Finished {
         }
         Ok(())
     }
+
+    /// Checks how a run has failed, as [`Self::ended`] does.
+    ///
+    /// # Errors
+    /// It ended in another way, or `codes` has that of success.
+    pub fn failed(&self, codes: &[i32], words: &[&str]) -> Result<()> {
+        ensure!(
+            !codes.contains(&0),
+            "{codes:?}: exit status 0 is no failure"
+        );
+        self.ended(codes, words)
+    }
 }
 
-fn read(
-    from: impl Read + Send + 'static,
-    lines: Option<mpsc::Sender<String>>,
-) -> JoinHandle<String> {
+fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        // What is no text is missed by whoever looks for it.
+        let _ = from.read_to_string(&mut text);
+        text
+    })
+}
+
+/// Hands the lines on as they come, besides.
+fn read_lines(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             text.push_str(&line);
             text.push('\n');
-            if let Some(lines) = &lines {
-                // Nobody need wait for lines.
-                let _ = lines.send(line);
-            }
+            // Nobody need wait for lines.
+            let _ = lines.send(line);
         }
         text
     })

@@ -96,7 +96,7 @@ fn source_killed(lab: &Lab) -> Result<Vec<&'static str>> {
         } else {
             &[3, 4]
         };
-        finished.failed(codes, &[])?;
+        finished.ended(codes, &[])?;
         ensure!(!bench.partial().exists(), "something is left");
     }
     Ok(vec!["all of the guest is kept, or nothing"])
@@ -114,7 +114,7 @@ fn destination_killed(lab: &Lab) -> Result<Vec<&'static str>> {
         // The time is that of a whole machine's start, too: most of the moments are early.
         thread::sleep(time * moment / (4 * FEWER_MOMENTS));
         qemu.kill()?;
-        sending.finish()?.failed(&[0, 3, 4], &[])?;
+        sending.finish()?.ended(&[0, 3, 4], &[])?;
     }
     kept.bench.inspect(lab)?;
     kept.send(lab).context("the last attempt")?;
