@@ -19,6 +19,11 @@
 //! | `kvm`, `threads` | the two kinds of vCPU |
 //! | `devices` | I/O ports: serial port, and the device that gives the guest its work |
 
+#![cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "what only the vCPUs of KVM ask for")
+)]
+
 mod boot;
 mod devices;
 mod embed;
@@ -28,7 +33,6 @@ mod kvm;
 mod layout;
 mod machine;
 mod memory;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "code of x86"))]
 mod program;
 mod state;
 mod threads;

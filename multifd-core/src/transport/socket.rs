@@ -297,6 +297,11 @@ const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// Most vectors that the kernel takes in one call (UIO_MAXIOV).
 const MAX_VECTORS: usize = 1024;
 
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "at most MAX_VECTORS, and a type of its own in each C library"
+)]
 fn message(vectors: *const libc::iovec, count: usize) -> libc::msghdr {
     // SAFETY: msghdr is plain integers and pointers, for all of which zero is valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
