@@ -1,31 +1,49 @@
 #!/usr/bin/env bash
-# Everything that a change has to pass, on a machine with cargo and a C compiler.
+# Everything that a change has to pass, on a machine with cargo, a C compiler and Python 3.
 #
-#   scripts/test.sh           all of it; installs a QEMU for the peer tests if there is none, and
-#                             fetches the vendors' libraries that are missing into .peers
+#   scripts/test.sh           all of it, in a quarter of an hour. Installs what is missing for it: a
+#                             QEMU for the peer tests, shellcheck and cargo-deny; fetches the vendors'
+#                             libraries that are missing into .peers
 #   scripts/test.sh --quick   all of it but the peer tests; installs and fetches nothing
-#   scripts/test.sh --lint    formatting, lints, documentation and dependencies, no tests
+#   scripts/test.sh --lint    everything but the tests
 #
-# What a machine lacks is skipped and listed at the end. With CI=true it is a failure instead, and
-# cargo-deny is installed if it is missing.
+# What was left out is listed at the end. Unless MAY_BE_LEFT_OUT below has it, the run has failed then.
 #
-#   MULTIFD_QEMU            the QEMU to test against; none for no peer tests
-#   MULTIFD_QEMU_OLD        one from before 9.0; none for no tests with it
-#   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with; none for no tests with it
+#   MULTIFD_QEMU            the QEMU to test against
+#   MULTIFD_QEMU_OLD        one from before 9.0
+#   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with
 #   MULTIFD_QPL_LIBRARY     the same for libqpl
 #   MULTIFD_ISAL_LIBRARY    the same for ISA-L
-#   MULTIFD_ACCEL           their accelerator, kvm or tcg; kvm where it is usable unless set
+#   MULTIFD_ACCEL           the QEMUs' accelerator, kvm or tcg; kvm where it is usable unless set
+#
+# none instead of a path leaves the tests with that thing out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export PYTHONDONTWRITEBYTECODE=1
 
-skipped=()
+# What may be left out | where | why.
+readonly MAY_BE_LEFT_OUT=(
+    "advisories|anywhere|it is not where the crates are, and says nothing about a change"
+    "scripts|with_quick|--quick installs nothing"
+    "dependencies|with_quick|--quick installs nothing"
+    "peer tests|with_quick|--quick is for machines without a QEMU"
+    "libqpl|with_quick|--quick fetches nothing"
+    "libqatzip|with_quick|--quick fetches nothing"
+    "libisal|with_quick|--quick fetches nothing"
+    "libqpl|elsewhere_than_x86|the accelerator is in processors with x86-64 only"
+    "libqatzip|elsewhere_than_x86|the accelerator is in machines with x86-64 only"
+    "libisal|elsewhere_than_x86|the tests load it on x86-64 only"
+)
+
+mode=all
+left_out=()
+refused=false
 
 main() {
-    local tests=true library_path=
     case "${1:-}" in
         "") ;;
-        --quick) export MULTIFD_QEMU=none ;;
-        --lint) tests=false ;;
+        --quick) mode=quick MULTIFD_QEMU=none ;;
+        --lint) mode=lint ;;
         -h | --help) usage; exit ;;
         *) usage; exit 2 ;;
     esac
@@ -34,21 +52,15 @@ main() {
     if has_component rustfmt cargo-fmt; then
         step "formatting" cargo fmt --all --check
     fi
+    check_scripts
+    check_sources
     if has_component clippy cargo-clippy; then
-        step "lints" cargo clippy --workspace --all-targets --all-features -- -D warnings
+        step "lints" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
     fi
-    step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps
+    step "documentation" env RUSTDOCFLAGS="-D warnings" \
+        cargo doc --locked --workspace --all-features --no-deps
     check_dependencies
-    if "$tests"; then
-        choose_peer
-        choose_library qpl
-        choose_library qatzip
-        choose_library isal
-        # What libqatzip needs lies beside it.
-        case ${MULTIFD_QATZIP_LIBRARY:-} in */*) library_path=${MULTIFD_QATZIP_LIBRARY%/*} ;; esac
-        step "tests" env ${library_path:+"LD_LIBRARY_PATH=$library_path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"} \
-            cargo test --workspace --all-features
-    fi
+    [ "$mode" = lint ] || run_tests
     report
 }
 
@@ -61,8 +73,6 @@ fail() {
     exit 1
 }
 
-in_ci() { [ "${CI:-}" = true ] || [ "${CI:-}" = 1 ]; }
-
 # Runs $2.. as the step named $1 and ends the script if it fails.
 step() {
     local name=$1
@@ -71,111 +81,158 @@ step() {
     "$@" || fail "$name"
 }
 
-# Notes that $1 was not checked, because of $2.
-skip() {
-    if in_ci; then fail "$1: $2"; fi
-    say "$1: skipped, $2"
-    skipped+=("$1: $2")
+anywhere() { true; }
+with_quick() { [ "$mode" = quick ]; }
+elsewhere_than_x86() { [ "$(uname -m)" != x86_64 ]; }
+
+# Notes that $1 is left out because of $2, and how to get it: $3.
+leave_out() {
+    local name=$1 reason=$2 how=$3 entry item where why
+    for entry in "${MAY_BE_LEFT_OUT[@]}"; do
+        IFS='|' read -r item where why <<<"$entry"
+        if [ "$item" = "$name" ] && "$where"; then
+            say "$name: left out, $reason"
+            left_out+=("$name: $reason ($why)")
+            return
+        fi
+    done
+    say "$name: left out, $reason. That is a failure: $how"
+    left_out+=("$name: $reason. It may not be left out: $how")
+    refused=true
 }
 
 require_tools() {
-    command -v cargo >/dev/null ||
-        fail "no cargo: install Rust, $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
+    command -v cargo >/dev/null || fail "no cargo: install Rust, $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
     command -v cc >/dev/null || fail "no C compiler: on Debian and Ubuntu, apt-get install gcc libc6-dev"
+    python3 --version >/dev/null 2>&1 || fail "no python3: on Debian and Ubuntu, apt-get install python3"
 }
 
 # Whether the toolchain has its part $1 with program $2, which minimal installations leave out.
 has_component() {
     "$2" --version >/dev/null 2>&1 || rustup component add "$1" ||
-        { skip "$2" "the toolchain has no $1"; return 1; }
+        { leave_out "$2" "the toolchain has no $1" "rustup component add $1"; return 1; }
+}
+
+# Whether the program $1 is there, or can be installed with the packages $2.., which --quick does not do.
+has_program() {
+    local options=()
+    ! with_quick || options=(--find)
+    scripts/install-packages.sh "${options[@]}" "$@"
+}
+
+check_scripts() {
+    if has_program shellcheck shellcheck; then
+        step "scripts" shellcheck -x scripts/*.sh .ci/run
+    else
+        leave_out "scripts" "no shellcheck" "on Debian and Ubuntu, apt-get install shellcheck"
+    fi
+}
+
+check_sources() {
+    local check
+    for check in circles copies length; do
+        "scripts/check-$check.py" --self-test >/dev/null || fail "scripts/check-$check.py does not check"
+        step "$check" "scripts/check-$check.py"
+    done
 }
 
 check_dependencies() {
     if ! cargo deny --version >/dev/null 2>&1; then
-        if in_ci; then
-            step "cargo-deny" cargo install --locked cargo-deny
-        else
-            skip "dependencies" "no cargo-deny: cargo install --locked cargo-deny"
+        if with_quick || ! cargo install --locked cargo-deny; then
+            leave_out "dependencies" "no cargo-deny" "cargo install --locked cargo-deny"
             return
         fi
     fi
-    step "dependencies" cargo deny check bans licenses sources
-    # The database is fetched from another place than the crates. That it cannot be reached says
-    # nothing about the change, so this is not a failure under CI either.
-    if cargo deny fetch db >/dev/null 2>&1; then
-        step "advisories" cargo deny check advisories
+    step "dependencies" cargo deny --locked check bans licenses sources
+    if cargo deny --locked fetch db >/dev/null 2>&1; then
+        step "advisories" cargo deny --locked check advisories
     else
-        say "advisories: skipped, the advisory database cannot be fetched"
-        skipped+=("advisories: the advisory database cannot be fetched")
+        leave_out "advisories" "their database cannot be fetched" "see cargo deny fetch db"
     fi
+}
+
+run_tests() {
+    local library_path=
+    choose_peer
+    choose_library qpl
+    choose_library qatzip
+    choose_library isal
+    # What libqatzip needs lies beside it.
+    case ${MULTIFD_QATZIP_LIBRARY:-} in */*) library_path=${MULTIFD_QATZIP_LIBRARY%/*} ;; esac
+    [ -z "$library_path" ] ||
+        export LD_LIBRARY_PATH=$library_path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    step "tests" cargo test --locked --workspace --all-features
 }
 
 # Decides which QEMU the tests meet, and that they may not go without it once it is there.
 choose_peer() {
     local asked=${MULTIFD_QEMU:-}
+    export MULTIFD_QEMU=none
     if [ "$asked" = none ]; then
-        say "peer tests: skipped, as asked for"
-        skipped+=("peer tests: as asked for")
+        leave_out "peer tests" "as asked for" "unset MULTIFD_QEMU"
         return
     fi
     say "peer tests: scripts/install-qemu.sh"
-    if MULTIFD_QEMU=$(scripts/install-qemu.sh); then
-        export MULTIFD_QEMU MULTIFD_REQUIRE_PEERS=1
+    if MULTIFD_QEMU=$(MULTIFD_QEMU=$asked scripts/install-qemu.sh); then
+        export MULTIFD_REQUIRE_PEERS=1
         say "peer tests: with $MULTIFD_QEMU"
         choose_old_peer
     elif [ -n "$asked" ]; then
         fail "peer tests: MULTIFD_QEMU=$asked cannot be used"
     else
-        skip "peer tests" "no QEMU, see above"
-        export MULTIFD_QEMU=none
+        MULTIFD_QEMU=none
+        leave_out "peer tests" "no QEMU" "scripts/install-qemu.sh says how"
     fi
 }
 
 choose_old_peer() {
-    [ "${MULTIFD_QEMU_OLD:-}" != none ] || return 0
-    say "peer tests: scripts/install-qemu-7.2.sh"
-    if MULTIFD_QEMU_OLD=$(scripts/install-qemu-7.2.sh); then
-        export MULTIFD_QEMU_OLD
-        say "peer tests: with $MULTIFD_QEMU_OLD"
+    local asked=${MULTIFD_QEMU_OLD:-}
+    export MULTIFD_QEMU_OLD=none
+    if [ "$asked" = none ]; then
+        leave_out "tests with an old peer" "as asked for" "unset MULTIFD_QEMU_OLD"
+        return
+    fi
+    say "tests with an old peer: scripts/install-qemu-7.2.sh"
+    if MULTIFD_QEMU_OLD=$(MULTIFD_QEMU_OLD=$asked scripts/install-qemu-7.2.sh); then
+        say "tests with an old peer: with $MULTIFD_QEMU_OLD"
     else
-        skip "tests with an old peer" "no QEMU older than 9.0, see above"
-        export MULTIFD_QEMU_OLD=none
+        MULTIFD_QEMU_OLD=none
+        leave_out "tests with an old peer" "no QEMU older than 9.0" "scripts/install-qemu-7.2.sh says how"
     fi
 }
 
 # Decides which lib$1 the tests load. Where there is none they are told so.
 choose_library() {
     local name=lib$1 variable=MULTIFD_${1^^}_LIBRARY script=scripts/install-lib$1.sh options=() library
-    [ "$(uname -m)" = x86_64 ] || return 0
-    if [ "${!variable:-}" = none ]; then
-        say "$name: skipped, as asked for"
-        skipped+=("$name: as asked for")
+    if elsewhere_than_x86; then
+        leave_out "$name" "this machine is a $(uname -m)" "take another one"
         return
     fi
-    # A run without peers fetches nothing.
-    [ "$MULTIFD_QEMU" != none ] || options=(--find)
+    if [ "${!variable:-}" = none ]; then
+        leave_out "$name" "as asked for" "unset $variable"
+        return
+    fi
+    ! with_quick || options=(--find)
     say "$name: $script ${options[*]}"
     if library=$("$script" "${options[@]}"); then
-        export "$variable=$library"
         say "$name: with $library"
-        return
-    fi
-    if [ "${#options[@]}" -gt 0 ]; then
-        skipped+=("$name: there is none here")
     else
-        skip "$name" "there is none, see above"
+        library=none
+        leave_out "$name" "there is none here" "$script says how"
     fi
-    export "$variable=none"
+    export "$variable=$library"
 }
 
 report() {
     local line
-    if [ "${#skipped[@]}" -gt 0 ]; then
-        say "passed, without:"
-        for line in "${skipped[@]}"; do say "  $line"; done
-    else
-        say "passed"
+    if [ "${#left_out[@]}" -eq 0 ]; then
+        say "passed, nothing was left out"
+        return
     fi
+    say "left out:"
+    for line in "${left_out[@]}"; do say "  $line"; done
+    ! "$refused" || fail "something was left out that may not be"
+    say "passed without these"
 }
 
 main "$@"

@@ -57,7 +57,7 @@ fn find() -> Result<PathBuf> {
     let mut command = Command::new(cargo);
     // The same packages and features as in a test of the workspace: what that has built is used.
     command.args(["build", "--workspace", "--all-features", "--bin", "multifd"]);
-    command.args(["--quiet", "--message-format", "json"]);
+    command.args(["--locked", "--quiet", "--message-format", "json"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
