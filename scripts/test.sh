@@ -4,6 +4,7 @@
 #   scripts/test.sh           all of it, in a quarter of an hour. Installs what is missing for it: a
 #                             QEMU for the peer tests, shellcheck and cargo-deny; fetches the vendors'
 #                             libraries that are missing into .peers
+#   scripts/test.sh --full    that, and what is slow and seldom breaks (scripts/full.sh), within an hour
 #   scripts/test.sh --quick   all of it but the peer tests; installs and fetches nothing
 #   scripts/test.sh --lint    everything but the tests
 #
@@ -33,6 +34,17 @@ readonly MAY_BE_LEFT_OUT=(
     "libqpl|elsewhere_than_x86|the accelerator is in processors with x86-64 only"
     "libqatzip|elsewhere_than_x86|the accelerator is in machines with x86-64 only"
     "libisal|elsewhere_than_x86|the tests load it on x86-64 only"
+    "oldest Rust|without_rustup|a distribution has one compiler"
+    "Miri|without_rustup|a distribution has one compiler"
+    "fuzzers|without_rustup|a distribution has one compiler"
+    "aarch64-unknown-linux-gnu|without_rustup|a distribution has libraries for its own machine"
+    "x86_64-unknown-linux-musl|without_rustup|a distribution has libraries for its own machine"
+    "tests on aarch64|without_rustup|a distribution has libraries for its own machine"
+    "tests on s390x|without_rustup|a distribution has libraries for its own machine"
+    "aarch64-unknown-linux-gnu|elsewhere_than_x86|Debian has its compiler for x86-64"
+    "x86_64-unknown-linux-musl|elsewhere_than_x86|Debian has its compiler for x86-64"
+    "tests on aarch64|elsewhere_than_x86|Debian has its compiler for x86-64"
+    "tests on s390x|elsewhere_than_x86|Debian has its compiler for x86-64"
 )
 
 mode=all
@@ -42,6 +54,7 @@ refused=false
 main() {
     case "${1:-}" in
         "") ;;
+        --full) mode=full ;;
         --quick) mode=quick MULTIFD_QEMU=none ;;
         --lint) mode=lint ;;
         -h | --help) usage; exit ;;
@@ -61,6 +74,11 @@ main() {
         cargo doc --locked --workspace --all-features --no-deps
     check_dependencies
     [ "$mode" = lint ] || run_tests
+    if [ "$mode" = full ]; then
+        # shellcheck source=scripts/full.sh
+        . scripts/full.sh
+        run_the_rest
+    fi
     report
 }
 
@@ -84,6 +102,7 @@ step() {
 anywhere() { true; }
 with_quick() { [ "$mode" = quick ]; }
 elsewhere_than_x86() { [ "$(uname -m)" != x86_64 ]; }
+without_rustup() { ! command -v rustup >/dev/null; }
 
 # Notes that $1 is left out because of $2, and how to get it: $3.
 leave_out() {
@@ -102,10 +121,12 @@ leave_out() {
 }
 
 require_tools() {
-    command -v cargo >/dev/null || fail "no cargo: install Rust, $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
+    command -v cargo >/dev/null || fail "no cargo: install Rust, $(oldest_rust) or newer"
     command -v cc >/dev/null || fail "no C compiler: on Debian and Ubuntu, apt-get install gcc libc6-dev"
     python3 --version >/dev/null 2>&1 || fail "no python3: on Debian and Ubuntu, apt-get install python3"
 }
+
+oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
 
 # Whether the toolchain has its part $1 with program $2, which minimal installations leave out.
 has_component() {

@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# What is slow and seldom breaks: the part that scripts/test.sh runs with --full only, and reads from here.
+#
+# Compilers, targets and tools that are missing are installed: with rustup, cargo and apt.
+
+readonly FUZZ_SECONDS=20
+readonly MOMENTS=100
+# The codecs, the formats and what drives them: what another processor or byte order could break.
+readonly PORTABLE=(migration migration-params multifd-core multifd-deflate multifd-none multifd-qatzip
+    multifd-qpl multifd-uadk multifd-zlib multifd-zstd)
+
+run_the_rest() {
+    check_oldest_rust
+    check_target aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    check_target x86_64-unknown-linux-musl musl-gcc musl-tools
+    # Another processor, and another byte order.
+    test_emulated aarch64 gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    test_emulated s390x gcc-s390x-linux-gnu libc6-dev-s390x-cross
+    run_miri
+    run_fuzzers
+    test_moments
+}
+
+# Whether the toolchain $1 is there or can be installed.
+has_toolchain() {
+    cargo "+$1" --version >/dev/null 2>&1 || rustup toolchain install --profile minimal --no-self-update "$1"
+}
+
+# Whether the standard library for the target $1 is there or can be installed.
+has_target() {
+    [ -d "$(rustc --print target-libdir --target "$1")" ] || rustup target add "$1"
+}
+
+check_oldest_rust() {
+    local version
+    version=$(oldest_rust).0
+    if has_toolchain "$version"; then
+        step "oldest Rust" cargo "+$version" check --locked --workspace --all-features
+    else
+        leave_out "oldest Rust" "no Rust $version" "rustup toolchain install $version"
+    fi
+}
+
+# Compiles and lints everything for the target $1, with the C compiler $2 from the packages $3.. for what is in C.
+check_target() {
+    local target=$1
+    shift
+    if has_target "$target" && has_program "$@"; then
+        step "$target" cargo clippy --locked --workspace --all-features --target "$target" -- -D warnings
+    else
+        leave_out "$target" "no compiler for it" "rustup target add $target; apt-get install ${*:2}"
+    fi
+}
+
+# Runs the unit tests as on processor $1, whose C compiler and library are in the packages $2...
+test_emulated() {
+    local processor=$1 target=$1-unknown-linux-gnu prefix=$1-linux-gnu variable
+    shift
+    if ! has_target "$target" || ! has_program "$prefix-gcc" "$@" || ! has_program "qemu-$processor" qemu-user; then
+        leave_out "tests on $processor" "no compiler or no emulator" \
+            "rustup target add $target; apt-get install qemu-user $*"
+        return
+    fi
+    variable=CARGO_TARGET_${target^^}
+    variable=${variable//-/_}
+    step "tests on $processor" env "${variable}_LINKER=$prefix-gcc" \
+        "${variable}_RUNNER=qemu-$processor -L /usr/$prefix" \
+        cargo test --locked --target "$target" --lib "${PORTABLE[@]/#/--package=}"
+}
+
+# Looks for undefined behaviour in what touches guest memory and reads packets.
+run_miri() {
+    if ! has_toolchain nightly || ! rustup component add --toolchain nightly miri rust-src; then
+        leave_out "Miri" "no nightly compiler with Miri" "rustup toolchain install nightly -c miri -c rust-src"
+        return
+    fi
+    # Miri runs a thousandth as fast, so a few random cases have to do. It has no madvise.
+    step "Miri" env MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
+        cargo +nightly miri test --locked --package multifd-core --lib -- memory:: wire:: pages:: \
+        --skip channel:: --skip engine:: --skip populating_changes_nothing
+}
+
+run_fuzzers() {
+    if has_toolchain nightly && { cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz; }; then
+        step "fuzzers" scripts/fuzz.sh "$FUZZ_SECONDS"
+    else
+        leave_out "fuzzers" "no nightly compiler or no cargo-fuzz" \
+            "rustup toolchain install nightly; cargo install --locked cargo-fuzz"
+    fi
+}
+
+# Breaks migrations at more moments than the tests have done before.
+test_moments() {
+    export MULTIFD_MOMENTS=$MOMENTS
+    step "failures at $MOMENTS moments" \
+        cargo test --locked --workspace --all-features --test live failure
+    step "kills at $MOMENTS moments" \
+        cargo test --locked --workspace --all-features --test command killed
+}
