@@ -64,7 +64,7 @@ test_emulated() {
     variable=CARGO_TARGET_${target^^}
     variable=${variable//-/_}
     step "tests on $processor" env "${variable}_LINKER=$prefix-gcc" \
-        "${variable}_RUNNER=qemu-$processor -L /usr/$prefix" \
+        "${variable}_RUNNER=qemu-$processor -L /usr/$prefix" PROPTEST_CASES=32 \
         cargo test --locked --target "$target" --lib "${PORTABLE[@]/#/--package=}"
 }
 
