@@ -40,6 +40,12 @@ pub enum KvmError {
         /// What it has to be.
         want: &'static str,
     },
+    /// The VMM has taken a slot away from the log: what the guest wrote to it is not known.
+    #[error("KVM, memory slot {slot:#x}: it was taken away while its writes were logged")]
+    Gone {
+        /// The slot's number.
+        slot: u32,
+    },
     /// The guest's pages are of another size than KVM logs.
     #[error("the guest's pages have {got} bytes, KVM logs pages of {want} bytes on this host")]
     PageSize {

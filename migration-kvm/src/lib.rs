@@ -38,4 +38,4 @@ pub mod vm_memory;
 pub use error::KvmError;
 pub use log::KvmDirtyLog;
 pub use ring::{EXIT_DIRTY_RING_FULL, KvmDirtyRing, RingCollector};
-pub use slot::MemorySlot;
+pub use slot::{MemorySlot, SlotHandle};

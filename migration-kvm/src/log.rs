@@ -10,7 +10,7 @@ use multifd_core::memory::BlockIndex;
 use crate::KvmError;
 use crate::pages::{ClearRange, merge_slot};
 use crate::raw;
-use crate::slot::{MemorySlot, Slots};
+use crate::slot::{MemorySlot, SlotHandle, Slots};
 
 /// Writes as KVM logs them in a bitmap per memory slot.
 ///
@@ -68,6 +68,12 @@ impl KvmDirtyLog {
         })
     }
 
+    /// What is to be told before a slot of this log is changed or deleted.
+    #[must_use]
+    pub fn slot_handle(&self) -> SlotHandle {
+        self.slots.handle()
+    }
+
     /// Whether pages are write-protected again just before they are sent.
     #[must_use]
     pub fn has_manual_protect(&self) -> bool {
@@ -84,6 +90,7 @@ impl DirtyLog for KvmDirtyLog {
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
+        self.slots.check()?;
         for slot in self.slots.of(block) {
             let len = usize::try_from(slot.pages.div_ceil(64))?;
             // `start` has made room for the longest one.
@@ -101,6 +108,7 @@ impl DirtyLog for KvmDirtyLog {
         if !self.manual_protect {
             return Ok(());
         }
+        self.slots.check()?;
         for slot in self.slots.of(block) {
             if let Some(range) = ClearRange::new(slot, chunk) {
                 self.slots

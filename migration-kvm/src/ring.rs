@@ -11,7 +11,7 @@ use multifd_core::memory::BlockIndex;
 use crate::KvmError;
 use crate::raw::{self, Entry, GfnRing};
 use crate::rings::Rings;
-use crate::slot::{MemorySlot, Slots};
+use crate::slot::{MemorySlot, SlotHandle, Slots};
 
 /// Writes as KVM lists them in a ring per vCPU (`KVM_CAP_DIRTY_LOG_RING`, Linux 5.11).
 ///
@@ -117,6 +117,12 @@ impl KvmDirtyRing {
         Ok(())
     }
 
+    /// What is to be told before a slot of this log is changed or deleted.
+    #[must_use]
+    pub fn slot_handle(&self) -> SlotHandle {
+        self.shared.slots.handle()
+    }
+
     /// What the threads of the vCPUs call when a ring is full.
     #[must_use]
     pub fn collector(&self) -> RingCollector {
@@ -169,6 +175,7 @@ impl Shared {
         mut state: MutexGuard<'a, State>,
     ) -> Result<MutexGuard<'a, State>, KvmError> {
         self.collect(&mut state)?;
+        self.slots.check()?;
         if state.overrun {
             return Err(KvmError::Overrun);
         }

@@ -1,6 +1,8 @@
 //! KVM's memory slots, and where in RAM blocks they are.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
@@ -25,7 +27,8 @@ impl MemorySlot {
     ///
     /// # Safety
     /// The VM that this is used with has exactly this slot, and keeps it for as long as the log
-    /// exists: the log changes the slot's flags, and what it says of the slot becomes true.
+    /// exists or until it was [forgotten](SlotHandle::forget): the log changes the slot's flags, and what it says of
+    /// the slot becomes true.
     #[must_use]
     #[allow(unsafe_code, reason = "only a promise, which `raw` builds on")]
     pub unsafe fn new(
@@ -67,6 +70,27 @@ impl MemorySlot {
 pub(crate) struct Slots {
     pub(crate) vm: Vm,
     slots: Vec<Placed>,
+    gone: SlotHandle,
+}
+
+/// Tells a log, from any thread, that slots are going to be changed or deleted. A clone does the same.
+///
+/// KVM has no call that changes the flags of a slot only if it is still there: a log that stops would
+/// make a deleted one anew, with memory that is gone.
+#[derive(Clone, Debug, Default)]
+pub struct SlotHandle(Arc<Mutex<BTreeSet<u32>>>);
+
+impl SlotHandle {
+    /// The log leaves this slot alone from now on; its number has the address space in the upper 16 bits. To be called
+    /// before the slot is changed or deleted. A migration that is under way fails, for what was written to the
+    /// slot is not known any more.
+    pub fn forget(&self, slot: u32) {
+        self.lock().insert(slot);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A slot whose place in its block is known to be right. Numbers are pages.
@@ -93,7 +117,21 @@ impl Slots {
         Ok(Self {
             vm: Vm::of(vm).map_err(KvmError::vm("keep the VM's file descriptor"))?,
             slots: slots.collect::<Result<_, _>>()?,
+            gone: SlotHandle::default(),
         })
+    }
+
+    /// What is told of slots that go.
+    pub(crate) fn handle(&self) -> SlotHandle {
+        self.gone.clone()
+    }
+
+    /// Checks that no slot has gone since the log was made.
+    pub(crate) fn check(&self) -> Result<(), KvmError> {
+        match self.gone.lock().first() {
+            None => Ok(()),
+            Some(slot) => Err(KvmError::Gone { slot: *slot }),
+        }
     }
 
     pub(crate) fn all(&self) -> &[Placed] {
@@ -110,6 +148,7 @@ impl Slots {
 
     /// Lets KVM log writes to all slots, or to none if one of them cannot be logged.
     pub(crate) fn start_logging(&self) -> Result<(), KvmError> {
+        self.check()?;
         for (at, slot) in self.slots.iter().enumerate() {
             let flags = slot.region.flags | raw::MEM_LOG_DIRTY_PAGES;
             if let Err(error) = self.set_flags(slot, flags) {
@@ -123,9 +162,12 @@ impl Slots {
         Ok(())
     }
 
-    /// Gives all slots the flags back that they had.
+    /// Gives all slots that are still there the flags back that they had.
     pub(crate) fn stop_logging(&self) {
-        for slot in &self.slots {
+        // Nobody deletes one of them meanwhile.
+        let gone = self.gone.lock();
+        let there = |slot: &&Placed| !gone.contains(&slot.number());
+        for slot in self.slots.iter().filter(there) {
             // The slot may be gone with its VM. One that is still logged costs time, no more.
             let _ = self.set_flags(slot, slot.region.flags);
         }

@@ -274,7 +274,7 @@ pub(crate) const WRITES_PER_EXIT: u64 = 64;
 const CODE: u64 = 0x1000_0000;
 const PORT: u16 = 0x10;
 
-fn set_slot(vm: &VmFd, slot: u32, guest: u64, host: u64, len: u64) -> Result<()> {
+pub(crate) fn set_slot(vm: &VmFd, slot: u32, guest: u64, host: u64, len: u64) -> Result<()> {
     let region = kvm_userspace_memory_region {
         slot,
         flags: 0,

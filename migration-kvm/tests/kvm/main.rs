@@ -13,6 +13,7 @@
 mod borders;
 mod copies;
 mod guest;
+mod slots;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;
 
