@@ -99,9 +99,15 @@ impl Convergence {
     }
 
     /// Whether to pause the guest now.
+    ///
+    /// No round makes the fetch of the dirty log shorter. So under a limit that even the fetch is longer than, it is
+    /// time as soon as what is left takes next to nothing: 0 stands for as short as can be.
     pub(super) fn is_time(&self, remaining: u64, tuning: &Tuning) -> bool {
-        let expected = self.expected_down_time(remaining, tuning);
-        expected.is_some_and(|expected| expected <= tuning.downtime_limit)
+        let limit = tuning.downtime_limit;
+        let Some(memory) = self.time_to_send(remaining, tuning) else {
+            return false;
+        };
+        memory.saturating_add(self.fetch) <= limit || limit <= self.fetch && memory <= SHORT
     }
 
     /// Takes note of what is dirty after a round. Answers whether one round more is likely to make the
@@ -171,6 +177,22 @@ mod tests {
         );
         assert!(convergence.is_time(quarter, &Tuning::default()));
         assert!(!convergence.is_time(quarter + (8 << 20), &Tuning::default()));
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_met_is_as_short_as_can_be() {
+        let mut convergence = Convergence::default();
+        convergence.passed(&PASS);
+        for limit in [Duration::ZERO, Duration::from_millis(1), PASS.fetch] {
+            let tuning = Tuning {
+                downtime_limit: limit,
+                ..Tuning::default()
+            };
+            // At 2^30 bytes per second.
+            assert!(convergence.is_time(0, &tuning), "{limit:?}");
+            assert!(convergence.is_time(5 << 20, &tuning), "{limit:?}");
+            assert!(!convergence.is_time(6 << 20, &tuning), "{limit:?}");
+        }
     }
 
     #[test]

@@ -222,6 +222,22 @@ fn host_methods() -> Result<Vec<&'static str>> {
     Ok(multifd_tests::host::registry()?.names().collect())
 }
 
+/// Nothing can be as short as that, but a guest that stands still or writes little goes all the same.
+#[test]
+fn a_downtime_limit_of_nothing_ends() -> Result<()> {
+    for rate in [Rate::Never, Rate::Pages(1000)] {
+        let mut guest = Guest::start(PAGES, rate)?;
+        let config = config(|config| {
+            config.time_limit = Some(Duration::from_secs(60));
+            config.tuning.downtime_limit = Duration::ZERO;
+        });
+        let outcome = pair("none", 2, config)?.migrate(&mut guest, |_| ())?;
+        outcome.source.as_ref().map_err(Clone::clone)?;
+        guest.check_copy(&outcome.copy)?;
+    }
+    Ok(())
+}
+
 fn pair(name: &str, channels: u8, config: SourceConfig) -> Result<Pair> {
     Ok(Pair {
         config,
