@@ -17,8 +17,8 @@
 //! # Memory
 //!
 //! A channel has buffers for a packet and for its payload, and the library's state. A receiver's
-//! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 128 MiB
-//! ([`MAX_WINDOW_LOG`]), which is the library's own limit and QEMU's.
+//! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 32 MiB
+//! ([`MAX_WINDOW_LOG`]) at its level 20.
 //!
 //! ```
 //! use multifd_core::{MethodOptions, Registry};

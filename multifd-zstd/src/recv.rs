@@ -9,8 +9,10 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = "zstd";
 
-/// The largest window that a peer's frame may ask for, as a power of two in bytes: 128 MiB.
-pub const MAX_WINDOW_LOG: u32 = 27;
+/// The largest window that a peer's frame may ask for, as a power of two in bytes: 32 MiB, which is what the library takes
+/// at level 20, the highest that QEMU has. A channel holds that much, so this is what a hostile peer can
+/// make it hold.
+pub const MAX_WINDOW_LOG: u32 = 25;
 
 /// State of one receiving channel.
 pub(crate) struct ZstdRecv {

@@ -148,8 +148,8 @@ fn a_frame_may_end_where_a_later_packet_starts() -> Result<()> {
 }
 
 #[test]
-fn windows_of_128_mib_are_the_limit() -> Result<()> {
-    for (log, wanted) in [(27, true), (28, false)] {
+fn windows_of_32_mib_are_the_limit() -> Result<()> {
+    for (log, wanted) in [(25, true), (26, false)] {
         let mut context = CCtx::create();
         context
             .set_parameter(CParameter::WindowLog(log))
