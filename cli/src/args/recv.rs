@@ -20,19 +20,24 @@ pub(crate) struct RecvArgs {
     /// The file for a RAM block; may be repeated for several blocks
     ///
     /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is created as
-    /// FILE.partial and renamed when all has arrived; a failed migration leaves nothing behind.
+    /// FILE.partial, and gets its name when all has arrived and is on the disk; the source is told only
+    /// then. A failed migration leaves nothing behind. What a process left as FILE.partial that was killed
+    /// is replaced.
     #[arg(long, required_unless_present = "save", value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
     /// The folder to keep all of the guest in: memory, devices, and what is needed to send it again
     ///
     /// It appears when everything is on the disk, and the source is told only then; a failed migration,
-    /// or the end of this process at any moment, leaves no folder. `multifd send --load` sends it again.
+    /// or the end of this process at any moment, leaves no folder of that name. What a process left as
+    /// DIR.partial that was killed is replaced. `multifd send --load` sends it again.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "in_place", "devices"])]
     pub(crate) save: Option<PathBuf>,
     /// Write into files that exist, for instance on hugetlbfs
     ///
     /// Each must have exactly the length of its block; on hugetlbfs and tmpfs, and for a memfd, it
-    /// may be longer. A failed migration leaves a part of the guest in them.
+    /// may be longer. They are written to the disk before the source is told that the guest is here. But
+    /// they have their names all the time: a failed migration, or the end of this process or of the host,
+    /// leaves a part of the guest in them, and nothing in them says so.
     #[arg(long)]
     pub(crate) in_place: bool,
     /// The file for the device state, byte for byte as it came; without one it is dropped

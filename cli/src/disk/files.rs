@@ -1,10 +1,10 @@
 //! The files that a destination writes: there when the migration has succeeded, and only then.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,116 +12,116 @@ use migration::stream::AnnouncedBlock;
 use multifd_core::memory::Mapping;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
 
+use super::lock::Lock;
+use super::pending::Pending;
+use super::{left_behind, sparse, sync};
 use crate::disk::ram::{self, RamArg};
-use crate::disk::sparse;
+use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::output;
 
-/// The files of one migration. Unless they are [kept](Self::keep), those that it has created are
-/// removed on drop.
+/// The files of one migration. Those that it has created are removed on drop, unless they are
+/// [complete](Self::is_complete).
 pub(crate) struct Files {
-    blocks: Vec<RamArg>,
-    devices: Option<PathBuf>,
-    in_place: bool,
-    /// What has been created so far.
-    created: Vec<Created>,
-    /// The blocks for which room was set aside on a disk.
-    reserved: Vec<(File, RamBlock)>,
-    /// Whether files that were there before have been written to.
+    blocks: Vec<BlockFile>,
+    devices: Option<Pending>,
+    /// Whether files that were there before have been given to the source to write into.
     overwritten: bool,
+    complete: bool,
 }
 
-/// A file that this process has created.
-struct Created {
-    target: PathBuf,
-    renamed: bool,
+/// The file of a block.
+struct BlockFile {
+    arg: RamArg,
+    place: Place,
+    /// All of it, once its length is known.
+    mapped: Option<RamBlock>,
+}
+
+enum Place {
+    /// A file that appears when all is there.
+    New(Pending),
+    /// A file that was there before.
+    InPlace(File),
 }
 
 impl Files {
-    /// Checks what can be checked before the source says how long each block is.
+    /// Opens or creates all files, and locks them. Nothing is left to be found out but whether the source's
+    /// blocks have room.
     pub(crate) fn plan(
         blocks: &[RamArg],
         devices: Option<&Path>,
         in_place: bool,
-    ) -> Result<Self, Failure> {
+    ) -> anyhow::Result<Self> {
         ram::check_names(blocks)?;
-        for arg in blocks {
-            let path = arg.path.display();
-            match (arg.path.exists(), in_place) {
-                (true, false) => {
-                    let what = format!("destination: {path} exists already");
-                    return Err(Failure::usage(what)
-                        .hint("remove it, choose another file, or write into it with --in-place"));
-                }
-                (false, true) => {
-                    let what = format!("destination: {path} does not exist");
-                    return Err(Failure::usage(what)
-                        .hint("create it with the block's length, or leave out --in-place"));
-                }
-                _ => {}
-            }
-        }
-        if let Some(path) = devices.filter(|path| path.exists()) {
-            let what = format!("destination: {} exists already", path.display());
-            return Err(Failure::usage(what).hint("remove it or choose another file"));
-        }
+        let blocks = blocks.iter().map(|arg| {
+            Ok(BlockFile {
+                arg: arg.clone(),
+                place: match in_place {
+                    true => Place::InPlace(open(&arg.path)?),
+                    false => Place::New(create(&arg.path, OR_IN_PLACE)?),
+                },
+                mapped: None,
+            })
+        });
         Ok(Self {
-            blocks: blocks.to_vec(),
-            devices: devices.map(Into::into),
-            in_place,
-            created: Vec::new(),
-            reserved: Vec::new(),
+            blocks: blocks.collect::<anyhow::Result<_>>()?,
+            devices: devices.map(|path| create(path, OTHERWISE)).transpose()?,
             overwritten: false,
+            complete: false,
         })
     }
 
     /// Whether the memory that [`Self::memory`] makes holds only zeros.
     pub(crate) fn are_fresh(&self) -> bool {
-        !self.in_place
+        let is_new = |block: &BlockFile| matches!(block.place, Place::New(_));
+        self.blocks.iter().all(is_new)
     }
 
     /// Makes the files as long as the source's blocks, and maps them.
     pub(crate) fn memory(&mut self, announced: &[AnnouncedBlock]) -> anyhow::Result<GuestMemory> {
         self.check_announced(announced)?;
+        self.check_space(announced)?;
         let mut blocks = Vec::new();
         for block in announced {
-            let arg = self.blocks.iter().find(|arg| arg.name == block.name);
-            let arg = arg.cloned().context("a block without a file")?;
-            let mapped = self
-                .map(&arg, block.used_length)
-                .with_context(|| format!("block {:?}, {}", arg.name, arg.path.display()))?;
+            let file = self.blocks.iter_mut();
+            let file = file.into_iter().find(|file| file.arg.name == block.name);
+            let file = file.context("a block without a file")?;
+            let mapped = file
+                .map(block.used_length)
+                .with_context(|| format!("block {:?}, {}", block.name, file.arg.path.display()))?;
+            self.overwritten |= matches!(file.place, Place::InPlace(_));
             blocks.push(mapped);
         }
         Ok(GuestMemory::new(PageSize::X86, blocks)?)
     }
 
-    /// Writes the device state, and gives all files their names.
+    /// Writes the device state, makes sure that all of it is on the disk, and gives all files their names.
+    /// From then on they stay, whatever happens: the source may be gone by now, and these the only copy.
     pub(crate) fn complete(&mut self, devices: &[u8]) -> anyhow::Result<()> {
-        for (file, block) in &self.reserved {
-            sparse::release_zeros(file, block)
-                .with_context(|| format!("block {}", block.name()))?;
+        for block in &self.blocks {
+            let path = || block.arg.path.display().to_string();
+            block.finish().with_context(path)?;
         }
-        if let Some(path) = self.devices.clone() {
-            self.create(&path)
-                .and_then(|mut file| Ok(file.write_all(devices)?))
-                .with_context(|| path.display().to_string())?;
+        if let Some(file) = &self.devices {
+            let path = || file.target().display().to_string();
+            file.handle().write_all(devices).with_context(path)?;
         }
-        for file in &mut self.created {
-            let path = file.target.display().to_string();
-            ensure!(
-                !file.target.exists(),
-                "{path} has been created by somebody else meanwhile"
-            );
-            fs::rename(partial(&file.target), &file.target).context(path)?;
-            file.renamed = true;
+        let mut new = Vec::new();
+        for block in self.blocks.drain(..) {
+            if let Place::New(pending) = block.place {
+                new.push(pending);
+            }
         }
+        new.extend(self.devices.take());
+        Pending::commit(&mut new)?;
+        self.complete = true;
         Ok(())
     }
 
-    /// The migration has succeeded: leaves the files where they are.
-    pub(crate) fn keep(mut self) {
-        self.created.clear();
-        self.overwritten = false;
+    /// Whether all of the guest is in the files.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
     }
 
     fn check_announced(&self, announced: &[AnnouncedBlock]) -> anyhow::Result<()> {
@@ -133,124 +133,144 @@ impl Files {
         };
         for block in announced {
             let name = &block.name;
-            let known = self.blocks.iter().any(|arg| arg.name == *name);
+            let known = self.blocks.iter().any(|file| file.arg.name == *name);
             ensure!(
                 known,
                 "no file for the source's block {name}: give one with --ram {name}=FILE; it sends {}",
                 sent()
             );
         }
-        for arg in &self.blocks {
-            let name = &arg.name;
+        for file in &self.blocks {
+            let name = &file.arg.name;
             let known = announced.iter().any(|block| block.name == *name);
             ensure!(known, "the source has no block {name}; it sends {}", sent());
         }
         Ok(())
     }
 
-    fn map(&mut self, arg: &RamArg, len: u64) -> anyhow::Result<RamBlock> {
-        if self.in_place {
-            let file = self.open(&arg.path, len)?;
-            return map(&file, arg, len);
+    /// Refuses blocks that do not fit together into a file system, where each alone might.
+    fn check_space(&self, announced: &[AnnouncedBlock]) -> anyhow::Result<()> {
+        let mut needs: Vec<(u64, &File, u64)> = Vec::new();
+        for block in announced {
+            let file = self.blocks.iter().find(|file| file.arg.name == block.name);
+            let Some(Place::New(pending)) = file.map(|file| &file.place) else {
+                continue;
+            };
+            let device = pending.handle().metadata()?.dev();
+            let len = block.used_length;
+            match needs.iter_mut().find(|(known, ..)| *known == device) {
+                Some((_, _, need)) => *need = need.saturating_add(len),
+                None => needs.push((device, pending.handle(), len)),
+            }
         }
-        let file = self.create(&arg.path)?;
-        if is_memory(&file)? {
-            // Room that is set aside there is memory that is used up.
-            sparse::check_space(&file, len)?;
-            file.set_len(len)?;
-            return map(&file, arg, len);
+        for (_, file, need) in needs {
+            sparse::check_space(file, need)?;
         }
-        sparse::reserve(&file, len)?;
-        let block = map(&file, arg, len)?;
-        self.reserved.push((file, block.clone()));
-        Ok(block)
-    }
-
-    fn open(&mut self, path: &Path, want: u64) -> anyhow::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let got = file.metadata()?.len();
-        if got != want && !(got > want && is_memory(&file)?) {
-            bail!("the file has {got} bytes, the source's block {want}");
-        }
-        self.overwritten = true;
-        Ok(file)
-    }
-
-    fn create(&mut self, target: &Path) -> anyhow::Result<File> {
-        let path = partial(target);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(OWNER_ONLY)
-            .open(&path)
-            .with_context(|| {
-                let path = path.display();
-                format!("cannot create {path} (one of an earlier migration may be removed)")
-            })?;
-        self.created.push(Created {
-            target: target.into(),
-            renamed: false,
-        });
-        Ok(file)
+        Ok(())
     }
 }
 
 impl Drop for Files {
     fn drop(&mut self) {
-        for file in &self.created {
-            let path = if file.renamed {
-                file.target.clone()
-            } else {
-                partial(&file.target)
-            };
-            if let Err(error) = fs::remove_file(&path) {
-                let path = path.display();
-                output::message(format_args!("multifd: cannot remove {path}: {error}"));
-            }
+        if !self.overwritten || self.complete {
+            return;
         }
-        if self.overwritten {
-            for arg in &self.blocks {
-                let path = arg.path.display();
-                output::message(format_args!(
-                    "multifd: {path} holds a part of the guest only"
-                ));
-            }
+        for block in &self.blocks {
+            let path = block.arg.path.display();
+            output::message(format_args!(
+                "multifd: {path} holds a part of the guest only"
+            ));
         }
     }
 }
 
-fn map(file: &File, arg: &RamArg, len: u64) -> anyhow::Result<RamBlock> {
-    let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
-    Ok(RamBlock::new(arg.name.clone(), Arc::new(mapping))?)
+impl BlockFile {
+    /// Makes the file `len` bytes long, if it is new, and maps it.
+    fn map(&mut self, len: u64) -> anyhow::Result<RamBlock> {
+        let file = match &self.place {
+            Place::InPlace(file) => {
+                check_len(file, len)?;
+                file
+            }
+            Place::New(pending) => {
+                let file = pending.handle();
+                if sparse::is_memory(file)? {
+                    // Room that is set aside there is memory that is used up.
+                    file.set_len(len)?;
+                } else {
+                    sparse::reserve(file, len)?;
+                }
+                file
+            }
+        };
+        let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
+        let block = RamBlock::new(self.arg.name.clone(), Arc::new(mapping))?;
+        Ok(self.mapped.insert(block).clone())
+    }
+
+    /// Gives back what zero pages take, if it was set aside. A file that was there before is written to the
+    /// disk; a new one is when it is given its name.
+    fn finish(&self) -> anyhow::Result<()> {
+        let block = self.mapped.as_ref();
+        let block = block.context("the source has announced no memory")?;
+        match &self.place {
+            Place::InPlace(file) => Ok(sync::any_file(file)?),
+            Place::New(pending) if sparse::is_memory(pending.handle())? => Ok(()),
+            Place::New(pending) => sparse::release_zeros(pending.handle(), block).map(drop),
+        }
+    }
 }
 
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
+fn create(path: &Path, hint: &str) -> anyhow::Result<Pending> {
+    if path.symlink_metadata().is_ok() {
+        let what = format!("destination: {} exists already", path.display());
+        return Err(Failure::usage(what).hint(hint).into());
+    }
+    if path.file_name().is_none() {
+        let what = format!("destination: {} is no name of a file", path.display());
+        return Err(Failure::usage(what).into());
+    }
+    Pending::file(path)
 }
 
-/// Whether a file is of memory, where lengths are whole huge pages or chosen ahead.
-fn is_memory(file: &File) -> anyhow::Result<bool> {
-    let system = rustix::fs::fstatfs(file)?;
-    let is = |magic: u32| u32::try_from(system.f_type).is_ok_and(|kind| kind == magic);
-    Ok(is(HUGETLBFS_MAGIC) || is(TMPFS_MAGIC))
+fn open(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    if !path.exists() {
+        let what = format!("destination: {shown} does not exist");
+        return Err(Failure::usage(what)
+            .hint("create it with the block's length, or leave out --in-place")
+            .into());
+    }
+    let context = || format!("destination: cannot open {shown}");
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.with_context(context)?;
+    if Lock::attempt(&file).with_context(context)? == Lock::Busy {
+        let what = format!("destination: {shown}: {}", left_behind::BUSY);
+        return Err(Failure::new(ExitCode::Local, what).into());
+    }
+    Ok(file)
 }
 
-/// Linux's `HUGETLBFS_MAGIC`.
-const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
-/// Linux's `TMPFS_MAGIC`, which memfds have as well.
-const TMPFS_MAGIC: u32 = 0x0102_1994;
-/// A guest's memory holds its secrets.
-const OWNER_ONLY: u32 = 0o600;
+/// A file of memory may be longer: there, lengths are whole huge pages or chosen ahead.
+fn check_len(file: &File, want: u64) -> anyhow::Result<()> {
+    let got = file.metadata()?.len();
+    if got != want && !(got > want && sparse::is_memory(file)?) {
+        bail!("the file has {got} bytes, the source's block {want}");
+    }
+    Ok(())
+}
+
+const OTHERWISE: &str = "remove it or choose another file";
+const OR_IN_PLACE: &str = "remove it, choose another file, or write into it with --in-place";
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use multifd_core::wire::BlockName;
 
     use super::*;
-    use crate::show::exit_code::ExitCode;
+    use crate::show::failure;
 
     fn announced(name: &str, used_length: u64) -> AnnouncedBlock {
         let name = BlockName::new(name).unwrap();
@@ -276,28 +296,40 @@ mod tests {
         let (ram, devices) = (folder.path().join("ram"), folder.path().join("devices"));
         let mut files = Files::plan(&[arg("a", &ram)], Some(&devices), false).unwrap();
         assert!(files.are_fresh());
+        let partial = ["devices.partial", "ram.partial"];
+        assert_eq!(names(folder.path()), partial);
         files.memory(&[announced("a", 8192)]).unwrap();
-        assert_eq!(names(folder.path()), ["ram.partial"]);
+        assert_eq!(names(folder.path()), partial);
         files.complete(b"state").unwrap();
-        files.keep();
+        assert!(files.is_complete());
         assert_eq!(names(folder.path()), ["devices", "ram"]);
         assert_eq!(fs::metadata(&ram).unwrap().len(), 8192);
         assert_eq!(fs::read(&devices).unwrap(), b"state");
+        // The source may be gone by now: a whole copy stays.
+        drop(files);
+        assert_eq!(names(folder.path()), ["devices", "ram"]);
     }
 
     #[test]
     fn a_failure_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let plan = || Files::plan(&[arg("a", &folder.path().join("ram"))], None, false).unwrap();
+        let (ram, devices) = (folder.path().join("ram"), folder.path().join("devices"));
+        let plan = || Files::plan(&[arg("a", &ram)], Some(&devices), false).unwrap();
+        drop(plan());
+        assert_eq!(names(folder.path()), [""; 0]);
         let mut files = plan();
         files.memory(&[announced("a", 4096)]).unwrap();
-        drop(files);
-        // The guest runs on at the source, so not even a complete copy may stay.
-        let mut files = plan();
-        files.memory(&[announced("a", 4096)]).unwrap();
-        files.complete(b"").unwrap();
         drop(files);
         assert_eq!(names(folder.path()), [""; 0]);
+        // Nor does the memory stay if the devices' name is taken.
+        let mut files = plan();
+        files.memory(&[announced("a", 4096)]).unwrap();
+        fs::write(&devices, "theirs").unwrap();
+        assert!(files.complete(b"").is_err());
+        assert!(!files.is_complete());
+        drop(files);
+        assert_eq!(names(folder.path()), ["devices"]);
+        assert_eq!(fs::read(&devices).unwrap(), b"theirs");
     }
 
     #[test]
@@ -305,8 +337,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ram = folder.path().join("ram");
         fs::write(&ram, [7; 8192]).unwrap();
-        let refused = Files::plan(&[arg("a", &ram)], None, false);
-        assert_eq!(refused.err().unwrap().code, ExitCode::Usage);
+        let refused = Files::plan(&[arg("a", &ram)], None, false).err().unwrap();
+        assert_eq!(failure::exit_code(&refused), ExitCode::Usage);
 
         let mut files = Files::plan(&[arg("a", &ram)], None, true).unwrap();
         assert!(!files.are_fresh());
@@ -315,6 +347,26 @@ mod tests {
         files.memory(&[announced("a", 8192)]).unwrap();
         drop(files);
         assert_eq!(fs::read(&ram).unwrap(), [7; 8192]);
+    }
+
+    #[test]
+    fn a_second_receiver_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&old, [7; 4096]).unwrap();
+        for (path, in_place) in [(&new, false), (&old, true)] {
+            let plan = || Files::plan(&[arg("a", path)], None, in_place);
+            let first = plan().unwrap();
+            let error = plan().err().unwrap();
+            assert_eq!(failure::exit_code(&error), ExitCode::Local);
+            assert!(
+                format!("{error:#}").contains("another process"),
+                "{error:#}"
+            );
+            drop(first);
+            plan().unwrap();
+        }
+        assert_eq!(names(folder.path()), ["old"]);
     }
 
     #[test]
@@ -329,9 +381,22 @@ mod tests {
         );
         let error = plan().memory(&[]).unwrap_err().to_string();
         assert!(error.contains("no block a"), "{error}");
-        let huge = [announced("a", 1 << 60)];
-        let error = format!("{:#}", plan().memory(&huge).unwrap_err());
-        assert!(error.contains("do not fit"), "{error}");
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn all_blocks_together_must_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ["a", "b"].map(|name| arg(name, &folder.path().join(name)));
+        let plan = || Files::plan(&args, None, false).unwrap();
+        let free = rustix::fs::statvfs(folder.path()).unwrap();
+        // Each alone has room.
+        let most = free.f_bavail * free.f_frsize / 3 * 2 / 4096 * 4096;
+        for lengths in [[1 << 60, 4096], [most, most]] {
+            let blocks = [announced("a", lengths[0]), announced("b", lengths[1])];
+            let error = format!("{:#}", plan().memory(&blocks).unwrap_err());
+            assert!(error.contains("do not fit"), "{error}");
+        }
         assert_eq!(names(folder.path()), [""; 0]);
     }
 }

@@ -2,8 +2,14 @@
 //!
 //! May import `args` and `show`; knows nothing of connections.
 
+mod create;
 pub(crate) mod files;
+mod left_behind;
+mod lock;
+mod naming;
+mod pending;
 pub(crate) mod ram;
 pub(crate) mod saved;
 pub(crate) mod sparse;
 pub(crate) mod store;
+mod sync;

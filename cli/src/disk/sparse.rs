@@ -33,6 +33,13 @@ pub(crate) fn reserve(file: &File, len: u64) -> anyhow::Result<()> {
     }
 }
 
+/// Whether a file is of memory, where lengths are whole huge pages or chosen ahead.
+pub(crate) fn is_memory(file: &File) -> anyhow::Result<bool> {
+    let system = rustix::fs::fstatfs(file)?;
+    let is = |magic: u32| u32::try_from(system.f_type).is_ok_and(|kind| kind == magic);
+    Ok(is(HUGETLBFS_MAGIC) || is(TMPFS_MAGIC))
+}
+
 /// Gives back the room of every page that is zero; what is left of the file is a hole there. Answers how
 /// many bytes are not in holes.
 ///
@@ -99,6 +106,10 @@ fn punch(file: &File, range: Range<u64>) -> anyhow::Result<()> {
     }
 }
 
+/// Linux's `HUGETLBFS_MAGIC`.
+const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
+/// Linux's `TMPFS_MAGIC`, which memfds have as well.
+const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// Pages of the file system, as far as holes go.
 const PAGE: usize = 4096;
 

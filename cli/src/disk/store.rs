@@ -7,7 +7,6 @@ use multifd_core::{DeviceStateSink, GuestMemory};
 use crate::args::RecvArgs;
 use crate::disk::files::Files;
 use crate::disk::saved::{How, Saving};
-use crate::show::failure::Failure;
 use crate::show::output;
 
 /// Files that the user has named, or a folder that can be sent again.
@@ -20,8 +19,9 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// Checks what can be checked before the source says what it sends.
-    pub(crate) fn plan(args: &RecvArgs, settings: &Settings) -> Result<Self, Failure> {
+    /// Makes and locks what it will be put into, so that nothing but its room is left to be found out when the
+    /// source says what it sends.
+    pub(crate) fn plan(args: &RecvArgs, settings: &Settings) -> anyhow::Result<Self> {
         if let Some(folder) = &args.save {
             let how = How {
                 address: args.from.to_string(),
@@ -94,11 +94,9 @@ impl Store {
         }
     }
 
-    /// The migration has succeeded: leaves everything where it is.
+    /// The migration has succeeded, or the guest is kept for another reason: leaves everything where it is.
     pub(crate) fn keep(self) {
-        if let Self::Files { files, .. } = self {
-            files.keep();
-        }
+        drop(self);
     }
 
     /// All of the guest is here, but the source has not released it: leaves everything where it is, and
@@ -109,13 +107,24 @@ impl Store {
 
     /// The migration has failed: says what is there in spite of that.
     pub(crate) fn fail(self) {
-        if let Self::Folder(folder) = self
-            && folder.is_complete()
-        {
-            output::message(format_args!(
-                "multifd: all of the guest is in the folder, which stays; but the source may not \
-                 know that: make sure that the guest does not run there before it is sent on"
-            ));
+        if !self.is_complete() {
+            return;
+        }
+        let what = match &self {
+            Self::Files { .. } => "files, which stay",
+            Self::Folder(_) => "folder, which stays",
+        };
+        output::message(format_args!(
+            "multifd: all of the guest is in the {what}; but the source may not know that: make sure that \
+             the guest does not run there before it runs elsewhere"
+        ));
+    }
+
+    /// Whether all of the guest is on the disk, under the names that the user has given.
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Files { files, .. } => files.is_complete(),
+            Self::Folder(folder) => folder.is_complete(),
         }
     }
 }

@@ -93,10 +93,10 @@ impl Folder {
         Path::exists(&self.path(name))
     }
 
-    /// Waits until there is a file.
-    pub(crate) fn wait_for(&self, name: &str) -> Result<()> {
+    /// Waits until a destination knows how long the memory in a file will be: the migration has begun.
+    pub(crate) fn wait_for_memory(&self, name: &str) -> Result<()> {
         let start = Instant::now();
-        while !self.exists(name) {
+        while self.path(name).metadata().map_or(0, |file| file.len()) == 0 {
             ensure!(start.elapsed() < PATIENCE, "no {name}: {:?}", self.names());
             thread::sleep(Duration::from_millis(5));
         }

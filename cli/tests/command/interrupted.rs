@@ -17,7 +17,7 @@ fn slow(folder: &Folder) -> Result<(Running, Running)> {
     let limit = ["--max-bandwidth", "256K"];
     let send = ["send", "--json", "--to", &to, "--ram", &source];
     let sending = start(&[&send[..], &limit].concat())?;
-    folder.wait_for("destination.partial")?;
+    folder.wait_for_memory("destination.partial")?;
     Ok((sending, receiving))
 }
 

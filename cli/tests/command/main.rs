@@ -13,4 +13,5 @@ mod measured;
 mod migrate;
 mod refused;
 mod relayed;
+mod targets;
 mod tree;

@@ -223,7 +223,7 @@ fn a_signal_ends_both_sides() -> Result<()> {
         let slow = ["--max-bandwidth", "256K"];
         let send = ["send", "--json", "--to", &address, "--ram", &source];
         let sending = start(&[&send[..], &slow].concat())?;
-        folder.wait_for("destination.partial")?;
+        folder.wait_for_memory("destination.partial")?;
         let all = [sending, relaying, receiving];
         all[victim].signal(Signal::INT)?;
         for (at, running) in all.into_iter().enumerate() {

@@ -13,19 +13,13 @@
 mod date;
 mod folder;
 mod manifest;
+mod names;
 mod packets;
-mod partial;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
 pub(crate) use manifest::Manifest;
-pub(crate) use packets::read_packets;
 pub(crate) use read::Saved;
 pub(crate) use write::{How, Saving};
-
-const MANIFEST: &str = "manifest.json";
-const RAM: &str = "ram";
-const DEVICES: &str = "devices.bin";
-const PACKETS: &str = "device-packets.bin";

@@ -1,6 +1,6 @@
 //! Reading a saved migration.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use migration::stream::{MAX_TAIL_LEN, Tail};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{DeviceState, GuestMemory, PageSize, RamBlock};
+use serde_json::Value;
 
 use super::folder::Folder;
-use super::manifest::SyncName;
-use super::{DEVICES, MANIFEST, Manifest, PACKETS, RAM, read_packets};
+use super::manifest::{Manifest, SyncName};
+use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
+use super::packets::read_packets;
 
 /// A folder that `recv --save` has written, checked.
 pub(crate) struct Saved {
@@ -78,6 +80,28 @@ impl Saved {
         let blocks: anyhow::Result<Vec<_>> = blocks.collect();
         Ok(GuestMemory::new(PageSize::X86, blocks?)?)
     }
+}
+
+/// Refuses a folder that is to be removed because a process has left it behind: if it holds something else,
+/// or a whole guest, which somebody may have given such a name or which lacked nothing but its name.
+pub(super) fn is_no_guest(path: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        ensure!(
+            [RAM, DEVICES, PACKETS, MANIFEST]
+                .iter()
+                .any(|ours| name == *ours),
+            "it is there already, with {} in it: remove it",
+            name.display()
+        );
+    }
+    let manifest = Folder::open(path)?.read(MANIFEST, MAX_MANIFEST);
+    let whole = manifest.is_ok_and(|text| serde_json::from_slice::<Value>(&text).is_ok());
+    ensure!(
+        !whole,
+        "it holds a whole guest: give it another name, or remove it"
+    );
+    Ok(())
 }
 
 fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {

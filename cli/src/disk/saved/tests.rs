@@ -1,13 +1,12 @@
 //! Folders are written, read, and not believed.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SyncMode, Tail};
 use multifd_core::DeviceState;
 use multifd_core::wire::{BlockName, Uuid};
-use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -15,14 +14,18 @@ use super::{How, Saved, Saving};
 
 const UUID: Uuid = Uuid([7; 16]);
 
-fn saving(target: &Path) -> Saving {
+fn plan(target: &Path) -> anyhow::Result<Saving> {
     let how = How {
         address: "tcp:127.0.0.1:4444".into(),
         method: "zstd".into(),
         channels: 4,
         uuid: UUID,
     };
-    Saving::plan(target, how).unwrap()
+    Saving::plan(target, how)
+}
+
+fn saving(target: &Path) -> Saving {
+    plan(target).unwrap()
 }
 
 fn announced() -> Vec<AnnouncedBlock> {
@@ -177,50 +180,53 @@ fn a_whole_copy_stays_though_the_source_may_not_know() {
 #[test]
 fn what_a_killed_process_left_is_replaced_and_nothing_else() {
     let outer = TempDir::new().unwrap();
-    let (target, partial) = (
-        outer.path().join("guest"),
-        outer.path().join("guest.partial"),
-    );
-    let attempt = || {
-        saving(&target)
-            .memory(&configuration(), &announced())
-            .map(|_| ())
-    };
+    let target = outer.path().join("guest");
+    let partial = outer.path().join("guest.partial");
     fs::create_dir_all(partial.join("ram")).unwrap();
     fs::write(partial.join("ram/00-pc.ram"), "half").unwrap();
+    // As far as it came.
     fs::write(partial.join("manifest.json"), "{").unwrap();
 
-    let other = File::open(&partial).unwrap();
-    flock(&other, FlockOperation::LockExclusive).unwrap();
-    let error = format!("{:#}", attempt().unwrap_err());
-    assert!(error.contains("another process"), "{error}");
-    drop(other);
-
     fs::write(partial.join("mine"), "").unwrap();
-    let error = format!("{:#}", attempt().unwrap_err());
+    let error = format!("{:#}", plan(&target).err().unwrap());
     assert!(error.contains("with mine in it"), "{error}");
     assert_eq!(names(&partial), ["manifest.json", "mine", "ram"]);
     fs::remove_file(partial.join("mine")).unwrap();
-    attempt().unwrap();
+
+    let first = saving(&target);
+    assert_eq!(names(&partial), [""; 0]);
+    let error = format!("{:#}", plan(&target).err().unwrap());
+    assert!(error.contains("another process"), "{error}");
+    drop(first);
     assert_eq!(names(outer.path()), [""; 0]);
+}
+
+#[test]
+fn a_whole_guest_is_never_taken_for_left_behind() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    let partial = outer.path().join("guest.partial");
+    save(&partial);
+    // One of a later version is a guest, too.
+    for version in [1, 99] {
+        edit(&partial, "version", json!(version));
+        let error = format!("{:#}", plan(&target).err().unwrap());
+        assert!(error.contains("a whole guest"), "{error}");
+        assert_eq!(names(outer.path()), ["guest.partial"]);
+    }
+    edit(&partial, "version", json!(1));
+    Saved::open(&partial).unwrap();
 }
 
 #[test]
 fn an_existing_folder_is_left_alone() {
     let outer = TempDir::new().unwrap();
     save(&outer.path().join("guest"));
-    for name in ["guest", "guest/ram", "/", ".."] {
-        let how = How {
-            address: String::new(),
-            method: "none".into(),
-            channels: 1,
-            uuid: UUID,
-        };
-        assert!(
-            Saving::plan(&outer.path().join(name), how).is_err(),
-            "{name}"
-        );
+    symlink("nowhere", outer.path().join("link")).unwrap();
+    for name in ["guest", "guest/", "guest/ram", "link", "link/", "/", ".."] {
+        assert!(plan(&outer.path().join(name)).is_err(), "{name}");
     }
+    assert_eq!(names(outer.path()), ["guest", "link"]);
 }
 
 #[test]

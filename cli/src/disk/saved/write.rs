@@ -1,32 +1,34 @@
 //! Keeping a migration while it arrives.
 
 use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
 
+use super::date;
 use super::manifest::{
     BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, PacketsEntry, VERSION, file_name,
 };
+use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::PacketFile;
-use super::partial::{Partial, new_file, new_folder, rename, write_synced};
-use super::{DEVICES, MANIFEST, PACKETS, RAM, date};
-use crate::disk::sparse;
+use super::read::is_no_guest;
+use crate::disk::create;
+use crate::disk::pending::Pending;
+use crate::disk::{sparse, sync};
 use crate::show::failure::Failure;
-use crate::show::output;
 
-/// A folder that is being written. Until it is complete it is called `DIR.partial`, and it is removed on
-/// drop.
+/// A folder that is being written. Unless it is complete, it is removed on drop.
 pub(crate) struct Saving {
-    target: PathBuf,
+    folder: Pending,
     how: How,
-    partial: Option<Partial>,
     machine: String,
     validate_uuid: bool,
     sync_mode: Option<SyncMode>,
@@ -44,21 +46,22 @@ pub(crate) struct How {
 }
 
 impl Saving {
-    /// Checks what can be checked before the source says what it sends.
-    pub(crate) fn plan(target: &Path, how: How) -> Result<Self, Failure> {
+    /// Makes the folder, and locks it. Nothing is left to be found out but whether there is room.
+    pub(crate) fn plan(target: &Path, how: How) -> anyhow::Result<Self> {
+        // Without a slash at its end, where a link would be followed.
+        let target: PathBuf = target.components().collect();
         if target.symlink_metadata().is_ok() {
             let what = format!("destination: {} exists already", target.display());
-            return Err(Failure::usage(what).hint("remove it or choose another folder"));
+            let failure = Failure::usage(what).hint("remove it or choose another folder");
+            return Err(failure.into());
         }
         if target.file_name().is_none() {
             let what = format!("destination: {} is no name of a folder", target.display());
-            return Err(Failure::usage(what));
+            return Err(Failure::usage(what).into());
         }
         Ok(Self {
-            // Without a slash at its end.
-            target: target.components().collect(),
+            folder: Pending::folder(&target, is_no_guest)?,
             how,
-            partial: None,
             machine: String::new(),
             validate_uuid: false,
             sync_mode: None,
@@ -74,7 +77,7 @@ impl Saving {
 
     /// The file of the device state, once there is one.
     pub(crate) fn devices_file(&self) -> PathBuf {
-        self.target.join(DEVICES)
+        self.folder.target().join(DEVICES)
     }
 
     /// Takes device state from the channels.
@@ -82,7 +85,7 @@ impl Saving {
         self.packets.sink()
     }
 
-    /// Makes the folder and a file for each block, with room for all of it, and maps them.
+    /// Makes a file for each block, with room for all of it, and maps them.
     pub(crate) fn memory(
         &mut self,
         configuration: &Configuration,
@@ -90,19 +93,19 @@ impl Saving {
     ) -> anyhow::Result<GuestMemory> {
         self.machine.clone_from(&configuration.machine);
         self.validate_uuid = configuration.uuid.is_some();
-        let partial = Partial::create(&self.target)?;
-        let partial = self.partial.insert(partial);
-        let ram = partial.path.join(RAM);
-        new_folder(&ram)?;
         let lengths = announced.iter().map(|block| block.used_length);
-        sparse::check_space(&partial.folder, lengths.fold(0, u64::saturating_add))?;
+        sparse::check_space(self.folder.handle(), lengths.fold(0, u64::saturating_add))?;
+        let ram = self.folder.path().join(RAM);
+        create::new_folder(&ram).with_context(|| ram.display().to_string())?;
         for (index, block) in announced.iter().enumerate() {
             let path = ram.join(file_name(index, &block.name));
             let saved = new_block(&path, block)
                 .with_context(|| format!("block {:?}, {}", block.name, path.display()))?;
             self.blocks.push(saved);
         }
-        self.packets.open(new_file(&partial.path.join(PACKETS))?);
+        let packets = self.folder.path().join(PACKETS);
+        self.packets
+            .open(create::new_file(&packets).context(PACKETS)?);
         let blocks = self.blocks.iter().map(|(_, block)| block.clone());
         Ok(GuestMemory::new(PageSize::X86, blocks.collect())?)
     }
@@ -114,12 +117,13 @@ impl Saving {
     /// Makes sure that all of it is on the disk, and gives the folder its name. From then on it stays,
     /// whatever happens: the source may be gone by now, and this the only copy.
     pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
-        let Some(partial) = &self.partial else {
-            bail!("the source has announced no memory");
-        };
-        let path = &partial.path;
+        ensure!(
+            !self.blocks.is_empty(),
+            "the source has announced no memory"
+        );
+        let path = self.folder.path();
         let blocks = self.release_zeros()?;
-        write_synced(&path.join(DEVICES), &tail.bytes)?;
+        write_synced(&path.join(DEVICES), &tail.bytes).context(DEVICES)?;
         let (bytes, packets) = self.packets.finish().context(PACKETS)?;
         if packets == 0 {
             fs::remove_file(path.join(PACKETS)).context(PACKETS)?;
@@ -141,16 +145,11 @@ impl Saving {
             device_packets: (packets > 0).then_some(PacketsEntry { bytes, packets }),
             received: self.origin(),
         };
-        write_synced(&path.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
-        File::open(path.join(RAM))?.sync_all()?;
-        partial.folder.sync_all()?;
-        rename(path, &self.target)?;
+        let manifest = serde_json::to_vec_pretty(&manifest)?;
+        write_synced(&path.join(MANIFEST), &manifest).context(MANIFEST)?;
+        sync::folder(&File::open(path.join(RAM))?).context(RAM)?;
+        Pending::commit(slice::from_mut(&mut self.folder))?;
         self.complete = true;
-        let parent = self
-            .target
-            .parent()
-            .filter(|parent| *parent != Path::new(""));
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(())
     }
 
@@ -191,22 +190,16 @@ impl Saving {
     }
 }
 
-impl Drop for Saving {
-    fn drop(&mut self) {
-        let Some(partial) = self.partial.as_ref().filter(|_| !self.complete) else {
-            return;
-        };
-        if let Err(error) = fs::remove_dir_all(&partial.path) {
-            let path = partial.path.display();
-            output::message(format_args!("multifd: cannot remove {path}: {error}"));
-        }
-    }
-}
-
 fn new_block(path: &Path, block: &AnnouncedBlock) -> anyhow::Result<(File, RamBlock)> {
-    let file = new_file(path)?;
+    let file = create::new_file(path)?;
     sparse::reserve(&file, block.used_length)?;
     let mapping = Mapping::shared(file.as_fd(), usize::try_from(block.used_length)?)?;
     let block = RamBlock::new(block.name.clone(), Arc::new(mapping))?;
     Ok((file, block))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create::new_file(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
