@@ -53,7 +53,7 @@ impl Files {
         devices: Option<&Path>,
         in_place: bool,
     ) -> anyhow::Result<Self> {
-        ram::check_names(blocks)?;
+        ram::check(blocks, devices)?;
         let blocks = blocks.iter().map(|arg| {
             Ok(BlockFile {
                 arg: arg.clone(),

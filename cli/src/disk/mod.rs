@@ -3,6 +3,7 @@
 //! May import `args` and `show`; knows nothing of connections.
 
 mod create;
+mod distinct;
 pub(crate) mod files;
 mod left_behind;
 mod lock;

@@ -11,6 +11,7 @@ use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
 
+use super::distinct;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
@@ -41,20 +42,24 @@ impl FromStr for RamArg {
 /// The block of QEMU's machine `none`.
 pub(crate) const DEFAULT_BLOCK: &str = "ram";
 
-/// Refuses one block named twice: one file would hide the other.
-pub(crate) fn check_names(args: &[RamArg]) -> Result<(), Failure> {
+/// Refuses one block named twice, where one file would hide the other, and one file given twice: for two blocks, or
+/// for a block and the devices.
+pub(crate) fn check(args: &[RamArg], devices: Option<&Path>) -> Result<(), Failure> {
     for (at, arg) in args.iter().enumerate() {
         if args.iter().skip(at + 1).any(|other| other.name == arg.name) {
             let what = format!("--ram names the block {} twice", arg.name);
             return Err(Failure::usage(what).hint("give each file a name: --ram NAME=FILE"));
         }
     }
-    Ok(())
+    let blocks = args.iter();
+    let blocks = blocks.map(|arg| (format!("--ram {}", arg.name), arg.path.as_path()));
+    let devices = devices.map(|path| ("--devices".to_owned(), path));
+    distinct::check(&blocks.chain(devices).collect::<Vec<_>>())
 }
 
 /// Maps the files that a source sends.
 pub(crate) fn source_memory(args: &[RamArg]) -> anyhow::Result<GuestMemory> {
-    check_names(args)?;
+    check(args, None)?;
     let blocks: anyhow::Result<Vec<_>> = args.iter().map(block).collect();
     Ok(GuestMemory::new(PageSize::X86, blocks?)?)
 }
@@ -102,6 +107,6 @@ mod tests {
             assert!(text.parse::<RamArg>().is_err(), "{text:?}");
         }
         let twice = ["a", "b"].map(|path| path.parse().unwrap());
-        assert_eq!(check_names(&twice).unwrap_err().code, ExitCode::Usage);
+        assert_eq!(check(&twice, None).unwrap_err().code, ExitCode::Usage);
     }
 }

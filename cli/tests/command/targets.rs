@@ -47,6 +47,36 @@ fn a_target_that_cannot_be_is_refused_before_it_listens() -> Result<()> {
 }
 
 #[test]
+fn one_file_for_two_things_is_refused() -> Result<()> {
+    let folder = Folder::new()?;
+    let old = folder.write("old", &guest(1))?;
+    std::fs::hard_link(&old, folder.path("hard"))?;
+    std::os::unix::fs::symlink("old", folder.path("soft"))?;
+    let of = |name: &str, file: &str| format!("{name}={}", folder.text(file));
+    let one_file = ["are one file", "hint: "];
+    for other in ["old", "hard", "soft"] {
+        let both = ["--ram", &of("a", "old"), "--ram", &of("b", other)];
+        refused(&[&both[..], &["--in-place"]].concat(), USAGE, &one_file)?;
+        let sent = send("tcp:127.0.0.1:1", &both)?;
+        sent.failed(&[USAGE], &one_file)?;
+    }
+    let new = of("a", "new");
+    refused(&["--ram", &new, "--ram", &of("b", "new")], USAGE, &one_file)?;
+    let devices = ["--ram", &new, "--devices", &folder.text("new")];
+    refused(&devices, USAGE, &one_file)?;
+    let devices = [
+        "--in-place",
+        "--ram",
+        &old,
+        "--devices",
+        &folder.text("soft"),
+    ];
+    refused(&devices, USAGE, &one_file)?;
+    assert_eq!(folder.names()?, ["hard", "old", "soft"]);
+    Ok(())
+}
+
+#[test]
 fn a_second_receiver_is_refused_and_harms_nobody() -> Result<()> {
     for kind in ["--ram", "--save"] {
         let folder = Folder::new()?;
