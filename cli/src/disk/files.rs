@@ -14,6 +14,7 @@ use multifd_core::{GuestMemory, PageSize, RamBlock};
 
 use super::lock::Lock;
 use super::pending::Pending;
+use super::writeback::Writeback;
 use super::{left_behind, sparse, sync};
 use crate::disk::ram::{self, RamArg};
 use crate::show::exit_code::ExitCode;
@@ -23,6 +24,8 @@ use crate::show::output;
 /// The files of one migration. Those that it has created are removed on drop, unless they are
 /// [complete](Self::is_complete).
 pub(crate) struct Files {
+    /// Writes to the disk while memory arrives. The first to go.
+    writeback: Option<Writeback>,
     blocks: Vec<BlockFile>,
     devices: Option<Pending>,
     /// Whether files that were there before have been given to the source to write into.
@@ -65,6 +68,7 @@ impl Files {
             })
         });
         Ok(Self {
+            writeback: None,
             blocks: blocks.collect::<anyhow::Result<_>>()?,
             devices: devices.map(|path| create(path, OTHERWISE)).transpose()?,
             overwritten: false,
@@ -93,12 +97,15 @@ impl Files {
             self.overwritten |= matches!(file.place, Place::InPlace(_));
             blocks.push(mapped);
         }
+        let files = self.blocks.iter().map(|block| block.place.file());
+        self.writeback = Writeback::start(files)?;
         Ok(GuestMemory::new(PageSize::X86, blocks)?)
     }
 
     /// Writes the device state, makes sure that all of it is on the disk, and gives all files their names.
     /// From then on they stay, whatever happens: the source may be gone by now, and these the only copy.
     pub(crate) fn complete(&mut self, devices: &[u8]) -> anyhow::Result<()> {
+        self.writeback = None;
         for block in &self.blocks {
             let path = || block.arg.path.display().to_string();
             block.finish().with_context(path)?;
@@ -187,22 +194,13 @@ impl Drop for Files {
 impl BlockFile {
     /// Makes the file `len` bytes long, if it is new, and maps it.
     fn map(&mut self, len: u64) -> anyhow::Result<RamBlock> {
-        let file = match &self.place {
-            Place::InPlace(file) => {
-                check_len(file, len)?;
-                file
-            }
-            Place::New(pending) => {
-                let file = pending.handle();
-                if sparse::is_memory(file)? {
-                    // Room that is set aside there is memory that is used up.
-                    file.set_len(len)?;
-                } else {
-                    sparse::reserve(file, len)?;
-                }
-                file
-            }
-        };
+        let file = self.place.file();
+        match &self.place {
+            Place::InPlace(_) => check_len(file, len)?,
+            // Room that is set aside there is memory that is used up.
+            Place::New(_) if sparse::is_memory(file)? => file.set_len(len)?,
+            Place::New(_) => sparse::reserve(file, len)?,
+        }
         let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
         let block = RamBlock::new(self.arg.name.clone(), Arc::new(mapping))?;
         Ok(self.mapped.insert(block).clone())
@@ -217,6 +215,15 @@ impl BlockFile {
             Place::InPlace(file) => Ok(sync::any_file(file)?),
             Place::New(pending) if sparse::is_memory(pending.handle())? => Ok(()),
             Place::New(pending) => sparse::release_zeros(pending.handle(), block).map(drop),
+        }
+    }
+}
+
+impl Place {
+    fn file(&self) -> &File {
+        match self {
+            Self::New(pending) => pending.handle(),
+            Self::InPlace(file) => file,
         }
     }
 }

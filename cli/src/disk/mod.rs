@@ -14,3 +14,4 @@ pub(crate) mod saved;
 pub(crate) mod sparse;
 pub(crate) mod store;
 mod sync;
+mod writeback;

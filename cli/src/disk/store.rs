@@ -80,6 +80,7 @@ impl Store {
 
     /// All has come: gives it its names.
     pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
+        log::info!("all of the guest is here: writing what is not on the disk yet");
         match self {
             Self::Files { files, .. } => files.complete(&tail.bytes),
             Self::Folder(folder) => folder.complete(tail, received_pages),

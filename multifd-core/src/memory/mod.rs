@@ -17,6 +17,7 @@ mod mapping;
 mod received;
 mod span;
 mod table;
+mod writeback;
 mod zero;
 
 pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
@@ -24,5 +25,6 @@ pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
 pub use received::ReceivedBitmap;
 pub use span::Span;
+pub use writeback::start_writeback;
 
 pub(crate) use table::BlockTable;

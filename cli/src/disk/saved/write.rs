@@ -22,11 +22,14 @@ use super::packets::PacketFile;
 use super::read::is_no_guest;
 use crate::disk::create;
 use crate::disk::pending::Pending;
+use crate::disk::writeback::Writeback;
 use crate::disk::{sparse, sync};
 use crate::show::failure::Failure;
 
 /// A folder that is being written. Unless it is complete, it is removed on drop.
 pub(crate) struct Saving {
+    /// Writes to the disk while memory arrives. The first to go.
+    writeback: Option<Writeback>,
     folder: Pending,
     how: How,
     machine: String,
@@ -60,6 +63,7 @@ impl Saving {
             return Err(Failure::usage(what).into());
         }
         Ok(Self {
+            writeback: None,
             folder: Pending::folder(&target, is_no_guest)?,
             how,
             machine: String::new(),
@@ -106,6 +110,7 @@ impl Saving {
         let packets = self.folder.path().join(PACKETS);
         self.packets
             .open(create::new_file(&packets).context(PACKETS)?);
+        self.writeback = Writeback::start(self.blocks.iter().map(|(file, _)| file))?;
         let blocks = self.blocks.iter().map(|(_, block)| block.clone());
         Ok(GuestMemory::new(PageSize::X86, blocks.collect())?)
     }
