@@ -7,7 +7,7 @@ use super::recv::outside;
 use super::sink::{Arrived, PageSink, PageTarget, not_announced};
 use crate::error::Error;
 use crate::geometry::PageSize;
-use crate::memory::{BlockIndex, GuestMemory, RamBlock, ReceivedBitmap, Span};
+use crate::memory::{BlockIndex, GuestMemory, PageBitmap, RamBlock, Span};
 use crate::pages::PageRuns;
 use crate::wire::BlockName;
 
@@ -22,7 +22,7 @@ pub(crate) struct GuestTarget {
 #[derive(Debug)]
 pub(crate) struct Guest {
     pub(crate) memory: GuestMemory,
-    pub(crate) received: ReceivedBitmap,
+    pub(crate) received: PageBitmap,
     /// The memory was all zero at the start: a zero page that arrives first need not be written.
     zeroed: bool,
 }
@@ -38,7 +38,7 @@ impl GuestTarget {
 
     /// Says what the memory is; answers whether that was not known yet.
     pub(crate) fn attach(&self, memory: GuestMemory, zeroed: bool) -> bool {
-        let received = ReceivedBitmap::new(&memory);
+        let received = PageBitmap::new(&memory);
         let guest = Guest {
             memory,
             received,

@@ -11,19 +11,19 @@
     reason = "raw guest memory: this module exists so that no other has to touch it"
 )]
 
+mod bitmap;
 mod block;
 mod iovec;
 mod mapping;
-mod received;
 mod span;
 mod table;
 mod writeback;
 mod zero;
 
+pub use bitmap::PageBitmap;
 pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
 pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
-pub use received::ReceivedBitmap;
 pub use span::Span;
 pub use writeback::start_writeback;
 

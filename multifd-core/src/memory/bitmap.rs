@@ -1,22 +1,20 @@
-//! Which pages have arrived.
+//! One bit for each page of a guest.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{BlockIndex, GuestMemory, RamBlock};
 use crate::geometry::PageSize;
 
-/// One bit per page of the guest: whether a channel, or the main channel, has received it.
-///
-/// A zero page that arrives for the first time need not be written when the memory was zero to
-/// begin with. Channels mark pages concurrently.
+/// Says one thing of each page of the guest, such as that it has been received. Channels mark pages
+/// concurrently.
 #[derive(Debug)]
-pub struct ReceivedBitmap {
+pub struct PageBitmap {
     page_size: PageSize,
     blocks: Vec<Box<[AtomicU64]>>,
 }
 
-impl ReceivedBitmap {
-    /// A bitmap for `memory`, with no page received.
+impl PageBitmap {
+    /// A bitmap for `memory`, with no page marked.
     pub fn new(memory: &GuestMemory) -> Self {
         let page_size = memory.page_size();
         let words = |block: &RamBlock| block.pages(page_size).div_ceil(64);
@@ -77,7 +75,7 @@ mod tests {
         let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
         let memory = GuestMemory::new(PageSize::X86, vec![block]).unwrap();
         let (ram, _) = memory.find(b"ram").unwrap();
-        let received = ReceivedBitmap::new(&memory);
+        let received = PageBitmap::new(&memory);
         for offset in [0, 0x1000 * 63, 0x1000 * 64] {
             assert!(!received.contains(ram, offset));
             assert!(!received.mark(ram, offset));
