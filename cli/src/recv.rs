@@ -45,6 +45,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let received = match receiving.run(&args.migration, args.wait, &total, migrate) {
         Ok(received) => received,
         Err(error) => {
+            let error = host.store.explain(error);
             match failure::guest(&error) {
                 Some(Whereabouts::Kept) => host.store.keep_unreleased(),
                 _ => host.store.fail(),

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -129,6 +129,13 @@ impl Files {
     /// Whether all of the guest is in the files.
     pub(crate) fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// The file of a block.
+    pub(crate) fn path_of(&self, block: &str) -> Option<PathBuf> {
+        let mut blocks = self.blocks.iter();
+        let found = blocks.find(|file| file.arg.name.as_str() == block)?;
+        Some(found.arg.path.clone())
     }
 
     fn check_announced(&self, announced: &[AnnouncedBlock]) -> anyhow::Result<()> {

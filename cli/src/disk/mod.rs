@@ -4,6 +4,7 @@
 
 mod create;
 mod distinct;
+pub(crate) mod fault;
 pub(crate) mod files;
 mod left_behind;
 mod lock;

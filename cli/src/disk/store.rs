@@ -5,6 +5,7 @@ use migration_params::Settings;
 use multifd_core::{DeviceStateSink, GuestMemory};
 
 use crate::args::RecvArgs;
+use crate::disk::fault;
 use crate::disk::files::Files;
 use crate::disk::saved::{How, Saving};
 use crate::show::output;
@@ -93,6 +94,14 @@ impl Store {
             Self::Files { devices, .. } => devices.clone(),
             Self::Folder(folder) => Some(folder.devices_file().display().to_string()),
         }
+    }
+
+    /// Names the file in an error of one that has no room for a page.
+    pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        fault::in_file(error, |block| match self {
+            Self::Files { files, .. } => files.path_of(block),
+            Self::Folder(folder) => folder.path_of(block),
+        })
     }
 
     /// The migration has succeeded, or the guest is kept for another reason: leaves everything where it is.

@@ -13,5 +13,6 @@ mod measured;
 mod migrate;
 mod refused;
 mod relayed;
+mod room;
 mod targets;
 mod tree;

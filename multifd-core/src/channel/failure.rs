@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::error::{Error, Fault};
+use crate::memory::{Access, PageFault};
 use crate::method::MethodError;
 use crate::wire::WireError;
 
@@ -27,9 +28,18 @@ pub(super) fn connection_error(error: io::Error) -> Error {
     }
 }
 
+/// The same where guest memory is what is sent or filled: the system may not be able to touch that.
+pub(super) fn content_error(error: io::Error, access: Access) -> Error {
+    match error.raw_os_error() {
+        Some(libc::EFAULT) => Error::new(Fault::Caller, PageFault::not_there(access)),
+        _ => connection_error(error),
+    }
+}
+
 pub(super) fn method_error(error: MethodError) -> Error {
     match error {
-        MethodError::Connection(error) => connection_error(error),
+        // Only receiving methods have to do with connections.
+        MethodError::Connection(error) => content_error(error, Access::Write),
         error => Error::new(error.fault(), error),
     }
 }

@@ -9,6 +9,7 @@ mod device_state;
 mod failure;
 mod fill;
 mod init;
+mod populate;
 mod reader;
 mod recv;
 mod send;

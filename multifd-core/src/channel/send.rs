@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::device_state::DeviceState;
-use super::failure::{caller, connection_error, method_error, wire_error};
+use super::failure::{caller, connection_error, content_error, method_error, wire_error};
 use super::init::send_init;
 use super::stats::Counters;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
-use crate::memory::{IoVecList, RamBlock};
+use crate::memory::{Access, IoVecList, RamBlock};
 use crate::method::SendMethod;
 use crate::pages::{PageRuns, Segments};
 use crate::transport::{Transport, send_all};
@@ -143,7 +143,8 @@ impl<'m> SendChannel<'m> {
             .map_err(|error| Error::new(Fault::Caller, error))?;
         let header = self.header.as_bytes();
         let wire_bytes = header.len() + payload;
-        send_all(self.transport, segments.with_header(header)).map_err(connection_error)?;
+        send_all(self.transport, segments.with_header(header))
+            .map_err(|error| content_error(error, Access::Read))?;
         if normal > 0 {
             self.counters.path(self.method.paths());
         }

@@ -80,3 +80,28 @@ impl Drop for Mapping {
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
+
+#[cfg(test)]
+impl Mapping {
+    /// A shared mapping of `len` bytes of a file that has only the first `left` any more.
+    pub(crate) fn shortened_file(len: usize, left: u64) -> io::Result<Self> {
+        use std::os::fd::AsFd as _;
+        use std::sync::atomic::{AtomicU32, Ordering};
+
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("multifd-shortened-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut options = std::fs::File::options();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        std::fs::remove_file(&path)?;
+        file.set_len(len as u64)?;
+        let mapping = Self::shared(file.as_fd(), len)?;
+        file.set_len(left)?;
+        Ok(mapping)
+    }
+}

@@ -13,6 +13,7 @@
 
 mod bitmap;
 mod block;
+mod fault;
 mod iovec;
 mod mapping;
 mod span;
@@ -22,6 +23,7 @@ mod zero;
 
 pub use bitmap::PageBitmap;
 pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
+pub use fault::{Access, PageFault};
 pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
 pub use span::Span;

@@ -1,10 +1,11 @@
 //! A checked range of guest memory.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
-use super::zero;
+use super::{Access, PageFault, zero};
 
 /// A range of guest memory that is known to be mapped for `'a`.
 ///
@@ -76,15 +77,28 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// Has the system map all pages of the span for writing, in one call instead of a fault for each.
-    /// Answers whether it can: a kernel before Linux 5.14, or a mapping of another kind, cannot.
-    pub fn populate(&self) -> bool {
+    /// Has the system map all pages of the span, in one call instead of a fault for each. Answers whether
+    /// it can: a kernel before Linux 5.14, or a mapping of another kind, cannot.
+    ///
+    /// # Errors
+    /// A page that is not there and cannot be: to touch it would end the process.
+    pub fn populate(&self, access: Access) -> Result<bool, PageFault> {
+        let advice = match access {
+            Access::Read => libc::MADV_POPULATE_READ,
+            Access::Write => libc::MADV_POPULATE_WRITE,
+        };
         // The pages that the span lies in: what the system does is done to whole pages.
         let before = self.base.as_ptr().addr() % HOST_PAGE;
         let start = self.base.as_ptr().wrapping_sub(before);
-        // SAFETY: the pages are mapped (type invariant), and mapping them for writing neither moves
-        // nor changes their content.
-        unsafe { libc::madvise(start.cast(), before + self.len, libc::MADV_POPULATE_WRITE) == 0 }
+        // SAFETY: the pages are mapped (type invariant), and mapping them for an access that is
+        // allowed neither moves nor changes their content.
+        match unsafe { libc::madvise(start.cast(), before + self.len, advice) } {
+            0 => Ok(true),
+            _ => match PageFault::of(&io::Error::last_os_error(), access) {
+                None => Ok(false),
+                Some(fault) => Err(fault),
+            },
+        }
     }
 
     /// The two parts before and after byte `at`; everything and nothing if it is past the end.
@@ -122,7 +136,7 @@ const HOST_PAGE: usize = 4096;
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Mapping, RamBlock};
+    use super::super::{Access, Mapping, RamBlock};
     use crate::wire::BlockName;
 
     #[test]
@@ -146,10 +160,28 @@ mod tests {
         let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
         block.span(0x1008, 3).unwrap().copy_from(b"abc");
         let span = block.span(0x1008, 0x1800).unwrap();
-        span.populate();
-        let mut out = [0xff; 5];
-        span.copy_to(&mut out);
-        assert_eq!(&out, b"abc\0\0");
+        for access in [Access::Read, Access::Write] {
+            span.populate(access).unwrap();
+            let mut out = [0xff; 5];
+            span.copy_to(&mut out);
+            assert_eq!(&out, b"abc\0\0");
+        }
+    }
+
+    #[test]
+    fn a_page_behind_the_end_of_its_file_is_an_error() {
+        let region = Arc::new(Mapping::shortened_file(0x2000, 0x1000).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        for access in [Access::Read, Access::Write] {
+            let page = |at: u64| block.span(at, 0x1000).unwrap().populate(access);
+            // A kernel that cannot do it says so of both.
+            if !page(0).unwrap() {
+                return;
+            }
+            let error = page(0x1000).unwrap_err();
+            assert_eq!(error.access(), access);
+            assert!(error.to_string().contains("made shorter"), "{error}");
+        }
     }
 
     #[test]

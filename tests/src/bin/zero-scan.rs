@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use multifd_core::RamBlock;
-use multifd_core::memory::Mapping;
+use multifd_core::memory::{Access, Mapping};
 use multifd_core::wire::BlockName;
 
 const BYTES: usize = 1 << 30;
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let block = RamBlock::new(name, Arc::new(Mapping::anonymous(BYTES)?))?;
     let whole = block.span(0, BYTES).context("the block")?;
     // Memory of its own for every page: what was never written is one page of zeros many times.
-    whole.populate();
+    whole.populate(Access::Write)?;
     let mut best = f64::MAX;
     for _ in 0..ROUNDS {
         let start = Instant::now();

@@ -84,6 +84,14 @@ impl Saving {
         self.folder.target().join(DEVICES)
     }
 
+    /// The file of a block.
+    pub(crate) fn path_of(&self, block: &str) -> Option<PathBuf> {
+        let mut blocks = self.blocks.iter().enumerate();
+        let (index, (_, found)) = blocks.find(|(_, (_, known))| known.name().as_str() == block)?;
+        let ram = self.folder.path().join(RAM);
+        Some(ram.join(file_name(index, found.name())))
+    }
+
     /// Takes device state from the channels.
     pub(crate) fn sink(&self) -> DeviceStateSink {
         self.packets.sink()

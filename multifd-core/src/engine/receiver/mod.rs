@@ -113,18 +113,17 @@ impl Receiver {
         let guest = self.intake.target().guest();
         let target = guest.ok_or_else(|| self.intake.caller("no guest memory attached"))?;
         let page_size = target.memory.page_size();
-        let page = target
-            .memory
-            .block(block)
-            .and_then(|ram| ram.span(offset, page_size.bytes()));
-        let page = page
+        let ram = target.memory.block(block);
+        let page = ram.and_then(|ram| Some((ram, ram.span(offset, page_size.bytes())?)));
+        let (ram, page) = page
             .filter(|_| page_size.is_aligned(offset))
             .ok_or_else(|| {
                 let place = Place::on(Side::Destination).offset(offset);
                 Error::new(Fault::Peer, "zero page outside of its block").at(place)
             })?;
-        target.clear(block, offset, &page);
-        Ok(())
+        let place = Place::on(Side::Destination);
+        let cleared = target.clear(block, offset, &page);
+        cleared.map_err(|error| error.at(place.block(ram.name().as_str())))
     }
 
     /// Ends the threads and closes the channels: nothing more is wanted. Answers what was received.
