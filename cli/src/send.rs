@@ -1,12 +1,14 @@
 //! `multifd send`: the source.
 
+use std::path::PathBuf;
+
 use migration::{Source, SourceConfig};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{Place, Side};
 
 use crate::args::SendArgs;
-use crate::disk::ram;
 use crate::disk::saved::Saved;
+use crate::disk::{fault, ram};
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
@@ -35,9 +37,18 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     };
     let source = Source::new(config, memory, &method, connections)
         .map_err(|error| error.at(Place::on(Side::Source)))?;
-    let report = sending.run(source, Source::run)?;
+    let report = sending
+        .run(source, Source::run)
+        .map_err(|error| fault::in_file(error, |block| file_of(args, block)))?;
     tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
+}
+
+/// The file of a block, or the folder that has it.
+fn file_of(args: &SendArgs, block: &str) -> Option<PathBuf> {
+    let mut files = args.ram.iter();
+    let file = files.find(|arg| arg.name.as_str() == block);
+    file.map(|arg| arg.path.clone()).or(args.load.clone())
 }
 
 fn effective_settings(args: &SendArgs, saved: Option<&Saved>) -> anyhow::Result<Settings> {

@@ -18,7 +18,7 @@ pub(crate) struct SendArgs {
     /// The file or memfd with a RAM block's content; may be repeated for several blocks
     ///
     /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so
-    /// nothing may shorten it meanwhile.
+    /// nothing may shorten it meanwhile: that ends the migration.
     #[arg(long, required_unless_present = "load", value_name = "[NAME=]FILE")]
     pub(crate) ram: Vec<RamArg>,
     /// The folder of a guest that `multifd recv --save` has kept: memory, devices, machine type, UUID

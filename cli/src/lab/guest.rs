@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::thread;
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::lab::fill;
 use crate::show::exit_code::ExitCode;
@@ -154,10 +154,12 @@ const CHUNK_LEN: usize = 256 * 1024;
 /// More do not make memory faster.
 const MOST_THREADS: u64 = 8;
 
-/// A memfd that child processes inherit.
+/// A memfd that child processes inherit. Nobody can make it shorter, so that a source need not copy pages
+/// before it looks at them.
 pub(crate) fn memory(name: &str, len: u64) -> io::Result<File> {
-    let file = File::from(memfd_create(name, MemfdFlags::empty())?);
+    let file = File::from(memfd_create(name, MemfdFlags::ALLOW_SEALING)?);
     file.set_len(len)?;
+    fcntl_add_seals(&file, SealFlags::SHRINK)?;
     Ok(file)
 }
 

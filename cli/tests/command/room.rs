@@ -98,3 +98,34 @@ fn a_tmpfs_that_fills_up_is_an_error() -> Result<()> {
     }
     into_full_tmpfs("zstd", true)
 }
+
+#[test]
+fn a_file_that_is_shortened_while_it_is_sent_is_an_error() -> Result<()> {
+    let legacy = "zero-page-detection=legacy";
+    for (method, detection) in [
+        ("none", "zero-page-detection=multifd"),
+        ("zstd", "zero-page-detection=multifd"),
+        ("zlib", "zero-page-detection=none"),
+        ("none", legacy),
+        ("qpl", legacy),
+    ] {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &memory(2 << 20))?;
+        let set = format!("multifd-compression={method}");
+        let target = folder.text("guest");
+        let (receiving, to) = recv("tcp:127.0.0.1:0", &["--set", &set, "--ram", &target])?;
+        let slow = ["--max-bandwidth", "512K", "--set", &set, "--set", detection];
+        let send = ["send", "--json", "--to", &to, "--ram", &source];
+        let sending = start(&[&send[..], &slow].concat())?;
+        folder.wait_for_memory("guest.partial")?;
+        File::options().write(true).open(&source)?.set_len(0)?;
+        let sent = sending.finish()?;
+        let words = ["block \"ram\", offset 0x", "memory cannot be read", &source];
+        sent.failed(&[LOCAL], &words)?;
+        receiving
+            .finish()?
+            .failed(&PEER_OR_CONNECTION, &["multifd: destination"])?;
+        assert_eq!(folder.names()?, ["source"], "{method}");
+    }
+    Ok(())
+}

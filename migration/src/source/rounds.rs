@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use migration_params::ZeroPageDetection;
-use multifd_core::memory::BlockIndex;
-use multifd_core::{Error, GuestMemory, Sender};
+use multifd_core::memory::{Access, BlockIndex, Span};
+use multifd_core::{Error, Fault, GuestMemory, Place, RamBlock, Sender, Side};
 
 use super::convergence::Pass;
 use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
@@ -190,6 +190,9 @@ impl Queue<'_, '_> {
         for page in 0..pages {
             let offset = offset + page * page_size.bytes_u64();
             let span = block.and_then(|block| block.span(offset, page_size.bytes()));
+            if let (Some(block), Some(span)) = (block, span) {
+                check_readable(block, offset, span)?;
+            }
             if span.is_some_and(|span| span.is_zero()) {
                 self.section.zero_page(position, offset)?;
                 *self.main_zero_pages += 1;
@@ -199,4 +202,16 @@ impl Queue<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a page that the system does not have any more, of a block that may lose some.
+fn check_readable(block: &RamBlock, offset: u64, page: Span<'_>) -> Result<(), Error> {
+    if !block.may_shrink() {
+        return Ok(());
+    }
+    let readable = page.populate(Access::Read).map(drop);
+    readable.map_err(|fault| {
+        let place = Place::on(Side::Source).block(block.name().as_str());
+        Error::new(Fault::Caller, fault).at(place.offset(offset))
+    })
 }

@@ -1,10 +1,11 @@
 //! Batches of pages on their way to a channel, and into packets.
 
+use super::copies::Copies;
 use super::failure::caller;
 use super::send::SendChannel;
-use crate::error::Error;
+use crate::error::{Error, Place};
 use crate::geometry::PageSize;
-use crate::memory::{BlockIndex, GuestMemory, RamBlock};
+use crate::memory::{BlockIndex, CopyWindow, GuestMemory, RamBlock};
 use crate::wire::PageOffsets;
 
 /// Up to one packet's pages of one block, in the order in which they were queued. Its memory goes
@@ -44,16 +45,24 @@ pub(crate) struct BatchChannel<'m> {
     pub(crate) channel: SendChannel<'m>,
     memory: &'m GuestMemory,
     zero_pages: Option<ZeroPages>,
+    /// For pages that may go while they are read, if any may.
+    copies: Option<Copies<'m>>,
 }
 
 impl<'m> BatchChannel<'m> {
     /// A channel that sends pages of `memory`. With `zero_pages` it looks for zero pages, and lists
     /// them without payload.
-    pub(crate) fn new(channel: SendChannel<'m>, memory: &'m GuestMemory, zero_pages: bool) -> Self {
+    pub(crate) fn new(
+        channel: SendChannel<'m>,
+        memory: &'m GuestMemory,
+        zero_pages: bool,
+        window: Option<&'m CopyWindow>,
+    ) -> Self {
         Self {
             channel,
             memory,
             zero_pages: zero_pages.then(|| ZeroPages::new(memory.page_size())),
+            copies: window.map(|window| Copies::new(window, memory.page_size())),
         }
     }
 
@@ -64,6 +73,15 @@ impl<'m> BatchChannel<'m> {
         }
         let block = batch.block.and_then(|index| self.memory.block(index));
         let block = block.ok_or_else(|| caller("a batch of no block of this memory"))?;
+        if let Some(copies) = self.copies.as_mut().filter(|_| block.may_shrink()) {
+            let detect = self.zero_pages.is_some();
+            copies
+                .take(block, &batch.offsets, detect)
+                .map_err(|error| error.at(Place::default().block(block.name().as_str())))?;
+            return self
+                .channel
+                .send_pages(block.name(), copies.pages(), copies.content());
+        }
         let pages = match &mut self.zero_pages {
             Some(zero_pages) => zero_pages.sort(block, &mut batch.offsets),
             None => PageOffsets {

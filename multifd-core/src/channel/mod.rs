@@ -5,6 +5,7 @@
 //! those of a guest. [`crate::engine`] runs them.
 
 mod batch;
+mod copies;
 mod device_state;
 mod failure;
 mod fill;

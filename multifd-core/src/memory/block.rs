@@ -24,6 +24,13 @@ pub unsafe trait RamRegion: Send + Sync {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// Whether bytes may go while they are mapped, as those of a file that others can make shorter, or of a
+    /// disk that fails. Whoever touches such a byte is killed (`SIGBUS`), so a source has the system copy
+    /// these pages before it looks at them, which takes time: where it matters, seal a memfd instead
+    /// (`F_SEAL_SHRINK`).
+    fn may_shrink(&self) -> bool {
+        false
+    }
 }
 
 /// One named piece of guest RAM, of fixed length. Cheap to clone.
@@ -32,7 +39,7 @@ pub struct RamBlock {
     name: BlockName,
     base: NonNull<u8>,
     len: usize,
-    #[expect(dead_code, reason = "held so that the bytes stay mapped")]
+    /// Held so that the bytes stay mapped.
     region: Arc<dyn RamRegion>,
 }
 
@@ -78,6 +85,11 @@ impl RamBlock {
     /// How many whole pages there are.
     pub(super) fn pages(&self, page_size: PageSize) -> usize {
         self.len / page_size.bytes()
+    }
+
+    /// Whether its bytes [may go](RamRegion::may_shrink) while they are mapped.
+    pub fn may_shrink(&self) -> bool {
+        self.region.may_shrink()
     }
 
     /// The `len` bytes at `offset`; `None` if they are not wholly inside the block.

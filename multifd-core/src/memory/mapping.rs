@@ -11,6 +11,7 @@ use super::RamRegion;
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    may_shrink: bool,
 }
 
 // SAFETY: the mapping is plain memory that belongs to the process, not to a thread.
@@ -27,6 +28,10 @@ unsafe impl RamRegion for Mapping {
 
     fn len(&self) -> usize {
         self.len
+    }
+
+    fn may_shrink(&self) -> bool {
+        self.may_shrink
     }
 }
 
@@ -49,17 +54,17 @@ impl Mapping {
     }
 
     /// Maps the first `len` bytes of a file that need only be readable, to send them. What is written
-    /// to the mapping does not reach the file.
+    /// to the mapping does not reach the file. Unless it is a memfd that is sealed against it, others may
+    /// make it [shorter](RamRegion::may_shrink).
     ///
     /// # Errors
     /// As [`Self::shared`].
     pub fn private(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         // Nothing is written, so no memory is set aside for copies of its pages.
-        Self::map(
-            len,
-            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
-            file.as_raw_fd(),
-        )
+        let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
+        let mut mapping = Self::map(len, flags, file.as_raw_fd())?;
+        mapping.may_shrink = !is_sealed(file);
+        Ok(mapping)
     }
 
     fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
@@ -70,8 +75,19 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { base, len })
+        Ok(Self {
+            base,
+            len,
+            may_shrink: false,
+        })
     }
+}
+
+/// Whether nobody can make the file shorter: a memfd may be sealed so.
+fn is_sealed(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the call touches no memory.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    seals >= 0 && seals & libc::F_SEAL_SHRINK != 0
 }
 
 impl Drop for Mapping {
@@ -103,5 +119,31 @@ impl Mapping {
         let mapping = Self::shared(file.as_fd(), len)?;
         file.set_len(left)?;
         Ok(mapping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+
+    use super::*;
+
+    #[test]
+    fn a_file_may_shrink_unless_it_is_sealed() {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name is a string that ends with a NUL; the descriptor is new.
+        let file = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"ram".as_ptr(), flags)) };
+        // SAFETY: the descriptor is open, and no memory is named.
+        assert_eq!(unsafe { libc::ftruncate(file.as_raw_fd(), 4096) }, 0);
+        assert!(Mapping::private(file.as_fd(), 4096).unwrap().may_shrink());
+        // SAFETY: as above.
+        let sealed =
+            unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) };
+        assert_eq!(sealed, 0);
+        let mapping = Mapping::private(file.as_fd(), 4096).unwrap();
+        assert!(!mapping.may_shrink());
+        // SAFETY: the byte is mapped, and nobody writes to it.
+        assert_eq!(unsafe { mapping.base().read() }, 0);
+        assert!(!Mapping::anonymous(4096).unwrap().may_shrink());
     }
 }

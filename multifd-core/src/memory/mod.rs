@@ -13,6 +13,7 @@
 
 mod bitmap;
 mod block;
+mod copy;
 mod fault;
 mod iovec;
 mod mapping;
@@ -29,4 +30,5 @@ pub use mapping::Mapping;
 pub use span::Span;
 pub use writeback::start_writeback;
 
+pub(crate) use copy::CopyWindow;
 pub(crate) use table::BlockTable;

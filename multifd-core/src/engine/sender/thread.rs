@@ -9,9 +9,9 @@ use crate::channel::{Batch, BatchChannel, Counters, DeviceState};
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::Control;
 use crate::engine::spawn::PanicGuard;
-use crate::error::{Error, Place, Side};
+use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::ChannelId;
-use crate::memory::GuestMemory;
+use crate::memory::{CopyWindow, GuestMemory, RamBlock};
 use crate::transport::Transport;
 
 /// What the host's thread wants of a channel.
@@ -57,10 +57,12 @@ impl SenderThread {
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let (page_size, counters) = (self.memory.page_size(), Arc::clone(&self.counters));
+        let window = self.window()?;
         let channel = self
             .start
             .open(self.channel, page_size, connection, counters)?;
-        let mut batches = BatchChannel::new(channel, &self.memory, self.zero_pages);
+        let (zero_pages, window) = (self.zero_pages, window.as_ref());
+        let mut batches = BatchChannel::new(channel, &self.memory, zero_pages, window);
         self.report(JobDone::Synced);
 
         while let Some(job) = self.next_job() {
@@ -83,6 +85,19 @@ impl SenderThread {
             self.report(report);
         }
         Ok(())
+    }
+
+    /// Where pages are copied to that may go while they are read.
+    fn window(&self) -> Result<Option<CopyWindow>, Error> {
+        if !self.memory.blocks().iter().any(RamBlock::may_shrink) {
+            return Ok(None);
+        }
+        let window = CopyWindow::new(self.memory.page_size());
+        let window = window.map_err(|error| {
+            let what = format!("no memory to copy pages to: {error}");
+            Error::new(Fault::Caller, what)
+        })?;
+        Ok(Some(window))
     }
 
     /// The next job; `None` once the migration is over.
