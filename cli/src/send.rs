@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use migration::{Source, SourceConfig};
 use migration_params::{Settings, ZeroPageDetection};
-use multifd_core::{Place, Side};
+use multifd_core::{GuestMemory, Place, Side};
 
 use crate::args::SendArgs;
 use crate::disk::saved::Saved;
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let settings = effective_settings(args, saved.as_ref())?;
     let method = methods::outgoing(&settings, &args.migration)?;
     let memory = match &saved {
-        Some(saved) => saved.memory()?,
+        Some(saved) => checked_memory(saved)?,
         None => ram::source_memory(&args.ram)?,
     };
     let config = config(args, &settings, saved);
@@ -42,6 +42,15 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
         .map_err(|error| fault::in_file(error, |block| file_of(args, block)))?;
     tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)
+}
+
+/// Before anything is sent: a guest that is not what was kept must not run anywhere.
+fn checked_memory(saved: &Saved) -> anyhow::Result<GuestMemory> {
+    log::info!("comparing the checksums of the memory");
+    if !saved.verify()? {
+        log::info!("there are blocks without a checksum");
+    }
+    saved.memory()
 }
 
 /// The file of a block, or the folder that has it.

@@ -17,6 +17,9 @@ pub(crate) struct InspectArgs {
     /// A folder that `multifd recv --save` has written, or a file with the bytes of a connection
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
+    /// Read all of a folder's memory, and compare its checksums with those of when it was kept
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Print it as one JSON object, with every section
     #[arg(long)]
     pub(crate) json: bool,

@@ -25,7 +25,7 @@ pub(crate) struct SendArgs {
     /// and barriers are what they were
     ///
     /// The destination is a QEMU with the same machine type and the same devices. The folder stays as it
-    /// is. Where barriers are per section, as with machine types up to 8.0, zero pages go over the main
+    /// is; all of its memory is read and compared with its checksums before anybody is connected to. Where barriers are per section, as with machine types up to 8.0, zero pages go over the main
     /// channel unless --set zero-page-detection says otherwise.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "machine", "sync"])]
     pub(crate) load: Option<PathBuf>,

@@ -2,6 +2,7 @@
 //!
 //! May import `args` and `show`; knows nothing of connections.
 
+mod checksum;
 mod create;
 mod distinct;
 pub(crate) mod fault;

@@ -5,11 +5,14 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, ensure};
 use multifd_core::RamBlock;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
+
+use super::checksum::Checksum;
 
 /// Refuses what will not fit. It may still not fit a moment later: see [`reserve`].
 pub(crate) fn check_space(file: &File, len: u64) -> anyhow::Result<()> {
@@ -40,33 +43,72 @@ pub(crate) fn is_memory(file: &File) -> anyhow::Result<bool> {
     Ok(is(HUGETLBFS_MAGIC) || is(TMPFS_MAGIC))
 }
 
-/// Gives back the room of every page that is zero; what is left of the file is a hole there. Answers how
-/// many bytes are not in holes.
+/// What is left of a file when its zero pages have given their room back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Bytes that are not in holes.
+    pub(crate) data_bytes: u64,
+    /// The checksum of all of it, holes included.
+    pub(crate) crc32: u32,
+}
+
+/// Gives back the room of every page that is zero; what is left of the file is a hole there. Each page is read
+/// once.
 ///
 /// `block` is a shared mapping of all of the file.
-pub(crate) fn release_zeros(file: &File, block: &RamBlock) -> anyhow::Result<u64> {
-    let mut kept = 0;
+pub(crate) fn release_zeros(file: &File, block: &RamBlock) -> anyhow::Result<Kept> {
+    let mut data_bytes = 0;
+    let mut checksum = Checksum::default();
+    let mut content = [0; PAGE];
     let mut end = 0;
     while let Some(data) = next_data(file, end, block.len())? {
         punch(file, end..data.start)?;
+        checksum.zeros(data.start - end);
         let mut zeros = data.start..data.start;
         for page in pages(&data) {
-            if block
-                .span(page.start, PAGE)
-                .is_some_and(|page| page.is_zero())
-            {
+            let span = block.span(page.start, PAGE);
+            span.context("a page behind the end")?.copy_to(&mut content);
+            if content == ZEROS {
                 zeros.end = page.end;
-            } else {
-                kept += page.end - page.start;
-                punch(file, zeros)?;
-                zeros = page.end..page.end;
+                continue;
             }
+            data_bytes += page.end - page.start;
+            checksum.zeros(zeros.end - zeros.start);
+            checksum.update(&content);
+            punch(file, zeros)?;
+            zeros = page.end..page.end;
         }
+        checksum.zeros(zeros.end - zeros.start);
         punch(file, zeros)?;
         end = data.end;
     }
     punch(file, end..block.len())?;
-    Ok(kept)
+    checksum.zeros(block.len() - end);
+    Ok(Kept {
+        data_bytes,
+        crc32: checksum.value(),
+    })
+}
+
+/// The checksum of the first `len` bytes of a file, of which holes are not read.
+pub(crate) fn checksum(file: &File, len: u64) -> anyhow::Result<u32> {
+    let mut checksum = Checksum::default();
+    let mut content = vec![0; CHUNK];
+    let mut end = 0;
+    while let Some(data) = next_data(file, end, len)? {
+        checksum.zeros(data.start - end);
+        let mut at = data.start;
+        while at < data.end {
+            let rest = usize::try_from(data.end - at).unwrap_or(CHUNK);
+            let part = content.get_mut(..rest.min(CHUNK)).unwrap_or_default();
+            file.read_exact_at(part, at)?;
+            checksum.update(part);
+            at += part.len() as u64;
+        }
+        end = data.end;
+    }
+    checksum.zeros(len - end);
+    Ok(checksum.value())
 }
 
 /// The next part of a file that is not a hole, in whole pages; `None` if only a hole is left. A file
@@ -112,6 +154,9 @@ const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// Pages of the file system, as far as holes go.
 const PAGE: usize = 4096;
+static ZEROS: [u8; PAGE] = [0; PAGE];
+/// Bytes that are read at once.
+const CHUNK: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -173,11 +218,37 @@ mod tests {
             .chunks(PAGE)
             .filter(|page| page.iter().any(|byte| *byte != 0));
         let data = (pages.count() * PAGE) as u64;
-        assert_eq!(release_zeros(&file, &block).unwrap(), data);
+        let kept = release_zeros(&file, &block).unwrap();
+        assert_eq!(kept.data_bytes, data);
+        assert_eq!(kept.crc32, Checksum::of(&want));
+        assert_eq!(checksum(&file, len as u64).unwrap(), kept.crc32);
         file.sync_all().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), want);
         let kept = file.metadata().unwrap().blocks() * 512;
         assert!(kept < reserved.blocks() * 512, "{kept} bytes on disk");
+    }
+
+    #[test]
+    fn every_byte_counts_and_holes_are_zeros() {
+        let file = tempfile::tempfile().unwrap();
+        // Whole pages or not, more than is read at once, with holes before, between and behind.
+        let mut want = vec![0; 5 << 20];
+        want[(1 << 20) + 7..(3 << 20)].fill(1);
+        want[(4 << 20) - 1] = 2;
+        file.set_len(want.len() as u64).unwrap();
+        for part in [(1 << 20) + 7..3 << 20, (4 << 20) - 1..4 << 20] {
+            file.write_all_at(&want[part.clone()], part.start as u64)
+                .unwrap();
+        }
+        let len = want.len() as u64;
+        assert_eq!(checksum(&file, len).unwrap(), Checksum::of(&want));
+        for (at, byte) in [(0, 1), (2 << 20, 3), (len - 1, 1)] {
+            let old = want[usize::try_from(at).unwrap()];
+            file.write_all_at(&[byte], at).unwrap();
+            assert_ne!(checksum(&file, len).unwrap(), Checksum::of(&want), "{at}");
+            file.write_all_at(&[old], at).unwrap();
+        }
+        assert_eq!(checksum(&file, len).unwrap(), Checksum::of(&want));
     }
 
     #[test]

@@ -17,11 +17,30 @@ pub(super) struct FolderRecord {
     pub(super) devices: DevicesRecord,
     /// Device state packets, by device.
     pub(super) device_packets: BTreeMap<String, DeviceCounts>,
+    /// What the checksums of the memory say.
+    pub(super) checksums: Checksums,
+}
+
+/// Whether memory is what was kept; if it is not, there is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Checksums {
+    /// Nobody asked for it.
+    NotCompared,
+    /// All of it is.
+    Match,
+    /// Blocks have no checksum.
+    Missing,
 }
 
 impl FolderRecord {
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path, verify: bool) -> anyhow::Result<Self> {
         let saved = Saved::open(path)?;
+        let checksums = match verify.then(|| saved.verify()).transpose()? {
+            None => Checksums::NotCompared,
+            Some(true) => Checksums::Match,
+            Some(false) => Checksums::Missing,
+        };
         let mut packets: BTreeMap<String, DeviceCounts> = BTreeMap::new();
         for packet in &saved.packets {
             let name = format!("{} {}", packet.idstr, packet.instance_id);
@@ -32,6 +51,7 @@ impl FolderRecord {
         Ok(Self {
             devices: DevicesRecord::new(&saved.tail, 0),
             device_packets: packets,
+            checksums,
             manifest: saved.manifest,
         })
     }

@@ -21,13 +21,14 @@ use serde::Serialize;
 
 use crate::args::InspectArgs;
 use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
 use crate::show::output;
 use channel::ChannelRecord;
 use folder::FolderRecord;
 use main_channel::MainRecord;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let record = Record::read(&args.path)?;
+    let record = Record::read(&args.path, args.verify)?;
     if args.json {
         output::json(&record)?;
     } else {
@@ -50,9 +51,15 @@ enum Record {
 }
 
 impl Record {
-    fn read(path: &Path) -> anyhow::Result<Self> {
+    fn read(path: &Path, verify: bool) -> anyhow::Result<Self> {
         if path.is_dir() {
-            return Ok(Self::SavedMigration(FolderRecord::read(path)?.into()));
+            return Ok(Self::SavedMigration(
+                FolderRecord::read(path, verify)?.into(),
+            ));
+        }
+        if verify {
+            let what = format!("{} is no folder: only those have checksums", path.display());
+            return Err(Failure::usage(what).into());
         }
         Self::read_file(path).with_context(|| path.display().to_string())
     }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::channel::{ChannelRecord, DeviceCounts};
 use super::devices::DevicesRecord;
-use super::folder::FolderRecord;
+use super::folder::{Checksums, FolderRecord};
 use super::main_channel::{MainRecord, RamRecord};
 use crate::show::units::Bytes;
 
@@ -45,6 +45,13 @@ impl Display for FolderRecord {
                 shown(&block.name),
                 block.file
             )?;
+        }
+        match self.checksums {
+            Checksums::NotCompared => {}
+            Checksums::Match => writeln!(f, "  all of it is what was kept, by its checksums")?,
+            Checksums::Missing => {
+                writeln!(f, "  not all blocks have a checksum; the others match")?
+            }
         }
         writeln!(f)?;
         self.devices.fmt(f)?;

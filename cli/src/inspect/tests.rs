@@ -28,7 +28,7 @@ fn machine(name: &str) -> PathBuf {
 
 /// Reads a file; answers the record as JSON and as text.
 fn inspect(path: &Path) -> (Value, String, bool) {
-    let record = Record::read(path).unwrap();
+    let record = Record::read(path, false).unwrap();
     let json = serde_json::to_value(&record).unwrap();
     (json, record.text(), record.is_in_order())
 }
@@ -338,10 +338,10 @@ fn anything_is_an_answer_and_nothing_a_panic() {
     let path = folder.path().join("file");
     for bytes in [&b""[..], b"QEV", b"GIF89a", &[0; 100]] {
         fs::write(&path, bytes).unwrap();
-        assert!(Record::read(&path).is_err());
+        assert!(Record::read(&path, false).is_err());
     }
-    assert!(Record::read(folder.path()).is_err());
-    assert!(Record::read(&folder.path().join("missing")).is_err());
+    assert!(Record::read(folder.path(), false).is_err());
+    assert!(Record::read(&folder.path().join("missing"), false).is_err());
 }
 
 #[test]

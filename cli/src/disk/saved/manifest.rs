@@ -52,6 +52,9 @@ pub(crate) struct BlockEntry {
     pub(crate) file: String,
     /// Bytes of its pages that are not zero.
     pub(crate) data_bytes: u64,
+    /// The CRC-32 of the file, holes included; missing in folders of programs that made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,9 @@ pub(crate) struct DevicesEntry {
     pub(crate) bytes: u64,
     /// How many device sections are in it, if the VM description leads through them.
     pub(crate) sections: Option<usize>,
+    /// The CRC-32 of `devices.bin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +76,9 @@ pub(crate) struct PacketsEntry {
     pub(crate) bytes: u64,
     /// How many packets are in it.
     pub(crate) packets: u64,
+    /// The CRC-32 of `device-packets.bin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32: Option<u32>,
 }
 
 /// How a migration came here.
@@ -219,18 +228,21 @@ mod tests {
                     length: 8192,
                     file: "00-pc.ram".into(),
                     data_bytes: 4096,
+                    crc32: Some(0xcbf4_3926),
                 },
                 BlockEntry {
                     name: "/rom@etc/acpi/tables".into(),
                     length: 4096,
                     file: "01-_rom_etc_acpi_tables".into(),
                     data_bytes: 0,
+                    crc32: None,
                 },
             ],
             received_pages: 3,
             devices: DevicesEntry {
                 bytes: 6,
                 sections: Some(0),
+                crc32: None,
             },
             device_packets: None,
             received: Origin {

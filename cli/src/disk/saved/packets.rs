@@ -13,6 +13,9 @@ use multifd_core::wire::{DEVICE_STATE_HEADER_LEN, DeviceStateHeader};
 use multifd_core::{DeviceState, DeviceStateSink};
 use std::sync::{Mutex, PoisonError};
 
+use super::manifest::PacketsEntry;
+use crate::disk::checksum::Checksum;
+
 /// Where the channels' threads put packets.
 #[derive(Clone, Default)]
 pub(super) struct PacketFile(Arc<Mutex<State>>);
@@ -22,6 +25,7 @@ struct State {
     file: Option<File>,
     bytes: u64,
     packets: u64,
+    checksum: Checksum,
 }
 
 impl PacketFile {
@@ -36,13 +40,17 @@ impl PacketFile {
         Arc::new(move |packet| Ok(file.write(&packet)?))
     }
 
-    /// Makes sure that what has come is on the disk; answers how many bytes and packets that is.
-    pub(super) fn finish(&self) -> io::Result<(u64, u64)> {
+    /// Makes sure that what has come is on the disk; answers what that is.
+    pub(super) fn finish(&self) -> io::Result<PacketsEntry> {
         let state = self.lock();
         if let Some(file) = &state.file {
             file.sync_all()?;
         }
-        Ok((state.bytes, state.packets))
+        Ok(PacketsEntry {
+            bytes: state.bytes,
+            packets: state.packets,
+            crc32: Some(state.checksum.value()),
+        })
     }
 
     fn write(&self, packet: &DeviceState) -> io::Result<()> {
@@ -61,6 +69,8 @@ impl PacketFile {
         file.write_all(&packet.data)?;
         state.bytes += DEVICE_STATE_HEADER_LEN as u64 + u64::from(len);
         state.packets += 1;
+        state.checksum.update(&header);
+        state.checksum.update(&packet.data);
         Ok(())
     }
 
@@ -134,13 +144,18 @@ mod tests {
                 .to_string()
                 .contains("before the guest's memory")
         );
-        assert_eq!(packets.finish().unwrap(), (0, 0));
+        assert_eq!(packets.finish().unwrap().packets, 0);
         packets.open(File::create(&path).unwrap());
         for number in 0..9 {
             sink(packet(number)).unwrap();
         }
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(packets.finish().unwrap(), (bytes.len() as u64, 9));
+        let entry = PacketsEntry {
+            bytes: bytes.len() as u64,
+            packets: 9,
+            crc32: Some(Checksum::of(&bytes)),
+        };
+        assert_eq!(packets.finish().unwrap(), entry);
         let read = read_packets(&*bytes).unwrap();
         assert_eq!(read, (0..9).map(packet).collect::<Vec<_>>());
         for len in [1, 275, 276, 280, bytes.len() - 1] {

@@ -1,6 +1,7 @@
 //! Reading a saved migration.
 
 use std::fs::{self, File};
+use std::io::Seek as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use super::folder::Folder;
 use super::manifest::{Manifest, SyncName};
 use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::read_packets;
+use crate::disk::checksum::Checksum;
+use crate::disk::sparse;
 
 /// A folder that `recv --save` has written, checked.
 pub(crate) struct Saved {
@@ -52,6 +55,26 @@ impl Saved {
             blocks,
             manifest,
         })
+    }
+
+    /// Reads all of the memory, and compares its checksums with those of when it was kept. Returns whether there
+    /// are checksums of all blocks: the first programs made none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not what was kept.
+    pub(crate) fn verify(&self) -> anyhow::Result<bool> {
+        let mut all = true;
+        for (entry, (_, file, _)) in self.manifest.blocks.iter().zip(&self.blocks) {
+            let name = || format!("{RAM}/{}", entry.file);
+            match entry.crc32 {
+                Some(want) => {
+                    let got = sparse::checksum(file, entry.length).with_context(name)?;
+                    compare(got, want).with_context(name)?;
+                }
+                None => all = false,
+            }
+        }
+        Ok(all)
     }
 
     /// Whether the machine type is one that tells the channels to meet at the end of each section: 8.0 or
@@ -104,6 +127,14 @@ pub(super) fn is_no_guest(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn compare(got: u32, want: u32) -> anyhow::Result<()> {
+    ensure!(
+        got == want,
+        "the CRC-32 is {got:08x}, wanted {want:08x}: this is not what was kept"
+    );
+    Ok(())
+}
+
 fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {
     let bytes = folder.read(DEVICES, MAX_TAIL_LEN as u64)?;
     let (got, want) = (bytes.len() as u64, manifest.devices.bytes);
@@ -111,6 +142,9 @@ fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {
         got == want,
         "{DEVICES}: the file has {got} bytes, wanted {want}"
     );
+    if let Some(want) = manifest.devices.crc32 {
+        compare(Checksum::of(&bytes), want).context(DEVICES)?;
+    }
     let tail = Tail::parse(bytes).context(DEVICES)?;
     let (got, want) = (
         tail.sections.as_ref().map(Vec::len),
@@ -127,7 +161,13 @@ fn read_device_packets(folder: &Folder, manifest: &Manifest) -> anyhow::Result<V
     let Some(entry) = &manifest.device_packets else {
         return Ok(Vec::new());
     };
-    let packets = read_packets(folder.file_of(PACKETS, entry.bytes)?).context(PACKETS)?;
+    let mut file = folder.file_of(PACKETS, entry.bytes)?;
+    if let Some(want) = entry.crc32 {
+        let got = sparse::checksum(&file, entry.bytes).context(PACKETS)?;
+        compare(got, want).context(PACKETS)?;
+        file.rewind()?;
+    }
+    let packets = read_packets(file).context(PACKETS)?;
     let (got, want) = (packets.len() as u64, entry.packets);
     ensure!(got == want, "{PACKETS}: {got} packets, wanted {want}");
     Ok(packets)

@@ -1,7 +1,7 @@
 //! Folders are written, read, and not believed.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SyncMode, Tail};
@@ -230,6 +230,66 @@ fn an_existing_folder_is_left_alone() {
 }
 
 #[test]
+fn what_is_not_what_was_kept_is_found() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    save(&target);
+    assert!(Saved::open(&target).unwrap().verify().unwrap());
+    let flip = |name: &str, at: u64| {
+        let mut options = fs::File::options();
+        let file = options.read(true).write(true).open(target.join(name));
+        let file = file.unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    };
+    // In a page with content, in a hole, in the last byte, in a block that is all zero.
+    for (name, at) in [
+        ("ram/00-pc.ram", 4096 + 77),
+        ("ram/00-pc.ram", 20 * 4096),
+        ("ram/00-pc.ram", 64 * 4096 - 1),
+        ("ram/01-_rom_etc_table", 0),
+    ] {
+        flip(name, at);
+        // Its shape is all right.
+        let error = format!("{:#}", Saved::open(&target).unwrap().verify().unwrap_err());
+        assert!(
+            error.contains(name) && error.contains("not what was kept"),
+            "{error}"
+        );
+        flip(name, at);
+    }
+    assert!(Saved::open(&target).unwrap().verify().unwrap());
+    for (name, at) in [("device-packets.bin", 3 * 376 - 1), ("devices.bin", 0)] {
+        flip(name, at);
+        let error = format!("{:#}", Saved::open(&target).err().unwrap());
+        assert!(
+            error.contains(name) && error.contains("not what was kept"),
+            "{error}"
+        );
+        flip(name, at);
+    }
+    Saved::open(&target).unwrap();
+}
+
+#[test]
+fn a_folder_without_checksums_is_read() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    save(&target);
+    for of in ["blocks/0", "blocks/1", "devices", "device-packets"] {
+        let file = target.join("manifest.json");
+        let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let entry = manifest.pointer_mut(&format!("/{of}")).unwrap();
+        assert!(entry.as_object_mut().unwrap().remove("crc32").is_some());
+        fs::write(file, manifest.to_string()).unwrap();
+    }
+    let saved = Saved::open(&target).unwrap();
+    assert!(!saved.verify().unwrap());
+    assert_eq!(saved.packets.len(), 3);
+}
+
+#[test]
 fn a_hostile_folder_is_an_error() {
     type Change = fn(&Path);
     let changes: &[(Change, &str)] = &[
@@ -275,11 +335,17 @@ fn a_hostile_folder_is_an_error() {
         (|f| link(f, "devices.bin"), "devices.bin"),
         (|f| link(f, "ram"), "ram"),
         (
-            |f| fs::write(f.join("devices.bin"), "garble").unwrap(),
+            |f| {
+                edit(f, "devices/crc32", json!(null));
+                fs::write(f.join("devices.bin"), "garble").unwrap();
+            },
             "devices.bin",
         ),
         (
-            |f| fs::write(f.join("device-packets.bin"), vec![1; 3 * 376]).unwrap(),
+            |f| {
+                edit(f, "device-packets/crc32", json!(null));
+                fs::write(f.join("device-packets.bin"), vec![1; 3 * 376]).unwrap();
+            },
             "packet at byte 0x0",
         ),
     ];

@@ -14,12 +14,11 @@ use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
 
 use super::date;
-use super::manifest::{
-    BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, PacketsEntry, VERSION, file_name,
-};
+use super::manifest::{BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, VERSION, file_name};
 use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::PacketFile;
 use super::read::is_no_guest;
+use crate::disk::checksum::Checksum;
 use crate::disk::create;
 use crate::disk::pending::Pending;
 use crate::disk::writeback::Writeback;
@@ -137,8 +136,8 @@ impl Saving {
         let path = self.folder.path();
         let blocks = self.release_zeros()?;
         write_synced(&path.join(DEVICES), &tail.bytes).context(DEVICES)?;
-        let (bytes, packets) = self.packets.finish().context(PACKETS)?;
-        if packets == 0 {
+        let packets = self.packets.finish().context(PACKETS)?;
+        if packets.packets == 0 {
             fs::remove_file(path.join(PACKETS)).context(PACKETS)?;
         }
         let manifest = Manifest {
@@ -154,8 +153,9 @@ impl Saving {
             devices: DevicesEntry {
                 bytes: tail.bytes.len() as u64,
                 sections: tail.sections.as_ref().map(Vec::len),
+                crc32: Some(Checksum::of(&tail.bytes)),
             },
-            device_packets: (packets > 0).then_some(PacketsEntry { bytes, packets }),
+            device_packets: Some(packets).filter(|packets| packets.packets > 0),
             received: self.origin(),
         };
         let manifest = serde_json::to_vec_pretty(&manifest)?;
@@ -179,14 +179,15 @@ impl Saving {
             .enumerate()
             .map(|(index, (file, block))| {
                 let name = block.name();
-                let data_bytes = sparse::release_zeros(file, block)
-                    .and_then(|bytes| file.sync_all().map(|()| bytes).map_err(Into::into))
+                let kept = sparse::release_zeros(file, block)
+                    .and_then(|kept| file.sync_all().map(|()| kept).map_err(Into::into))
                     .with_context(|| format!("block {name}"))?;
                 Ok(BlockEntry {
                     name: name.to_string(),
                     length: block.len(),
                     file: file_name(index, name),
-                    data_bytes,
+                    data_bytes: kept.data_bytes,
+                    crc32: Some(kept.crc32),
                 })
             });
         blocks.collect()
