@@ -12,6 +12,7 @@ mod net;
 mod params;
 mod recv;
 mod relay;
+mod release;
 mod send;
 mod show;
 
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
         Command::Relay(args) => relay::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Release(args) => release::release(args),
+        Command::Drop(args) => release::drop_kept(args),
         Command::Params(args) => params::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Advise(args) => advise::run(args),

@@ -16,10 +16,8 @@ use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::listen::Listener;
 use crate::show::exit_code::ExitCode;
-use crate::show::failure;
 use crate::show::progress::Total;
 use crate::show::report::DevicesReport;
-use crate::show::whereabouts::Whereabouts;
 use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
@@ -46,10 +44,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         Ok(received) => received,
         Err(error) => {
             let error = host.store.explain(error);
-            match failure::guest(&error) {
-                Some(Whereabouts::Kept) => host.store.keep_unreleased(),
-                _ => host.store.fail(),
-            }
+            host.store.fail();
             return Err(error);
         }
     };

@@ -8,7 +8,7 @@ use multifd_core::{GuestMemory, Place, Side};
 
 use crate::args::SendArgs;
 use crate::disk::saved::Saved;
-use crate::disk::{fault, ram};
+use crate::disk::{fault, ram, unreleased};
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
@@ -18,6 +18,10 @@ use crate::show::tell;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
+    let files = args.ram.iter().map(|arg| arg.path.as_path());
+    for path in files.chain(args.load.as_deref()) {
+        unreleased::refuse(path)?;
+    }
     let saved = args.load.as_deref().map(Saved::open).transpose()?;
     let settings = effective_settings(args, saved.as_ref())?;
     let method = methods::outgoing(&settings, &args.migration)?;

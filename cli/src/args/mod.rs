@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod guest;
 mod inspect;
+mod kept;
 mod migration;
 mod params;
 mod recv;
@@ -22,6 +23,7 @@ pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
 pub(crate) use inspect::InspectArgs;
+pub(crate) use kept::KeptArgs;
 pub(crate) use migration::MigrationArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
@@ -63,6 +65,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Say what is in a saved migration, or in the recorded bytes of a connection
     Inspect(InspectArgs),
+    /// Take a guest that is kept unreleased: it does not run at its source any more
+    Release(KeptArgs),
+    /// Throw a guest away that is kept unreleased: it runs on at its source
+    Drop(KeptArgs),
     /// List every parameter and capability of QEMU
     Params(ParamsArgs),
     /// Say what this host has for each method, and what to do about what cannot be used
@@ -82,6 +88,7 @@ impl Command {
             Self::Recv(args) => args.migration.json,
             Self::Inspect(args) => args.json,
             Self::Relay(args) => args.json,
+            Self::Release(_) | Self::Drop(_) => false,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Advise(args) => args.json,

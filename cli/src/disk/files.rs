@@ -15,7 +15,7 @@ use multifd_core::{GuestMemory, PageSize, RamBlock};
 use super::lock::Lock;
 use super::pending::Pending;
 use super::writeback::Writeback;
-use super::{left_behind, sparse, sync};
+use super::{left_behind, sparse, sync, unreleased};
 use crate::disk::ram::{self, RamArg};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -28,6 +28,11 @@ pub(crate) struct Files {
     writeback: Option<Writeback>,
     blocks: Vec<BlockFile>,
     devices: Option<Pending>,
+    /// The blocks' files under their last names.
+    targets: Vec<PathBuf>,
+    /// Whether they get a mark. Files that were there before may be memory of a process, where there is no
+    /// room for one.
+    marked: bool,
     /// Whether files that were there before have been given to the source to write into.
     overwritten: bool,
     complete: bool,
@@ -57,6 +62,7 @@ impl Files {
         in_place: bool,
     ) -> anyhow::Result<Self> {
         ram::check(blocks, devices)?;
+        let targets = blocks.iter().map(|arg| arg.path.clone()).collect();
         let blocks = blocks.iter().map(|arg| {
             Ok(BlockFile {
                 arg: arg.clone(),
@@ -71,6 +77,8 @@ impl Files {
             writeback: None,
             blocks: blocks.collect::<anyhow::Result<_>>()?,
             devices: devices.map(|path| create(path, OTHERWISE)).transpose()?,
+            targets,
+            marked: !in_place,
             overwritten: false,
             complete: false,
         })
@@ -121,9 +129,31 @@ impl Files {
             }
         }
         new.extend(self.devices.take());
-        Pending::commit(&mut new)?;
+        // Until the source has released the guest.
+        for path in self.marked() {
+            unreleased::mark(path)?;
+        }
+        Pending::commit(&mut new).inspect_err(|_| {
+            for path in self.marked() {
+                // The first failure is the one to tell of.
+                let _ = unreleased::release(path);
+            }
+        })?;
         self.complete = true;
         Ok(())
+    }
+
+    /// Those of them that have a mark as long as the source has not released the guest.
+    pub(crate) fn marked(&self) -> &[PathBuf] {
+        match self.marked {
+            true => &self.targets,
+            false => &[],
+        }
+    }
+
+    /// The blocks' files under their last names.
+    pub(crate) fn targets(&self) -> &[PathBuf] {
+        &self.targets
     }
 
     /// Whether all of the guest is in the files.
@@ -316,12 +346,12 @@ mod tests {
         assert_eq!(names(folder.path()), partial);
         files.complete(b"state").unwrap();
         assert!(files.is_complete());
-        assert_eq!(names(folder.path()), ["devices", "ram"]);
+        assert_eq!(names(folder.path()), ["devices", "ram", "ram.unreleased"]);
         assert_eq!(fs::metadata(&ram).unwrap().len(), 8192);
         assert_eq!(fs::read(&devices).unwrap(), b"state");
         // The source may be gone by now: a whole copy stays.
         drop(files);
-        assert_eq!(names(folder.path()), ["devices", "ram"]);
+        assert_eq!(names(folder.path()), ["devices", "ram", "ram.unreleased"]);
     }
 
     #[test]

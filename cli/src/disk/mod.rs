@@ -16,4 +16,5 @@ pub(crate) mod saved;
 pub(crate) mod sparse;
 pub(crate) mod store;
 mod sync;
+pub(crate) mod unreleased;
 mod writeback;

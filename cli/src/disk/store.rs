@@ -1,5 +1,7 @@
 //! Where a destination puts what it receives.
 
+use std::path::Path;
+
 use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
 use migration_params::Settings;
 use multifd_core::{DeviceStateSink, GuestMemory};
@@ -8,6 +10,7 @@ use crate::args::RecvArgs;
 use crate::disk::fault;
 use crate::disk::files::Files;
 use crate::disk::saved::{How, Saving};
+use crate::disk::unreleased;
 use crate::show::output;
 
 /// Files that the user has named, or a folder that can be sent again.
@@ -104,30 +107,42 @@ impl Store {
         })
     }
 
-    /// The migration has succeeded, or the guest is kept for another reason: leaves everything where it is.
+    /// The migration has succeeded, and the guest is this side's.
     pub(crate) fn keep(self) {
-        drop(self);
+        let marked = match &self {
+            Self::Files { files, .. } => files.marked().iter().map(AsRef::as_ref).collect(),
+            Self::Folder(folder) => vec![folder.target()],
+        };
+        for path in marked {
+            if let Err(error) = unreleased::release(path) {
+                output::message(format_args!(
+                    "multifd: the source has released the guest, but its mark stays: {error:#}: multifd release {}",
+                    path.display()
+                ));
+            }
+        }
     }
 
-    /// All of the guest is here, but the source has not released it: leaves everything where it is, and
-    /// says where that is.
-    pub(crate) fn keep_unreleased(self) {
-        self.keep();
-    }
-
-    /// The migration has failed: says what is there in spite of that.
+    /// The migration has failed. Unless all of the guest is here, whatever was made for it is removed. If all of it is
+    /// here it stays, marked as unreleased, and this says where.
     pub(crate) fn fail(self) {
         if !self.is_complete() {
             return;
         }
-        let what = match &self {
-            Self::Files { .. } => "files, which stay",
-            Self::Folder(_) => "folder, which stays",
-        };
-        output::message(format_args!(
-            "multifd: all of the guest is in the {what}; but the source may not know that: make sure that \
-             the guest does not run there before it runs elsewhere"
-        ));
+        for path in self.targets() {
+            output::message(format_args!(
+                "multifd: kept, unreleased: {}",
+                path.display()
+            ));
+        }
+    }
+
+    /// The files or the folder that the guest is in, under their last names.
+    fn targets(&self) -> Vec<&Path> {
+        match self {
+            Self::Files { files, .. } => files.targets().iter().map(AsRef::as_ref).collect(),
+            Self::Folder(folder) => vec![folder.target()],
+        }
     }
 
     /// Whether all of the guest is on the disk, under the names that the user has given.

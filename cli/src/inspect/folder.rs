@@ -8,12 +8,15 @@ use serde::Serialize;
 use super::channel::DeviceCounts;
 use super::devices::DevicesRecord;
 use crate::disk::saved::{Manifest, Saved};
+use crate::disk::unreleased;
 
 /// What a folder says about itself, and what is in its files.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct FolderRecord {
     pub(super) manifest: Manifest,
+    /// Its source has not released it.
+    pub(super) unreleased: bool,
     pub(super) devices: DevicesRecord,
     /// Device state packets, by device.
     pub(super) device_packets: BTreeMap<String, DeviceCounts>,
@@ -52,6 +55,7 @@ impl FolderRecord {
             devices: DevicesRecord::new(&saved.tail, 0),
             device_packets: packets,
             checksums,
+            unreleased: unreleased::is_marked(path),
             manifest: saved.manifest,
         })
     }

@@ -23,6 +23,9 @@ impl Display for FolderRecord {
             received.multifd_channels,
             shown(&received.program)
         )?;
+        if self.unreleased {
+            writeln!(f, "kept unreleased: its source may run it")?;
+        }
         let validated = match manifest.validate_uuid {
             true => ", named in the configuration",
             false => "",

@@ -51,8 +51,8 @@ fn for_guest(guest: Whereabouts) -> Option<&'static str> {
              there, it may run here again",
         ),
         Whereabouts::Kept => Some(
-            "ask the source: if the guest is in doubt or gone there, release it here; if it runs there, \
-             drop what is kept here",
+            "ask the source: if the guest is in doubt or gone there, `multifd release` what is kept here; if \
+             it runs there, `multifd drop` it",
         ),
         _ => None,
     }

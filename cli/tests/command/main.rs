@@ -8,6 +8,7 @@ mod footprint;
 mod harness;
 mod inspected;
 mod interrupted;
+mod kept;
 mod killed;
 mod measured;
 mod migrate;

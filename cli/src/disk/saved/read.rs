@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::manifest::{Manifest, SyncName};
-use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
+use super::names::{ALL, DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::read_packets;
 use crate::disk::checksum::Checksum;
 use crate::disk::sparse;
@@ -111,9 +111,7 @@ pub(super) fn is_no_guest(path: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         ensure!(
-            [RAM, DEVICES, PACKETS, MANIFEST]
-                .iter()
-                .any(|ours| name == *ours),
+            ALL.iter().any(|ours| name == *ours),
             "it is there already, with {} in it: remove it",
             name.display()
         );

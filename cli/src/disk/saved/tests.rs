@@ -86,7 +86,13 @@ fn what_is_kept_is_read_again() {
     let target = outer.path().join("guest");
     save(&outer.path().join("guest/"));
     assert_eq!(names(outer.path()), ["guest"]);
-    let files = ["device-packets.bin", "devices.bin", "manifest.json", "ram"];
+    let files = [
+        "device-packets.bin",
+        "devices.bin",
+        "manifest.json",
+        "ram",
+        "unreleased",
+    ];
     assert_eq!(names(&target), files);
     assert_eq!(
         names(&target.join("ram")),

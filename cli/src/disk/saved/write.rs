@@ -22,7 +22,7 @@ use crate::disk::checksum::Checksum;
 use crate::disk::create;
 use crate::disk::pending::Pending;
 use crate::disk::writeback::Writeback;
-use crate::disk::{sparse, sync};
+use crate::disk::{sparse, sync, unreleased};
 use crate::show::failure::Failure;
 
 /// A folder that is being written. Unless it is complete, it is removed on drop.
@@ -161,9 +161,16 @@ impl Saving {
         let manifest = serde_json::to_vec_pretty(&manifest)?;
         write_synced(&path.join(MANIFEST), &manifest).context(MANIFEST)?;
         sync::folder(&File::open(path.join(RAM))?).context(RAM)?;
+        // Until the source has released the guest.
+        unreleased::mark(path)?;
         Pending::commit(slice::from_mut(&mut self.folder))?;
         self.complete = true;
         Ok(())
+    }
+
+    /// The folder's last name.
+    pub(crate) fn target(&self) -> &Path {
+        self.folder.target()
     }
 
     /// Whether the folder has its name.
