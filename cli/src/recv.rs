@@ -44,6 +44,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         Ok(received) => received,
         Err(error) => {
             let error = host.store.explain(error);
+            let error = host.store.kept(error);
             host.store.fail();
             return Err(error);
         }

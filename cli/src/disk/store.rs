@@ -11,7 +11,10 @@ use crate::disk::fault;
 use crate::disk::files::Files;
 use crate::disk::saved::{How, Saving};
 use crate::disk::unreleased;
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::{self, Failure};
 use crate::show::output;
+use crate::show::whereabouts::Whereabouts;
 
 /// Files that the user has named, or a folder that can be sent again.
 pub(crate) enum Store {
@@ -105,6 +108,16 @@ impl Store {
             Self::Files { files, .. } => files.path_of(block),
             Self::Folder(folder) => folder.path_of(block),
         })
+    }
+
+    /// Says with an error that all of the guest is here, whatever has failed behind that: this may be the only copy.
+    pub(crate) fn kept(&self, error: anyhow::Error) -> anyhow::Error {
+        if !self.is_complete() || failure::guest(&error) == Some(Whereabouts::Kept) {
+            return error;
+        }
+        let mut kept = Failure::new(ExitCode::Kept, "all of the guest is here");
+        kept.guest = Some(Whereabouts::Kept);
+        error.context(kept)
     }
 
     /// The migration has succeeded, and the guest is this side's.
