@@ -44,6 +44,10 @@ pub struct Guest {
     pub refuses_pause: bool,
     /// Fails the saving of devices.
     pub refuses_devices: bool,
+    /// Called when its devices are saved, before anything of the switchover is sent.
+    pub on_save: Option<Box<dyn FnMut() + Send>>,
+    /// The number of the last write to each page when it was paused last.
+    frozen: Option<Vec<u64>>,
 }
 
 /// What the vCPU's thread shares with its hypervisor.
@@ -99,6 +103,8 @@ impl Guest {
             resumed: 0,
             refuses_pause: false,
             refuses_devices: false,
+            on_save: None,
+            frozen: None,
         })
     }
 
@@ -126,14 +132,14 @@ impl Guest {
         states.collect()
     }
 
-    /// Checks a copy of the memory, taken while this guest is paused, page by page.
+    /// Checks a copy of the memory, page by page: it is to be what the guest had when it was paused last.
     ///
     /// # Errors
     /// The first page that is torn, stale or lost.
     pub fn check_copy(&self, copy: &GuestMemory) -> Result<()> {
         let mut bytes = [0; PAGE];
-        for (page, last) in self.cpu.last.iter().enumerate() {
-            let want = last.load(Ordering::Relaxed);
+        let frozen = self.frozen.as_ref().context("it was never paused")?;
+        for (page, want) in frozen.iter().copied().enumerate() {
             span(copy, page as u64)
                 .context("no such page")?
                 .copy_to(&mut bytes);
@@ -175,6 +181,8 @@ impl SourceHost for Guest {
             return Err("the vCPU does not stop".into());
         }
         *self.cpu.running.lock() = false;
+        let last = self.cpu.last.iter();
+        self.frozen = Some(last.map(|last| last.load(Ordering::Relaxed)).collect());
         Ok(())
     }
 
@@ -186,6 +194,9 @@ impl SourceHost for Guest {
     fn save_devices(&mut self) -> Result<Vec<DeviceSection>, HostError> {
         if self.refuses_devices {
             return Err("the device has no state".into());
+        }
+        if let Some(on_save) = &mut self.on_save {
+            on_save();
         }
         Ok(vec![DeviceSection {
             name: "writes".into(),

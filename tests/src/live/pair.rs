@@ -16,6 +16,7 @@ use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods};
 use super::Guest;
 use super::guest::memory;
 use crate::host::FileHost;
+use crate::network::Endpoint;
 
 /// How a migration is set up.
 pub struct Pair {
@@ -82,7 +83,34 @@ impl Pair {
     /// As [`Self::migrate`].
     pub fn migrate_to(
         self,
-        mut config: DestinationConfig,
+        config: DestinationConfig,
+        guest: &mut Guest,
+        meanwhile: impl FnOnce(Controls) + Send,
+    ) -> Result<Outcome> {
+        let mut streams = Vec::new();
+        let main = connect(&mut streams)?;
+        self.run((config, main, streams), guest, meanwhile)
+    }
+
+    /// Migrates the guest over a main connection of the caller's: the source's end and the destination's. The cuts of
+    /// the controls are of the channels only.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub fn migrate_over(
+        self,
+        (ours, theirs): (Endpoint, Endpoint),
+        config: DestinationConfig,
+        guest: &mut Guest,
+        meanwhile: impl FnOnce(Controls) + Send,
+    ) -> Result<Outcome> {
+        let main: Ends = (Box::new(ours), Box::new(theirs));
+        self.run((config, main, Vec::new()), guest, meanwhile)
+    }
+
+    fn run(
+        self,
+        (mut config, main, mut streams): (DestinationConfig, Ends, Vec<UnixStream>),
         guest: &mut Guest,
         meanwhile: impl FnOnce(Controls) + Send,
     ) -> Result<Outcome> {
@@ -91,22 +119,18 @@ impl Pair {
         config.receiver.channels =
             ChannelCount::new(self.channels).ok_or_else(|| anyhow!("no channels"))?;
         let destination = Destination::new(config, Arc::clone(&self.method));
-        let mut streams = Vec::new();
-        let mut connect = || -> Result<SocketTransport> {
-            let (ours, theirs) = UnixStream::pair()?;
-            streams.push(ours.try_clone()?);
-            destination.accept(Box::new(SocketTransport::new(theirs)?))?;
-            let transport = SocketTransport::new(ours)?;
-            transport.set_send_buffer(UNIX_SEND_BUFFER)?;
-            Ok(transport)
-        };
-        let main = connect()?;
+        let (main, theirs) = main;
+        destination.accept(theirs)?;
+        let mut channels = Vec::new();
+        for _ in 0..self.channels {
+            let (ours, theirs) = connect(&mut streams)?;
+            destination.accept(theirs)?;
+            channels.push(ours);
+        }
         let connections = Connections {
-            return_path: Some(Box::new(main.try_clone()?)),
-            main: Box::new(main),
-            channels: (0..self.channels)
-                .map(|_| Ok(Box::new(connect()?) as Box<dyn Transport>))
-                .collect::<Result<_>>()?,
+            return_path: Some(main.duplicate()?),
+            main,
+            channels,
         };
         let source = Source::new(self.config, guest.memory(), &self.method, connections)?;
         let controls = Controls {
@@ -127,4 +151,16 @@ impl Pair {
             devices: host.devices,
         })
     }
+}
+
+/// The source's end of a connection, and the destination's.
+type Ends = (Box<dyn Transport>, Box<dyn Transport>);
+
+/// A connection over sockets; a handle of it goes to `streams`.
+fn connect(streams: &mut Vec<UnixStream>) -> Result<Ends> {
+    let (ours, theirs) = UnixStream::pair()?;
+    streams.push(ours.try_clone()?);
+    let transport = SocketTransport::new(ours)?;
+    transport.set_send_buffer(UNIX_SEND_BUFFER)?;
+    Ok((Box::new(transport), Box::new(SocketTransport::new(theirs)?)))
 }

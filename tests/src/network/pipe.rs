@@ -172,6 +172,14 @@ impl State {
         self.ended.get_or_insert(ending);
     }
 
+    /// Ends the connection after the first `count` bytes, or behind what has been received if that is more. What
+    /// was sent behind them is lost.
+    pub(super) fn cut_after(&mut self, count: u64, ending: Ending) {
+        let count = count.max(self.received);
+        self.link.cut = Some((count, ending));
+        self.buffer.truncate(before(count, self.received));
+    }
+
     /// Bytes after the first `count` stay on their way; `None` lets them go.
     pub(super) fn hold(&mut self, count: Option<u64>) {
         self.link.hold = count;

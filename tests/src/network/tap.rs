@@ -53,6 +53,12 @@ impl Tap {
         self.0.change(|state| state.end(ending));
     }
 
+    /// Ends the connection in this direction after the first `count` bytes, at once or when so many have come; what
+    /// has been sent behind them is lost.
+    pub fn cut_after(&self, count: u64, ending: Ending) {
+        self.0.change(|state| state.cut_after(count, ending));
+    }
+
     /// Waits until the sender is blocked in a call.
     pub fn wait_sender_blocked(&self) {
         self.0.wait(|state| state.sender_blocked.then_some(()));
@@ -61,6 +67,11 @@ impl Tap {
     /// Waits until the receiver is blocked in a call.
     pub fn wait_receiver_blocked(&self) {
         self.0.wait(|state| state.receiver_blocked.then_some(()));
+    }
+
+    /// Waits until `count` bytes have been sent.
+    pub fn wait_sent(&self, count: u64) {
+        self.0.wait(|state| (state.sent >= count).then_some(()));
     }
 
     /// Waits until `count` bytes have been received.

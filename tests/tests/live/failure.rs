@@ -14,7 +14,7 @@ use super::method;
 const PAGES: u64 = 2048;
 /// How many moments of each kind are tried: so many as the environment variable `MULTIFD_MOMENTS` says,
 /// or 25.
-fn moments() -> u64 {
+pub(super) fn moments() -> u64 {
     let number = std::env::var("MULTIFD_MOMENTS").ok();
     number.and_then(|text| text.parse().ok()).unwrap_or(25)
 }
@@ -173,7 +173,7 @@ fn in_one_place(guest: &Guest, outcome: &Outcome) -> Result<()> {
     }
 }
 
-fn second_attempt(guest: &mut Guest) -> Result<()> {
+pub(super) fn second_attempt(guest: &mut Guest) -> Result<()> {
     let outcome = pair()?.migrate(guest, |_| ())?;
     outcome.source.as_ref().map_err(Clone::clone)?;
     let there = outcome.destination.is_ok();
@@ -181,7 +181,7 @@ fn second_attempt(guest: &mut Guest) -> Result<()> {
     guest.check_copy(&outcome.copy)
 }
 
-fn pair() -> Result<Pair> {
+pub(super) fn pair() -> Result<Pair> {
     let mut config = SourceConfig::default();
     config.confirm_time_limit = Duration::from_secs(20);
     Ok(Pair {

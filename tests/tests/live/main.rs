@@ -2,6 +2,7 @@
 
 mod converge;
 mod failure;
+mod last_word;
 
 use std::sync::Arc;
 
