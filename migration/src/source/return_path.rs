@@ -56,7 +56,10 @@ impl ReturnPath {
         let (answered, refused) = (Arc::default(), Arc::default());
         let listener = Listener {
             reader: ReturnReader::new(transport),
-            pong,
+            pongs: LastPong {
+                say: pong,
+                said: pongs.clone(),
+            },
             complete: Arc::clone(&complete),
             hands_over: Arc::clone(&hands_over),
             answered: Arc::clone(&answered),
@@ -193,8 +196,7 @@ fn ended() -> Error {
 /// The thread's part.
 struct Listener {
     reader: ReturnReader,
-    /// The answers to PINGs; the last one that nobody has taken stays.
-    pong: queue::Sender<u32>,
+    pongs: LastPong,
     complete: Arc<AtomicBool>,
     hands_over: Arc<AtomicBool>,
     answered: Arc<AtomicBool>,
@@ -239,8 +241,7 @@ impl Listener {
                 }
                 ReturnMessage::Pong(value) => {
                     self.answered.store(true, Ordering::Release);
-                    // Whoever waits for one has made room; others are of no interest.
-                    let _ = self.pong.try_send(value);
+                    self.pongs.say(value);
                 }
                 ReturnMessage::SwitchoverAck => {}
             }
@@ -280,5 +281,40 @@ impl Listener {
     }
 }
 
+/// The last answer to a PING, of those that nobody has taken.
+struct LastPong {
+    say: queue::Sender<u32>,
+    said: queue::Receiver<u32>,
+}
+
+impl LastPong {
+    fn say(&self, value: u32) {
+        while self.say.try_send(value).is_err() {
+            // Room for one: the one before is late, and of no interest any more.
+            let _ = self.said.try_recv();
+        }
+    }
+}
+
 /// How long to wait for the destination's word when its connections break.
 const LAST_WORD: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_pong_is_kept() {
+        let (say, said) = queue::bounded(1);
+        let pongs = LastPong {
+            say,
+            said: said.clone(),
+        };
+        // The answer to the first PING, which nobody waits for, and just behind it one that is waited for.
+        pongs.say(1);
+        pongs.say(2);
+        assert_eq!(said.try_recv(), Ok(2));
+        drop(pongs);
+        assert!(said.recv().is_err(), "the thread has ended");
+    }
+}
