@@ -213,6 +213,7 @@ fn migrate(
         config,
         method,
         channels: CHANNELS,
+        return_path: true,
     };
     pair.migrate_to(destination, guest, |controls| {
         let source = controls.source;

@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use migration::dirty::{BothLogs, NoWrites, SoftwareLog};
+use migration::dirty::{BothLogs, Chunk, DirtyBitmap, NoWrites, SoftwareLog};
 use migration::source::{SourceEvent, Status};
 use migration::stream::DeviceSection;
-use migration::{DirtyLog, HostError, SourceHost};
+use migration::{DirtyLog, HostError, RunState, SourceHost};
 use multifd_core::memory::{BlockIndex, Mapping, Span};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
@@ -24,6 +24,17 @@ pub enum Rate {
     Pages(u64),
     /// As fast as it can.
     Full,
+}
+
+/// What a migration asks of a guest's hypervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To save the devices. Nothing of the switchover has been sent yet.
+    Save,
+    /// To let the guest run on.
+    Resume,
+    /// To note writes no more.
+    StopLog,
 }
 
 /// A guest with one vCPU that writes pages in a scattered order.
@@ -44,8 +55,10 @@ pub struct Guest {
     pub refuses_pause: bool,
     /// Fails the saving of devices.
     pub refuses_devices: bool,
-    /// Called when its devices are saved, before anything of the switchover is sent.
-    pub on_save: Option<Box<dyn FnMut() + Send>>,
+    /// When its devices are saved, one of them writes to this page.
+    pub device_writes: Option<u64>,
+    /// Called at each step.
+    pub on_step: Option<Box<dyn FnMut(Step) + Send>>,
     /// The number of the last write to each page when it was paused last.
     frozen: Option<Vec<u64>>,
 }
@@ -103,7 +116,8 @@ impl Guest {
             resumed: 0,
             refuses_pause: false,
             refuses_devices: false,
-            on_save: None,
+            device_writes: None,
+            on_step: None,
             frozen: None,
         })
     }
@@ -116,6 +130,11 @@ impl Guest {
     /// Whether it runs: it is neither paused nor gone.
     pub fn is_running(&self) -> bool {
         *self.cpu.running.lock()
+    }
+
+    /// Pauses it, as its user does.
+    pub fn stop(&self) {
+        *self.cpu.running.lock() = false;
     }
 
     /// How many writes there were.
@@ -158,6 +177,18 @@ impl Guest {
         }
         Ok(())
     }
+
+    /// Notes what the memory is now.
+    fn freeze(&mut self) {
+        let last = self.cpu.last.iter();
+        self.frozen = Some(last.map(|last| last.load(Ordering::Relaxed)).collect());
+    }
+
+    fn step(&mut self, step: Step) {
+        if let Some(on_step) = &mut self.on_step {
+            on_step(step);
+        }
+    }
 }
 
 impl Drop for Guest {
@@ -172,7 +203,14 @@ impl Drop for Guest {
 
 impl SourceHost for Guest {
     fn dirty_log(&mut self) -> &mut dyn DirtyLog {
-        &mut self.log
+        self
+    }
+
+    fn run_state(&mut self) -> RunState {
+        match self.is_running() {
+            true => RunState::Running,
+            false => RunState::Paused,
+        }
     }
 
     fn pause(&mut self) -> Result<(), HostError> {
@@ -181,22 +219,24 @@ impl SourceHost for Guest {
             return Err("the vCPU does not stop".into());
         }
         *self.cpu.running.lock() = false;
-        let last = self.cpu.last.iter();
-        self.frozen = Some(last.map(|last| last.load(Ordering::Relaxed)).collect());
+        self.freeze();
         Ok(())
     }
 
     fn resume(&mut self) {
         self.resumed += 1;
         *self.cpu.running.lock() = true;
+        self.step(Step::Resume);
     }
 
     fn save_devices(&mut self) -> Result<Vec<DeviceSection>, HostError> {
         if self.refuses_devices {
             return Err("the device has no state".into());
         }
-        if let Some(on_save) = &mut self.on_save {
-            on_save();
+        self.step(Step::Save);
+        if let Some(page) = self.device_writes {
+            self.cpu.write(page);
+            self.freeze();
         }
         Ok(vec![DeviceSection {
             name: "writes".into(),
@@ -217,6 +257,25 @@ impl SourceHost for Guest {
             "the guest has to be paused first"
         );
         self.events.push(*event);
+    }
+}
+
+impl DirtyLog for Guest {
+    fn start(&mut self) -> Result<(), HostError> {
+        self.log.start()
+    }
+
+    fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
+        self.log.harvest(block, dirty)
+    }
+
+    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+        self.log.clear(block, chunk)
+    }
+
+    fn stop(&mut self) {
+        self.step(Step::StopLog);
+        self.log.stop();
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod guest;
 mod pair;
+mod scripted;
 
-pub use guest::{Guest, Rate};
+pub use guest::{Guest, Rate, Step};
 pub use pair::{Controls, Outcome, Pair};
+pub use scripted::take_memory;

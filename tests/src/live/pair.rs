@@ -1,17 +1,19 @@
 //! A source and a destination in one process, and what can go wrong between them.
 
+use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Result, anyhow};
+use migration::stream::{Incoming, Reader};
 use migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, Report, Source, SourceConfig,
     SourceFailure, SourceHandle,
 };
 use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
-use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods};
+use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods, PageSize};
 
 use super::Guest;
 use super::guest::memory;
@@ -26,6 +28,8 @@ pub struct Pair {
     pub method: Arc<dyn MultifdMethods>,
     /// The number of channels.
     pub channels: u8,
+    /// Whether the destination can answer.
+    pub return_path: bool,
 }
 
 /// What came of a migration.
@@ -127,12 +131,7 @@ impl Pair {
             destination.accept(theirs)?;
             channels.push(ours);
         }
-        let connections = Connections {
-            return_path: Some(main.duplicate()?),
-            main,
-            channels,
-        };
-        let source = Source::new(self.config, guest.memory(), &self.method, connections)?;
+        let source = self.source(guest, main, channels)?;
         let controls = Controls {
             source: source.handle(),
             destination: destination.abort_handle(),
@@ -150,6 +149,56 @@ impl Pair {
             copy,
             devices: host.devices,
         })
+    }
+
+    /// Migrates the guest to a destination that does what `script` says on the main connection, and takes whatever
+    /// comes on the channels.
+    ///
+    /// # Errors
+    /// As [`Self::migrate`].
+    pub fn migrate_to_script(
+        self,
+        (ours, theirs): (Endpoint, Endpoint),
+        guest: &mut Guest,
+        script: impl FnOnce(Incoming, SourceHandle) + Send,
+    ) -> Result<Result<Report, SourceFailure>> {
+        let (mut channels, mut streams) = (Vec::new(), Vec::new());
+        for _ in 0..self.channels {
+            let (ours, theirs) = UnixStream::pair()?;
+            let ours: Box<dyn Transport> = Box::new(SocketTransport::new(ours)?);
+            channels.push(ours);
+            streams.push(theirs);
+        }
+        let source = self.source(guest, Box::new(ours), channels)?;
+        let handle = source.handle();
+        let main = Incoming::new(Reader::new(Box::new(theirs), &[]), PageSize::X86);
+        thread::scope(|scope| {
+            for mut stream in streams {
+                scope.spawn(move || io::copy(&mut stream, &mut io::sink()));
+            }
+            scope.spawn(|| script(main, handle));
+            Ok(source.migrate(guest))
+        })
+    }
+
+    fn source(
+        self,
+        guest: &Guest,
+        main: Box<dyn Transport>,
+        channels: Vec<Box<dyn Transport>>,
+    ) -> Result<Source> {
+        let return_path = self.return_path.then(|| main.duplicate()).transpose()?;
+        let connections = Connections {
+            main,
+            return_path,
+            channels,
+        };
+        Ok(Source::new(
+            self.config,
+            guest.memory(),
+            &self.method,
+            connections,
+        )?)
     }
 }
 

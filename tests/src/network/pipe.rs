@@ -26,7 +26,7 @@ pub(super) struct State {
     pub(super) record: Vec<u8>,
     ended: Option<Ending>,
     sender_gone: bool,
-    receiver_gone: bool,
+    pub(super) receiver_gone: bool,
     pub(super) sender_blocked: bool,
     pub(super) receiver_blocked: bool,
 }

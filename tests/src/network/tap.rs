@@ -64,6 +64,11 @@ impl Tap {
         self.0.wait(|state| state.sender_blocked.then_some(()));
     }
 
+    /// Waits until the receiver has closed its end.
+    pub fn wait_receiver_gone(&self) {
+        self.0.wait(|state| state.receiver_gone.then_some(()));
+    }
+
     /// Waits until the receiver is blocked in a call.
     pub fn wait_receiver_blocked(&self) {
         self.0.wait(|state| state.receiver_blocked.then_some(()));

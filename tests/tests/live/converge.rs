@@ -243,6 +243,7 @@ fn pair(name: &str, channels: u8, config: SourceConfig) -> Result<Pair> {
         config,
         method: method(name)?,
         channels,
+        return_path: true,
     })
 }
 

@@ -188,5 +188,6 @@ pub(super) fn pair() -> Result<Pair> {
         config,
         method: method("none")?,
         channels: 2,
+        return_path: true,
     })
 }

@@ -3,6 +3,7 @@
 mod converge;
 mod failure;
 mod last_word;
+mod promise;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use migration::DestinationConfig;
 use multifd_tests::conformance::PageSource;
-use multifd_tests::live::{Guest, Rate};
+use multifd_tests::live::{Guest, Rate, Step};
 use multifd_tests::network::{self, Link, Tap, Taps};
 use parking_lot::Mutex;
 
@@ -162,7 +162,10 @@ fn at_save(
 ) -> mpsc::Receiver<(u64, u64)> {
     let (say, said) = mpsc::channel();
     let taps = taps.clone();
-    guest.on_save = Some(Box::new(move || {
+    guest.on_step = Some(Box::new(move |step| {
+        if step != Step::Save {
+            return;
+        }
         let starts = (taps.forth.sent(), taps.back.sent());
         then(
             (taps.forth.clone(), starts.0),

@@ -81,7 +81,7 @@ impl Moment {
             }
         };
         let outcome = pair.migrate_over((ours, theirs), config, &mut guest, harm)?;
-        guest.on_save = None;
+        guest.on_step = None;
         let end = End::of(&guest, &outcome)?;
         ensure!(
             self.expected(course, cancelled).contains(&end),
