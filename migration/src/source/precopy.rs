@@ -59,7 +59,7 @@ impl Source {
     /// in buffers between the hosts: that is not the down time's to wait for.
     ///
     /// The answer to a PING behind a barrier comes once all channels have met there.
-    fn drain(&mut self) -> Result<(), Error> {
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
         self.sender.wait_sent()?;
         let Some(return_path) = &self.return_path else {
             return Ok(());

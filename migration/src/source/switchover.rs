@@ -23,7 +23,7 @@ impl Source {
     ) -> Result<DownTime, Error> {
         let mut clock = Clock::new();
         let mut down_time = DownTime::default();
-        self.check_destination()?;
+        self.meet_destination()?;
         let run_state = host.pause()?;
         down_time.pause = clock.lap();
         if self.config.pause_before_switchover {
@@ -84,6 +84,15 @@ impl Source {
             None => self.stream.tail(devices)?,
         }
         Ok(self.stream.flush()?)
+    }
+
+    /// Waits for a destination that may not have come to answering yet: there was no time for it before.
+    fn meet_destination(&mut self) -> Result<(), Error> {
+        let return_path = self.return_path.as_ref();
+        if return_path.is_some_and(|return_path| !return_path.has_answered()) {
+            self.drain()?;
+        }
+        self.check_destination()
     }
 
     /// A destination that is not there, or that has never said a word, gets no guest.

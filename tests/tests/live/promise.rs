@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::source::{GuestAfter, SourceFailure, Status};
+use migration::source::{GuestAfter, OverTime, SourceFailure, Status};
 use migration::stream::{Incoming, ReturnMessage, StreamError};
 use migration::{DestinationConfig, Report, RunState, SourceHandle};
 use multifd_core::Fault;
@@ -46,6 +46,27 @@ fn a_destination_whose_side_ends_gets_no_guest() -> Result<()> {
     let text = failure.error.to_string();
     ensure!(text.contains("closed the main connection"), "{text}");
     stays_unpaused(&mut guest, &failure)
+}
+
+/// The time is over before the destination has come to answering: it is waited for.
+#[test]
+fn a_destination_may_take_its_time_to_answer() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let mut guest = Guest::start(PAGES, Rate::Full)?;
+    let mut pair = pair()?;
+    pair.config.time_limit = Some(Duration::ZERO);
+    pair.config.over_time = OverTime::SwitchOver;
+    let (ours, theirs, taps) = network::pair(Link::default(), Link::default().hold_after(0));
+    let config = DestinationConfig::default();
+    let outcome = pair.migrate_over((ours, theirs), config, &mut guest, |_| {
+        // Both answers to the head's PINGs, and some time for a source that does not wait.
+        taps.back.wait_sent(16);
+        std::thread::sleep(Duration::from_millis(100));
+        taps.back.release();
+    })?;
+    outcome.source?;
+    outcome.destination?;
+    guest.check_copy(&outcome.copy)
 }
 
 #[test]
