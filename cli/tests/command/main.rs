@@ -5,6 +5,7 @@ mod advise;
 mod arguments;
 mod doctor;
 mod footprint;
+mod guest;
 mod harness;
 mod inspected;
 mod interrupted;

@@ -1,6 +1,8 @@
 //! A running command, and one that has ended.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -37,18 +39,32 @@ impl Running {
     /// # Errors
     /// The system's.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_with(command, Stdio::piped())
+    }
+
+    /// Starts it with a stdout that nobody reads any more.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_unheard(command: &mut Command) -> Result<Self> {
+        let (stdout, reader) = UnixStream::pair()?;
+        drop(reader);
+        Self::start_with(command, OwnedFd::from(stdout).into())
+    }
+
+    fn start_with(command: &mut Command, stdout: Stdio) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {command:?}"))?;
         let (send_line, lines) = mpsc::channel();
-        let stdout = child.stdout.take().context("no stdout")?;
+        let stdout = child.stdout.take();
         let stderr = child.stderr.take().context("no stderr")?;
         Ok(Self {
             child,
-            stdout: Some(read(stdout)),
+            stdout: stdout.map(read),
             stderr: Some(read_lines(stderr, send_line)),
             lines,
         })

@@ -10,4 +10,4 @@ mod scripted;
 
 pub use guest::{Guest, Rate, Step};
 pub use pair::{Controls, Outcome, Pair};
-pub use scripted::take_memory;
+pub use scripted::{ACCEPT, OFFER, accept_source, send_and_die, take_memory};

@@ -8,7 +8,7 @@ use migration::source::{GuestAfter, OverTime, SourceFailure, Status};
 use migration::stream::{Incoming, ReturnMessage, StreamError};
 use migration::{DestinationConfig, Report, RunState, SourceHandle};
 use multifd_core::Fault;
-use multifd_tests::live::{Guest, Pair, Rate, Step, take_memory};
+use multifd_tests::live::{ACCEPT, Guest, OFFER, Pair, Rate, Step, take_memory};
 use multifd_tests::network::{self, Ending, Link, Taps, Watchdog};
 
 use super::failure::{pair, second_attempt};
@@ -249,8 +249,3 @@ fn stays_unpaused(guest: &mut Guest, failure: &SourceFailure) -> Result<()> {
     ensure!(guest.paused == 0 && guest.resumed == 0, "{failure:?}");
     second_attempt(guest)
 }
-
-/// What a source that can hand over asks, and what a destination that can says.
-const OFFER: u32 = u32::from_be_bytes(*b"mfH?");
-/// See [`OFFER`].
-const ACCEPT: u32 = u32::from_be_bytes(*b"mfH!");
