@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     store.set_address(&address);
     let config = config(args, &settings, &store);
     let destination = Destination::new(config, Arc::clone(&method));
-    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json)?;
+    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json);
     let total = Total::default();
     let mut host = Host {
         store,

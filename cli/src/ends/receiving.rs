@@ -57,7 +57,7 @@ impl<'a> Receiving<'a> {
         destination: &'a Destination,
         interrupt: &Interrupt,
         json: bool,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let signs = Signs::new(listener.waker());
         interrupt.on_signal({
             let (abort, signs) = (destination.abort_handle(), signs.clone());
@@ -67,12 +67,12 @@ impl<'a> Receiving<'a> {
                 ExitCode::Interrupted
             }
         });
-        listener.announce(json)?;
-        Ok(Self {
+        listener.announce(json);
+        Self {
             reception: Reception::new(listener, destination, signs.clone()),
             destination,
             signs,
-        })
+        }
     }
 
     /// What the host of the migration tells when the source has announced its memory.

@@ -89,14 +89,12 @@ impl Listener {
         })
     }
 
-    /// Says where it listens: on stdout, or on stderr if JSON goes there.
-    pub(crate) fn announce(&self, json: bool) -> io::Result<()> {
-        let uri = &self.uri;
-        if json {
-            output::message(format_args!("listening on {uri}"));
-            return Ok(());
+    /// Says where it listens: on stdout, or on stderr if JSON goes there, or if nobody listens to stdout.
+    pub(crate) fn announce(&self, json: bool) {
+        let text = format_args!("listening on {}", self.uri);
+        if json || output::line(text).is_err() {
+            output::message(text);
         }
-        output::line(format_args!("listening on {uri}"))
     }
 
     /// The address, with the port that the kernel chose for port 0.

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
             ExitCode::Interrupted
         }
     });
-    listener.announce(args.json)?;
+    listener.announce(args.json);
     let connections = 1 + plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.init_time_limit;
     let entrance = match args.keep_listening {
@@ -205,7 +205,7 @@ impl Relaying<'_> {
         match result {
             Ok(report) => {
                 let report = PassageReport::new(&report, number, &self.plan, self.address.clone());
-                report.print(self.args.json, more)?;
+                tell::printed(report.print(self.args.json, more));
                 Ok((!more).then_some(ExitCode::Ok))
             }
             Err(error) if more => {

@@ -79,6 +79,46 @@ fn a_destination_that_is_not_told_to_run_the_guest_keeps_it() -> Result<()> {
 }
 
 #[test]
+fn what_cannot_be_printed_changes_nothing() -> Result<()> {
+    for json in [&["--json"][..], &[]] {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &guest(PAGES))?;
+        let [to, between] = ["socket", "relay"].map(|name| format!("unix:{}", folder.text(name)));
+        let unheard = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_multifd"));
+            Running::start_unheard(command.args(args).args(json))
+        };
+        let receiving = unheard(&["recv", "--from", &to, "--ram", &folder.text("destination")])?;
+        folder.wait_for("socket")?;
+        let relay = [
+            "relay",
+            "--keep-listening",
+            "--listen",
+            &between,
+            "--to",
+            &to,
+        ];
+        let mut relaying = unheard(&relay)?;
+        folder.wait_for("relay")?;
+        let sending = unheard(&["send", "--to", &between, "--ram", &source])?;
+        for ended in [sending, receiving] {
+            let ended = ended.finish()?;
+            ensure!(ended.code == Some(0), "{ended:#?}");
+            ensure!(ended.stderr.contains("could not be printed"), "{ended:#?}");
+        }
+        folder.same("source", "destination")?;
+
+        // A second one by the same relay.
+        let (receiving, _) = recv(&to, &["--ram", &folder.text("second")])?;
+        send(&between, &["--ram", &source])?.json(0)?;
+        receiving.finish()?.json(0)?;
+        folder.same("source", "second")?;
+        ensure!(relaying.is_running()?, "it goes on listening");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_terminal_that_goes_ends_a_destination() -> Result<()> {
     let folder = Folder::new()?;
     let from = format!("unix:{}", folder.text("socket"));

@@ -34,7 +34,7 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let destination = hypervisor::destination(&machine, config, &method);
     let listener = Listener::bind(from)?;
     let address = listener.uri().to_string();
-    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json)?;
+    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json);
     let total = Total::default();
     let mut host = Host {
         machine: &mut machine,
