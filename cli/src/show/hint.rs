@@ -15,8 +15,10 @@ pub(crate) fn for_error(error: &anyhow::Error) -> Option<String> {
             return failure.hint.clone();
         }
         let error = migration_error(cause)?;
-        for_cause(error)
-            .or_else(|| guest.and_then(for_guest))
+        // First of all: what to do with the guest.
+        let for_guest = guest.and_then(for_guest);
+        for_guest
+            .or_else(|| for_cause(error))
             .or_else(|| for_fault(error))
             .map(Into::into)
     })
