@@ -7,7 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use migration::{Destination, DestinationConfig, Source, SourceConfig};
+use migration::dirty::NoWrites;
+use migration::stream::DeviceSection;
+use migration::{
+    Destination, DestinationConfig, DirtyLog, HostError, RunState, Source, SourceConfig, SourceHost,
+};
 use migration_params::{Compression, Parameters, ZeroPageDetection};
 use multifd_core::ChannelCount;
 use multifd_core::wire::Uuid;
@@ -26,6 +30,8 @@ struct Case {
     return_path: bool,
     zero_pages: ZeroPageDetection,
     uuid: Option<&'static str>,
+    /// Whether the guest runs at its source, and so at its destination.
+    run_state: RunState,
 }
 
 const PLAIN: Case = Case {
@@ -34,6 +40,7 @@ const PLAIN: Case = Case {
     return_path: true,
     zero_pages: ZeroPageDetection::Multifd,
     uuid: None,
+    run_state: RunState::Running,
 };
 
 /// The methods that Debian's QEMU has.
@@ -70,6 +77,14 @@ fn send_over_many_channels() -> Result<()> {
 fn send_with_a_uuid() -> Result<()> {
     send(&Case {
         uuid: Some(UUID),
+        ..PLAIN
+    })
+}
+
+#[test]
+fn send_a_paused_guest() -> Result<()> {
+    send(&Case {
+        run_state: RunState::Paused,
         ..PLAIN
     })
 }
@@ -116,6 +131,14 @@ fn receive_over_many_channels() -> Result<()> {
 fn receive_with_a_uuid() -> Result<()> {
     receive(&Case {
         uuid: Some(UUID),
+        ..PLAIN
+    })
+}
+
+#[test]
+fn receive_a_paused_guest() -> Result<()> {
+    receive(&Case {
+        run_state: RunState::Paused,
         ..PLAIN
     })
 }
@@ -196,7 +219,8 @@ fn send(case: &Case) -> Result<()> {
     if let Some(uuid) = case.uuid {
         machine = machine.uuid(uuid);
     }
-    let mut qemu = machine.incoming_defer().start()?;
+    // By itself it lets a guest run that has come.
+    let mut qemu = machine.incoming_defer().running().start()?;
     prepare(&mut qemu, case)?;
     qemu.migrate_incoming(&uri(&socket))?;
 
@@ -205,10 +229,13 @@ fn send(case: &Case) -> Result<()> {
     config.uuid = uuid(case);
     let connections = host::connect(&socket, usize::from(case.channels), case.return_path)?;
     let memory = file_memory(&[(RAM_BLOCK, &ours)])?;
-    let report = Source::new(config, memory, &host::open(&parameters)?, connections)?.run()?;
+    let source = Source::new(config, memory, &host::open(&parameters)?, connections)?;
+    let report = source.migrate(&mut Still(case.run_state, NoWrites))?;
 
     qemu.wait_status(&["completed"], LIMIT)
         .with_context(|| qemu.stderr())?;
+    let run_state = qemu.run_state()?;
+    ensure!(run_state == name(case.run_state), "it is {run_state} there");
     ensure!(
         fs::read(&theirs)? == content,
         "the QEMU's memory differs from what was sent"
@@ -235,6 +262,9 @@ fn receive(case: &Case) -> Result<()> {
     if let Some(uuid) = case.uuid {
         machine = machine.uuid(uuid);
     }
+    if case.run_state == RunState::Running {
+        machine = machine.running();
+    }
     let mut qemu = machine.start()?;
     prepare(&mut qemu, case)?;
     let destination = destination(case)?;
@@ -252,6 +282,7 @@ fn receive(case: &Case) -> Result<()> {
         "our memory differs from the QEMU's"
     );
     ensure!(host.machine.as_deref() == Some("none"));
+    ensure!(report.run_state == Some(case.run_state), "{report:?}");
     let devices = host.devices.context("no device state")?;
     let sections = devices
         .sections
@@ -267,6 +298,37 @@ fn receive(case: &Case) -> Result<()> {
         "{info}"
     );
     check_pages(case, &report, &content)
+}
+
+/// A guest that writes nothing, whether it runs or not.
+struct Still(RunState, NoWrites);
+
+impl SourceHost for Still {
+    fn dirty_log(&mut self) -> &mut dyn DirtyLog {
+        &mut self.1
+    }
+
+    fn run_state(&mut self) -> RunState {
+        self.0
+    }
+
+    fn pause(&mut self) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn resume(&mut self) {}
+
+    fn save_devices(&mut self) -> Result<Vec<DeviceSection>, HostError> {
+        Ok(Vec::new())
+    }
+}
+
+/// QEMU's word.
+fn name(run_state: RunState) -> &'static str {
+    match run_state {
+        RunState::Running => "running",
+        RunState::Paused => "paused",
+    }
 }
 
 /// Each page went over the channels once, as a normal or as a zero page; with `legacy` the zero
