@@ -11,7 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use hypervisor::{Machine, MachineConfig, Memory, Pattern, Processors, Workload};
 use migration::source::{AutoConverge, GuestAfter, SourceHandle};
-use migration::{Connections, DestinationConfig, Report, SourceConfig};
+use migration::stream::DeviceSection;
+use migration::{
+    Connections, DestinationConfig, DirtyLog, HostError, Report, RunState, SourceConfig, SourceHost,
+};
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::{MethodOptions, MultifdMethods, Registry};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -71,15 +74,21 @@ fn a_guest_whose_migration_fails_runs_on_here() -> Result<()> {
     for processors in available() {
         let mut guests = Guests::new(&config(processors))?;
         guests.source.run();
-        // The destination has other vCPUs: it cannot load the state of all of them.
-        let more = MachineConfig {
-            vcpus: 3,
-            ..config(processors)
-        };
-        guests.destination = Machine::incoming(&more, Memory::incoming(&guests.files[1])?)?;
-        let error = guests.migrate(SourceConfig::default()).err();
-        let error = format!("{:#}", error.context("a vCPU is missing")?);
-        ensure!(error.contains("refused"), "{error}");
+        // Of fewer vCPUs there, one here would be lost.
+        for vcpus in [3, 1] {
+            let other = MachineConfig {
+                vcpus,
+                ..config(processors)
+            };
+            guests.destination = Machine::incoming(&other, Memory::incoming(&guests.files[1])?)?;
+            guests.is_refused(&format!("has 2 vCPUs, this machine {vcpus}"))?;
+        }
+        // And so would a device that the destination does not have.
+        guests.device = Some("disk");
+        guests.destination =
+            Machine::incoming(&config(processors), Memory::incoming(&guests.files[1])?)?;
+        guests.is_refused("this machine has no such device")?;
+        guests.device = None;
         let before = guests.source.report()?.written;
         while guests.source.report()?.written < before + 100 {
             std::thread::yield_now();
@@ -89,6 +98,28 @@ fn a_guest_whose_migration_fails_runs_on_here() -> Result<()> {
         guests.destination =
             Machine::incoming(&config(processors), Memory::incoming(&guests.files[1])?)?;
         guests.migrate(SourceConfig::default())?;
+        guests.is_whole_there()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_paused_guest_stays_paused() -> Result<()> {
+    for processors in available() {
+        let mut guests = Guests::new(&config(processors))?;
+        guests.source.run();
+        while guests.source.report()?.written < 200 {
+            std::thread::yield_now();
+        }
+        guests.source.stop()?;
+        let here = guests.source.report()?;
+        let report = guests.migrate(SourceConfig::default())?;
+        ensure!(report.run_state == Some(RunState::Paused), "{report:?}");
+        std::thread::sleep(Duration::from_millis(20));
+        let there = guests.destination.report()?;
+        ensure!(there.written == here.written, "{there:?}, {here:?}");
+        guests.memory_is_the_same()?;
+        guests.destination.run();
         guests.is_whole_there()?;
     }
     Ok(())
@@ -176,6 +207,8 @@ struct Guests {
     source: Machine,
     destination: Machine,
     files: [File; 2],
+    /// One that the source has beside its own.
+    device: Option<&'static str>,
     /// Of the last migration.
     handle: Option<SourceHandle>,
 }
@@ -188,6 +221,7 @@ impl Guests {
             source: Machine::boot(config, Memory::new(&files[0])?)?,
             destination: Machine::incoming(config, Memory::incoming(&files[1])?)?,
             files,
+            device: None,
             handle: None,
         })
     }
@@ -216,7 +250,8 @@ impl Guests {
         let (sent, received) = std::thread::scope(|scope| {
             let incoming = &mut self.destination;
             let received = scope.spawn(|| hypervisor::receive(incoming, &destination));
-            (source.migrate(&mut self.source), received.join())
+            let mut host = WithDevice(&mut self.source, self.device);
+            (source.migrate(&mut host), received.join())
         });
         let received = received.map_err(|_| anyhow!("the destination panicked"))?;
         match sent {
@@ -229,6 +264,15 @@ impl Guests {
                 Err(anyhow!("refused: {failure}; {:?}", received.err()))
             }
         }
+    }
+
+    /// The destination does not take the guest, and says why.
+    fn is_refused(&mut self, why: &str) -> Result<()> {
+        let error = self.migrate(SourceConfig::default()).err();
+        let error = format!("{:#}", error.context("it was taken")?);
+        ensure!(error.contains("refused"), "{error}");
+        ensure!(error.contains(why), "{error}");
+        Ok(())
     }
 
     /// All memory has arrived; the guest writes on there, and finds each of its pages whole.
@@ -265,6 +309,40 @@ impl Guests {
             );
         }
         Ok(())
+    }
+}
+
+/// A machine and perhaps one device more.
+struct WithDevice<'a>(&'a mut Machine, Option<&'static str>);
+
+impl SourceHost for WithDevice<'_> {
+    fn dirty_log(&mut self) -> &mut dyn DirtyLog {
+        self.0.dirty_log()
+    }
+
+    fn run_state(&mut self) -> RunState {
+        self.0.run_state()
+    }
+
+    fn pause(&mut self) -> Result<(), HostError> {
+        self.0.pause()
+    }
+
+    fn resume(&mut self) {
+        self.0.resume();
+    }
+
+    fn throttle(&mut self, percent: u8) {
+        self.0.throttle(percent);
+    }
+
+    fn save_devices(&mut self) -> Result<Vec<DeviceSection>, HostError> {
+        let mut devices = self.0.save_devices()?;
+        devices.extend(self.1.map(|name| DeviceSection {
+            name: name.into(),
+            ..DeviceSection::default()
+        }));
+        Ok(devices)
     }
 }
 
