@@ -214,6 +214,7 @@ fn migrate(
         method,
         channels: CHANNELS,
         return_path: true,
+        ends_destination_late: false,
     };
     pair.migrate_to(destination, guest, |controls| {
         let source = controls.source;

@@ -20,7 +20,8 @@ pub struct DestinationFailure {
 #[non_exhaustive]
 pub enum GuestHere {
     /// Not all of it came, or the host did not take it: it runs on at the source, if that lives. What is here
-    /// is to be thrown away.
+    /// is to be thrown away. A source without a return path cannot be told so: if it has sent everything, it takes
+    /// the guest for gone.
     NotHere,
     /// All of it is here, memory and devices, and [`DestinationHost::complete`](super::DestinationHost::complete) took
     /// it; but the last word is missing: that the source has given it up, or that the source has heard that it is here. It

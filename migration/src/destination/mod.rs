@@ -84,8 +84,7 @@ impl Destination {
         self.receiver.abort_handle().watch(main.interrupter());
         let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
         let mut stream = Incoming::new(reader, self.config.receiver.page_size);
-        let arrived = self.take_in(&mut stream, host, start);
-        let arrived = match arrived {
+        let mut arrived = match self.take_in(&mut stream, host, start) {
             Ok(arrived) => arrived,
             Err(error) => {
                 let error = self.fail(error);
@@ -93,6 +92,19 @@ impl Destination {
                 return Err(DestinationFailure::not_here(error));
             }
         };
+        match self.receiver.finish() {
+            Ok(channels) => arrived.report.channels = channels,
+            Err(error) => {
+                let error = self.fail(error);
+                // One that cannot be told so takes the guest for gone.
+                let keeps_it = stream.has_return_path();
+                self.refuse(stream);
+                return Err(match keeps_it {
+                    true => DestinationFailure::not_here(error),
+                    false => DestinationFailure::not_released("this side has failed", &error),
+                });
+            }
+        }
         // From here on all of the guest is here, and nothing that fails says that it is not.
         if stream.has_return_path() {
             confirm(&mut stream, arrived.hands_over)?;
@@ -119,7 +131,6 @@ impl Destination {
         stream.reader_mut().transport_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
         load.host.complete(&tail).map_err(refused)?;
-        let channels = self.receiver.finish()?;
         Ok(Arrived {
             report: Report {
                 total_time: Duration::ZERO,
@@ -131,7 +142,7 @@ impl Destination {
                 main_bytes: 0,
                 main_zero_pages: load.main_zero_pages,
                 page_size: self.config.receiver.page_size.bytes_u64(),
-                channels,
+                channels: self.receiver.stats(),
             },
             ram_end,
             hands_over: load.hands_over,

@@ -10,7 +10,7 @@ use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{DestinationHost, HostError};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
-use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_core::{AbortHandle, GuestMemory, PageSize, RamBlock};
 
 /// Maps files as the blocks of a guest, shared and whole.
 ///
@@ -45,6 +45,8 @@ pub struct FileHost {
     pub machine: Option<String>,
     /// The state of the devices, once it is there.
     pub devices: Option<Tail>,
+    /// Aborted when the devices are there.
+    pub on_complete: Option<AbortHandle>,
 }
 
 impl FileHost {
@@ -54,6 +56,7 @@ impl FileHost {
             memory,
             machine: None,
             devices: None,
+            on_complete: None,
         }
     }
 }
@@ -70,6 +73,9 @@ impl DestinationHost for FileHost {
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
         self.devices = Some(devices.clone());
+        if let Some(abort) = &self.on_complete {
+            abort.abort();
+        }
         Ok(())
     }
 }

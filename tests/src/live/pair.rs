@@ -30,6 +30,8 @@ pub struct Pair {
     pub channels: u8,
     /// Whether the destination can answer.
     pub return_path: bool,
+    /// Whether the destination is aborted while its host loads the devices.
+    pub ends_destination_late: bool,
 }
 
 /// What came of a migration.
@@ -125,6 +127,7 @@ impl Pair {
         let destination = Destination::new(config, Arc::clone(&self.method));
         let (main, theirs) = main;
         destination.accept(theirs)?;
+        let ends_late = self.ends_destination_late;
         let mut channels = Vec::new();
         for _ in 0..self.channels {
             let (ours, theirs) = connect(&mut streams)?;
@@ -138,6 +141,7 @@ impl Pair {
             streams,
         };
         let mut host = FileHost::new(copy.clone());
+        host.on_complete = ends_late.then(|| destination.abort_handle());
         let (source, received) = thread::scope(|scope| {
             scope.spawn(|| meanwhile(controls));
             let received = scope.spawn(|| destination.run(&mut host));

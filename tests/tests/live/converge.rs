@@ -244,6 +244,7 @@ fn pair(name: &str, channels: u8, config: SourceConfig) -> Result<Pair> {
         method: method(name)?,
         channels,
         return_path: true,
+        ends_destination_late: false,
     })
 }
 

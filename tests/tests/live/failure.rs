@@ -189,5 +189,6 @@ pub(super) fn pair() -> Result<Pair> {
         method: method("none")?,
         channels: 2,
         return_path: true,
+        ends_destination_late: false,
     })
 }

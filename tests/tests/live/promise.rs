@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use migration::source::{GuestAfter, OverTime, SourceFailure, Status};
 use migration::stream::{Incoming, ReturnMessage, StreamError};
-use migration::{DestinationConfig, Report, RunState, SourceHandle};
+use migration::{DestinationConfig, GuestHere, Report, RunState, SourceHandle};
 use multifd_core::Fault;
 use multifd_tests::live::{ACCEPT, Guest, OFFER, Pair, Rate, Step, take_memory};
 use multifd_tests::network::{self, Ending, Link, Taps, Watchdog};
@@ -169,6 +169,28 @@ fn without_a_return_path_the_guest_arrives_before_the_log_is_stopped() -> Result
     outcome.source?;
     outcome.destination?;
     guest.check_copy(&outcome.copy)
+}
+
+/// The user ends the destination while its host loads the devices. A source that cannot be told takes the guest for
+/// gone, so this copy is the last one.
+#[test]
+fn a_destination_that_is_ended_late_throws_no_last_copy_away() -> Result<()> {
+    for return_path in [true, false] {
+        let mut guest = Guest::start(PAGES, Rate::Pages(1000))?;
+        let mut pair = pair()?;
+        pair.return_path = return_path;
+        pair.ends_destination_late = true;
+        let outcome = pair.migrate(&mut guest, |_| ())?;
+        let there = outcome.destination.err().context("it was ended")?.guest;
+        let here = outcome.source.err().map(|failure| failure.guest);
+        if return_path {
+            ensure!((here, there) == (Some(GuestAfter::Here), GuestHere::NotHere));
+        } else {
+            ensure!((here, there) == (None, GuestHere::WholeButNotReleased));
+            guest.check_copy(&outcome.copy)?;
+        }
+    }
+    Ok(())
 }
 
 #[test]
