@@ -93,7 +93,7 @@ run_fuzzers() {
 test_moments() {
     export MULTIFD_MOMENTS=$MOMENTS
     step "failures at $MOMENTS moments" \
-        cargo test --locked --workspace --all-features --test live failure
+        cargo test --locked --workspace --all-features --test live -- failure last_word
     step "kills at $MOMENTS moments" \
         cargo test --locked --workspace --all-features --test command killed
 }
