@@ -68,7 +68,7 @@ const fn huffman(code: u32, count: u32) -> Bits {
     }
 }
 
-const LITERALS: [Bits; 256] = {
+static LITERALS: [Bits; 256] = {
     let mut codes = [END_OF_BLOCK; 256];
     let (mut byte, mut code, mut count) = (0, 0x30, 8);
     while byte < codes.len() {
@@ -83,7 +83,7 @@ const LITERALS: [Bits; 256] = {
 };
 
 /// By length. There are no codes for lengths below 3.
-const LENGTHS: [Bits; MAX_MATCH + 1] = {
+static LENGTHS: [Bits; MAX_MATCH + 1] = {
     let mut codes = [END_OF_BLOCK; MAX_MATCH + 1];
     let (mut length, mut symbol) = (3, 257);
     while length < MAX_MATCH {
@@ -111,7 +111,7 @@ const fn length_symbol(symbol: u32) -> Bits {
     }
 }
 
-const DISTANCES: [Bits; 32] = {
+static DISTANCES: [Bits; 32] = {
     let mut codes = [END_OF_BLOCK; 32];
     let (mut symbol, mut code) = (0, 0);
     while symbol < codes.len() {
