@@ -128,7 +128,7 @@ fn tell_devices(devices: &DevicesReport) {
         Some(sections) => format!(
             "{} device sections, {}",
             sections.len(),
-            sections.join(", ")
+            sections.join(", ").escape_debug()
         ),
         None if devices.bytes <= EMPTY_TAIL.len() => return,
         None => "device state without a description".into(),

@@ -120,7 +120,7 @@ impl MainRecord {
                 Event::Command(command) => self.commands.push(CommandRecord::new(offset, command)),
                 Event::RamStart { section_id, blocks } => {
                     let blocks = blocks.iter().map(|block| BlockRecord {
-                        name: block.name.to_string(),
+                        name: block.name.as_str().to_owned(),
                         length: block.used_length,
                     });
                     self.ram = Some(RamRecord {

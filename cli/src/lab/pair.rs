@@ -176,9 +176,12 @@ fn command(arguments: &[String], settings: &[String]) -> io::Result<Command> {
 impl Ended {
     /// What to say of it.
     fn text(&self, side: &str) -> String {
-        let stderr = self.stderr.trim_end();
-        let separator = if stderr.is_empty() { "" } else { "\n" };
-        format!("the {side} ended with {}{separator}{stderr}", self.status)
+        let mut text = format!("the {side} ended with {}", self.status);
+        for line in self.stderr.lines() {
+            text.push_str("; ");
+            text.push_str(line);
+        }
+        text
     }
 }
 
@@ -234,7 +237,7 @@ fn failure(label: &str, source: &Ended, destination: &Ended) -> Failure {
         .filter(|(_, ended)| !ended.status.success())
         .map(|(side, ended)| ended.text(side))
         .collect();
-    Failure::new(code, format!("{label}: {}", texts.join("\n")))
+    Failure::new(code, format!("{label}: {}", texts.join("; ")))
 }
 
 fn lock(running: &Mutex<Vec<Pid>>) -> MutexGuard<'_, Vec<Pid>> {

@@ -30,7 +30,7 @@ impl Log for Stderr {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let level = record.level().as_str().to_ascii_lowercase();
-            output::message(format_args!("multifd: {level}: {}", record.args()));
+            output::one_line(format_args!("multifd: {level}: {}", record.args()));
         }
     }
 

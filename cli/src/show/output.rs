@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// Writes a line of the result to stdout.
 pub(crate) fn line(text: Arguments<'_>) -> io::Result<()> {
+    let text = safe(&text.to_string());
     writeln!(io::stdout().lock(), "{text}").map_err(unprintable)
 }
 
@@ -30,7 +31,27 @@ pub(crate) fn json_line(object: &impl Serialize) -> io::Result<()> {
 
 /// Writes a line for a human to stderr. If nobody listens there, nothing can be done about it.
 pub(crate) fn message(text: Arguments<'_>) {
+    let text = safe(&text.to_string());
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// As [`message`], in one line whatever is in the text: of an error, or of what a library logs.
+pub(crate) fn one_line(text: Arguments<'_>) {
+    let text = text.to_string().replace('\n', "\\n");
+    message(format_args!("{text}"));
+}
+
+/// What a peer, a file or an argument has put into a text may not move the cursor, change colours or ring the
+/// bell: all but line breaks and what can be seen is escaped.
+fn safe(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\'' | '"' | '\\' => safe.push(letter),
+            _ => safe.extend(letter.escape_debug()),
+        }
+    }
+    safe
 }
 
 /// Whether `error` is of a stdout that its reader has closed.
@@ -49,4 +70,26 @@ struct Stdout(io::Error);
 
 fn unprintable(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), Stdout(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_be_seen_is_printed() {
+        for (text, shown) in [
+            (
+                "a table\n-----\n\"é\" \\ 'x'",
+                "a table\n-----\n\"é\" \\ 'x'",
+            ),
+            (
+                "\x1b[31mred\x07\r\u{9b}2J",
+                "\\u{1b}[31mred\\u{7}\\r\\u{9b}2J",
+            ),
+            ("\u{202e}drow", "\\u{202e}drow"),
+        ] {
+            assert_eq!(safe(text), shown);
+        }
+    }
 }

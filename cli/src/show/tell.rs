@@ -55,7 +55,7 @@ pub(crate) fn failure_of(number: usize, error: &anyhow::Error, json: bool) {
 }
 
 fn message(prefix: &str, error: &anyhow::Error) {
-    output::message(format_args!("multifd: {prefix}{error:#}"));
+    output::one_line(format_args!("multifd: {prefix}{error:#}"));
     if let Some(hint) = hint::for_error(error) {
         output::message(format_args!("hint: {hint}"));
     }

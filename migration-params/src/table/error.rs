@@ -9,7 +9,7 @@ use super::group::Group;
 #[non_exhaustive]
 pub enum ParamError {
     /// The value is of the wrong kind or out of range.
-    #[error("{group} '{name}' expects {allowed}, got '{given}'")]
+    #[error("{group} '{name}' expects {allowed}, got '{}'", given.escape_debug())]
     Invalid {
         /// Parameter or capability.
         group: Group,
@@ -21,7 +21,7 @@ pub enum ParamError {
         allowed: String,
     },
     /// Neither a parameter nor a capability has this name.
-    #[error("no parameter or capability is named '{name}'{}", hint(*nearest))]
+    #[error("no parameter or capability is named '{}'{}", name.escape_debug(), hint(*nearest))]
     Unknown {
         /// The name that was given.
         name: String,
@@ -47,13 +47,13 @@ pub enum ParamError {
         topic: &'static str,
     },
     /// The text is not an assignment.
-    #[error("'{text}' is not an assignment, expected name=value or name value")]
+    #[error("'{}' is not an assignment, expected name=value or name value", text.escape_debug())]
     Malformed {
         /// The text that was given.
         text: String,
     },
     /// Every value is valid by itself, but not together with the others or with the situation.
-    #[error("{message}: '{name}' is {given}, expected {allowed}")]
+    #[error("{message}: '{name}' is {}, expected {allowed}", given.escape_debug())]
     Conflict {
         /// The rule, in QEMU's words where QEMU has words for it.
         message: &'static str,

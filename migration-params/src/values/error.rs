@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// A number or text that does not fit the type it was meant for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{kind} expects {allowed}, got '{given}'")]
+#[error("{kind} expects {allowed}, got '{}'", given.escape_debug())]
 pub struct ValueError {
     /// The name of the type.
     pub kind: &'static str,

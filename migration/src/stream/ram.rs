@@ -223,7 +223,7 @@ impl RamReader {
         let at = reader.offset();
         let name = read_name(reader)?;
         self.by_name.get(&name).copied().ok_or_else(|| {
-            let (what, got) = ("RAM block", name.to_string());
+            let (what, got) = ("RAM block", name.as_str().to_owned());
             reader.wrong(at, Problem::Unknown { what, got })
         })
     }

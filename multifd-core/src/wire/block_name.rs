@@ -33,9 +33,16 @@ impl BlockName {
     }
 }
 
+/// For people: what could move a cursor or forge a line is escaped. [`BlockName::as_str`] has the name as it is.
 impl fmt::Display for BlockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        for letter in self.0.chars() {
+            match letter {
+                '\'' | '"' | '\\' => fmt::Write::write_char(f, letter)?,
+                _ => letter.escape_debug().fmt(f)?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -56,5 +63,21 @@ mod tests {
             assert_eq!(BlockName::new(name), None);
         }
         assert_eq!(BlockName::from_wire(b"\xff"), None);
+    }
+
+    #[test]
+    fn names_of_a_peer_do_nothing_to_a_terminal() {
+        for (name, shown) in [
+            ("/rom@etc/acpi/tables", "/rom@etc/acpi/tables"),
+            ("it's \"q\" \\ é", "it's \"q\" \\ é"),
+            (
+                "a\x1b[31m\nmultifd: ok\x07",
+                "a\\u{1b}[31m\\nmultifd: ok\\u{7}",
+            ),
+            ("\u{202e}gpj", "\\u{202e}gpj"),
+        ] {
+            let name = BlockName::new(name).unwrap();
+            assert_eq!(name.to_string(), shown);
+        }
     }
 }

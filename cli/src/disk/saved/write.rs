@@ -190,7 +190,7 @@ impl Saving {
                     .and_then(|kept| file.sync_all().map(|()| kept).map_err(Into::into))
                     .with_context(|| format!("block {name}"))?;
                 Ok(BlockEntry {
-                    name: name.to_string(),
+                    name: name.as_str().to_owned(),
                     length: block.len(),
                     file: file_name(index, name),
                     data_bytes: kept.data_bytes,
