@@ -91,8 +91,9 @@ fn what_cannot_be_printed_changes_nothing() -> Result<()> {
             let mut command = Command::new(env!("CARGO_BIN_EXE_multifd"));
             Running::start_unheard(command.args(args).args(json))
         };
-        let receiving = unheard(&["recv", "--from", &to, "--ram", &folder.text("destination")])?;
-        folder.wait_for("socket")?;
+        let mut receiving =
+            unheard(&["recv", "--from", &to, "--ram", &folder.text("destination")])?;
+        receiving.wait_address()?;
         let relay = [
             "relay",
             "--keep-listening",
@@ -102,7 +103,7 @@ fn what_cannot_be_printed_changes_nothing() -> Result<()> {
             &to,
         ];
         let mut relaying = unheard(&relay)?;
-        folder.wait_for("relay")?;
+        relaying.wait_address()?;
         let sending = unheard(&["send", "--to", &between, "--ram", &source])?;
         for ended in [sending, receiving] {
             let ended = ended.finish()?;

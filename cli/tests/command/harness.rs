@@ -93,21 +93,10 @@ impl Folder {
         Path::exists(&self.path(name))
     }
 
-    /// Waits until there is something of this name.
-    pub(crate) fn wait_for(&self, name: &str) -> Result<()> {
-        self.wait_until(name, || self.exists(name))
-    }
-
     /// Waits until a destination knows how long the memory in a file will be: the migration has begun.
     pub(crate) fn wait_for_memory(&self, name: &str) -> Result<()> {
-        self.wait_until(name, || {
-            self.path(name).metadata().is_ok_and(|file| file.len() > 0)
-        })
-    }
-
-    fn wait_until(&self, name: &str, is_there: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
-        while !is_there() {
+        while self.path(name).metadata().map_or(0, |file| file.len()) == 0 {
             ensure!(start.elapsed() < PATIENCE, "no {name}: {:?}", self.names());
             thread::sleep(Duration::from_millis(5));
         }
