@@ -53,7 +53,7 @@ pub enum ParamError {
         text: String,
     },
     /// Every value is valid by itself, but not together with the others or with the situation.
-    #[error("{message}: '{name}' is {}, expected {allowed}", given.escape_debug())]
+    #[error("{message}: '{name}' is {given}, expected {allowed}")]
     Conflict {
         /// The rule, in QEMU's words where QEMU has words for it.
         message: &'static str,

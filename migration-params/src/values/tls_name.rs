@@ -21,7 +21,7 @@ impl TlsName {
     pub fn new(name: impl Into<String>) -> Result<Self, ValueError> {
         let name = name.into();
         if name.chars().any(char::is_control) {
-            return Err(value::refused::<Self>(NAME, name.escape_debug()));
+            return Err(value::refused::<Self>(NAME, name));
         }
         Ok(Self(name))
     }
