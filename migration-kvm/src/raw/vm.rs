@@ -144,6 +144,13 @@ const CHECK_EXTENSION: libc::Ioctl = 0xae03;
 const SET_USER_MEMORY_REGION: libc::Ioctl = 0x4020_ae46;
 const GET_DIRTY_LOG: libc::Ioctl = 0x4010_ae42;
 const ENABLE_CAP: libc::Ioctl = 0x4068_aea3;
+#[cfg_attr(
+    target_env = "musl",
+    expect(
+        clippy::cast_possible_wrap,
+        reason = "musl has the same 32 bits as a signed number"
+    )
+)]
 const CLEAR_DIRTY_LOG: libc::Ioctl = 0xc018_aec0_u32 as libc::Ioctl;
 const RESET_DIRTY_RINGS: libc::Ioctl = 0xaec7;
 
