@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use multifd_tests::conformance::PageSource;
 use multifd_tests::fuzzing::Target;
 use multifd_tests::network::Watchdog;
+
+/// As long as scripts/fuzz.sh lets one input take.
+const A_LONG_INPUT: Duration = Duration::from_secs(20);
 
 #[test]
 fn seeds_are_what_the_decoders_take() {
@@ -34,6 +38,12 @@ fn changed_seeds_are_no_findings() {
             }
         }
     }
+}
+
+#[test]
+fn a_main_connection_is_no_channel() {
+    let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
+    Target::run_named("channel", b"QEVM");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use multifd_core::memory::Mapping;
 use multifd_core::transport::send_all;
 use multifd_core::wire::{
-    BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, PageOffsets, RamHeaderBuffer,
-    Uuid,
+    BlockName, DeviceStateHeader, InitPacket, MAIN_MAGIC, MethodId, PacketFlags, PageOffsets,
+    RamHeaderBuffer, Uuid,
 };
 use multifd_core::{
     ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
@@ -59,9 +59,15 @@ fn receive(bytes: &[u8], threads: Arc<dyn Spawn>) -> Result<bool> {
         Ok(())
     }));
     let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
+    let limit = config.init_time_limit;
     let receiver = Receiver::new(config, method);
     receiver.attach(memory()?)?;
     receiver.accept(Box::new(destination))?;
+    if bytes.starts_with(&MAIN_MAGIC.to_be_bytes()) {
+        // Nothing will come to a SYNC, and it takes a minute to be sure of that.
+        assert!(receiver.wait_main(limit).is_ok(), "no main channel");
+        return Ok(false);
+    }
     let mut syncs = 0;
     while receiver.sync().is_ok() {
         syncs += 1;
