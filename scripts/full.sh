@@ -2,12 +2,17 @@
 # What is slow and seldom breaks: the part that scripts/test.sh runs with --full only, and reads from here.
 #
 # Compilers, targets and tools that are missing are installed: with rustup, cargo and apt.
+#
+# Minutes of processor time, everything compiled anew: oldest Rust 2, each target 1.5, tests on each
+# processor 3.5, Miri 4.5 (on one processor), fuzzers 5 for compiling and 20 s for each target.
 
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100
 # The codecs, the formats and what drives them: what another processor or byte order could break.
 readonly PORTABLE=(migration migration-params multifd-core multifd-deflate multifd-none multifd-qatzip
     multifd-qpl multifd-uadk multifd-zlib multifd-zstd)
+# What real QEMUs have sent, all of it and payload by payload.
+readonly RECORDED=(vectors recorded_payloads)
 
 run_the_rest() {
     check_oldest_rust
@@ -52,7 +57,7 @@ check_target() {
     fi
 }
 
-# Runs the unit tests as on processor $1, whose C compiler and library are in the packages $2...
+# Runs the unit tests and the recorded migrations as on processor $1, whose C compiler and library are in the packages $2...
 test_emulated() {
     local processor=$1 target=$1-unknown-linux-gnu prefix=$1-linux-gnu variable
     shift
@@ -63,9 +68,12 @@ test_emulated() {
     fi
     variable=CARGO_TARGET_${target^^}
     variable=${variable//-/_}
-    step "tests on $processor" env "${variable}_LINKER=$prefix-gcc" \
-        "${variable}_RUNNER=qemu-$processor -L /usr/$prefix" PROPTEST_CASES=32 \
+    local settings=("${variable}_LINKER=$prefix-gcc" "${variable}_RUNNER=qemu-$processor -L /usr/$prefix"
+        PROPTEST_CASES=32)
+    step "tests on $processor" env "${settings[@]}" \
         cargo test --locked --target "$target" --lib "${PORTABLE[@]/#/--package=}"
+    step "recorded migrations on $processor" env "${settings[@]}" \
+        cargo test --locked --target "$target" --package multifd-tests "${RECORDED[@]/#/--test=}"
 }
 
 # Looks for undefined behaviour in what touches guest memory and reads packets.
@@ -74,7 +82,8 @@ run_miri() {
         leave_out "Miri" "no nightly compiler with Miri" "rustup toolchain install nightly -c miri -c rust-src"
         return
     fi
-    # Miri runs a thousandth as fast, so a few random cases have to do. It has no madvise.
+    # Miri runs a thousandth as fast, so a few random cases have to do. It has no madvise. Other crates
+    # have unsafe code only where they call C or KVM, which Miri cannot.
     step "Miri" env MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
         cargo +nightly miri test --locked --package multifd-core --lib -- memory:: wire:: pages:: \
         --skip channel:: --skip engine:: --skip populating_changes_nothing
