@@ -68,7 +68,11 @@ impl Source {
         return_path.forget_pongs();
         self.stream.command(Command::Ping(self.pings))?;
         self.stream.flush()?;
-        let limit = PONG_LIMIT.min(self.config.confirm_time_limit);
+        // One that has never answered gets no guest, but all the time that there is.
+        let limit = match return_path.has_answered() {
+            true => PONG_LIMIT.min(self.config.confirm_time_limit),
+            false => self.config.confirm_time_limit,
+        };
         if !return_path.wait_pong(self.pings, limit)? {
             self.check_destination()?;
             log::debug!(

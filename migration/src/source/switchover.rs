@@ -73,6 +73,8 @@ impl Source {
     /// Sends what is behind RAM: from here on the destination may have everything.
     fn send_tail(&mut self, devices: &[DeviceSection]) -> Result<(), Error> {
         if let Some(return_path) = &self.return_path {
+            // One that has gone since the pause gets no guest.
+            return_path.check()?;
             return_path.expect_confirmation();
         }
         if !self.hands_over() {
@@ -104,8 +106,11 @@ impl Source {
         if return_path.has_answered() {
             return Ok(());
         }
-        let what = "the destination has not answered a single PING: it is no multifd destination, or it \
-                    does not work";
+        let limit = self.config.confirm_time_limit.as_secs_f32();
+        let what = format!(
+            "the destination has not answered a single PING within {limit} s: it is no multifd destination, or \
+             it does not work"
+        );
         Err(Error::new(Fault::Connection, what))
     }
 
