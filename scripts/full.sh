@@ -4,7 +4,8 @@
 # Compilers, targets and tools that are missing are installed: with rustup, cargo and apt.
 #
 # Minutes of processor time, everything compiled anew: oldest Rust 2, each target 1.5, tests on each
-# processor 3.5, Miri 4.5 (on one processor), fuzzers 5 for compiling and 20 s for each target.
+# processor 3.5, Miri 4.5 (on one processor), fuzzers 5 for compiling and 20 s for each target,
+# moments 2, and 3 of waiting: a destination whose source was killed early waits half a minute for it.
 
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100
@@ -57,7 +58,8 @@ check_target() {
     fi
 }
 
-# Runs the unit tests and the recorded migrations as on processor $1, whose C compiler and library are in the packages $2...
+# Runs the unit tests and the recorded migrations as on processor $1, whose C compiler and library are
+# in the packages $2...
 test_emulated() {
     local processor=$1 target=$1-unknown-linux-gnu prefix=$1-linux-gnu variable
     shift
