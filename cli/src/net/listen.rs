@@ -18,7 +18,7 @@ use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::output;
 
-/// Listens on an address; a unix socket's file is removed on drop.
+/// Listens on an address; a unix socket's file is removed on drop, if it is still this one's.
 pub(crate) struct Listener {
     socket: Socket,
     uri: Uri,
@@ -28,8 +28,12 @@ pub(crate) struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    /// With the number of its file: another one of the same name is somebody else's.
+    Unix(UnixListener, Option<FileId>),
 }
+
+/// The file system and the number of a file in it.
+type FileId = (u64, u64);
 
 /// Ends [`Listener::wait`] from another thread.
 #[derive(Clone)]
@@ -75,7 +79,7 @@ impl Listener {
             Uri::Unix(path) => {
                 let socket = bind_unix(path)?;
                 socket.set_nonblocking(true)?;
-                (Socket::Unix(socket), uri.clone())
+                (Socket::Unix(socket, file_id(path)), uri.clone())
             }
         };
         let (wake, waker) = UnixStream::pair()?;
@@ -156,7 +160,7 @@ impl Listener {
                 tcp::prepare(&stream)?;
                 Ok((stream.into(), Some(Peer::Host(address.ip()))))
             }),
-            Socket::Unix(socket) => socket.accept().map(|(stream, _)| (stream.into(), None)),
+            Socket::Unix(socket, _) => socket.accept().map(|(stream, _)| (stream.into(), None)),
         };
         match accepted {
             Ok((stream, host)) => {
@@ -177,7 +181,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Uri::Unix(path) = &self.uri {
+        if let (Uri::Unix(path), Socket::Unix(_, file)) = (&self.uri, &self.socket)
+            && file.is_some()
+            && file_id(path) == *file
+        {
             // It may be gone already, with its folder.
             let _ = std::fs::remove_file(path);
         }
@@ -195,7 +202,7 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
         }
     }
 }
@@ -219,6 +226,13 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         }
         result => result,
     }
+}
+
+/// Which file has this name, if one does.
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// Asks with a socket of another type, which a live listener does not notice.
