@@ -14,6 +14,7 @@ use crate::ends::interrupt::Interrupt;
 use crate::ends::receiving::Receiving;
 use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
+use crate::net::descriptors;
 use crate::net::listen::Listener;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Total;
@@ -23,6 +24,7 @@ use crate::show::{output, tell};
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let settings = settings::effective(&args.migration.set)?;
+    descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
     let listener = Listener::bind(&args.from)?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use migration::{Source, SourceConfig};
+use migration::{Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{GuestMemory, Place, Side};
 
@@ -12,6 +12,7 @@ use crate::disk::{fault, ram, unreleased};
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
+use crate::net::descriptors;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::tell;
@@ -24,6 +25,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     }
     let saved = args.load.as_deref().map(Saved::open).transpose()?;
     let settings = effective_settings(args, saved.as_ref())?;
+    descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::outgoing(&settings, &args.migration)?;
     let memory = match &saved {
         Some(saved) => checked_memory(saved)?,

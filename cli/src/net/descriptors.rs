@@ -2,15 +2,40 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
+
 /// Raises the limit as far as the system lets everybody: 255 channels on both sides take more than the 1024 that are
 /// usual.
-pub(crate) fn allow_most() {
+///
+/// # Errors
+/// Even the hard limit is too low for so many connections at once.
+pub(crate) fn allow(connections: usize) -> Result<(), Failure> {
     let mut limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            log::warn!("the limit of open files cannot be raised: {error}");
+        }
     }
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        log::warn!("the limit of open files cannot be raised: {error}");
+    let need = need(connections);
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < need => {
+            let what =
+                format!("{connections} connections need {need} open files, the limit is {limit}");
+            let hint = format!(
+                "raise the hard limit: ulimit -Hn {need}, or LimitNOFILE={need} of its unit"
+            );
+            Err(Failure::new(ExitCode::Local, what).hint(hint))
+        }
+        _ => Ok(()),
     }
 }
+
+/// Each connection is a socket and a descriptor through which it is interrupted.
+fn need(connections: usize) -> u64 {
+    (2 * connections + OTHERS) as u64
+}
+
+/// Standard streams, the guest's files, the listener, a second handle of the main connection, and what libraries open.
+const OTHERS: usize = 48;

@@ -30,9 +30,13 @@ use plan::Plan;
 use report::PassageReport;
 
 pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
-    descriptors::allow_most();
     let interrupt = Interrupt::install()?;
     let plan = Arc::new(Plan::new(args)?);
+    let (taken, made) = (
+        &plan.config.forwarder.channels,
+        &plan.config.outgoing_channels,
+    );
+    descriptors::allow(2 + taken.count() + made.count())?;
     let listener = Listener::bind(&args.listen)?;
     let address = listener.uri().to_string();
     let (send_messages, messages) = mpsc::channel();

@@ -132,6 +132,42 @@ fn an_address_in_use_is_named() -> Result<()> {
 }
 
 #[test]
+fn a_socket_of_somebody_else_stays() -> Result<()> {
+    let folder = Folder::new()?;
+    let socket = folder.path("socket");
+    let from = format!("unix:{}", folder.text("socket"));
+    let (receiving, _) = recv(&from, &["--ram", &folder.text("new")])?;
+    std::fs::remove_file(&socket)?;
+    let theirs = std::os::unix::net::UnixListener::bind(&socket)?;
+    receiving.signal(rustix::process::Signal::TERM)?;
+    receiving.finish()?;
+    assert!(folder.exists("socket"));
+    drop(theirs);
+    Ok(())
+}
+
+#[test]
+fn too_few_open_files_are_named() -> Result<()> {
+    let folder = Folder::new()?;
+    let ram = folder.text("new");
+    let command = format!(
+        "ulimit -n 64 && exec {} recv --from tcp:127.0.0.1:0 --ram {ram} --set multifd-channels=200",
+        env!("CARGO_BIN_EXE_multifd")
+    );
+    let ended = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .output()?;
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("need 450 open files, the limit is 64"),
+        "{text}"
+    );
+    assert!(text.contains("LimitNOFILE=450"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_client_of_something_else_is_refused() -> Result<()> {
     let folder = Folder::new()?;
     let (receiving, address) = recv("tcp:127.0.0.1:0", &["--ram", &folder.text("new")])?;
