@@ -105,6 +105,7 @@ impl DestinationHost for Host<'_> {
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
         let pages = self.destination.received_pages();
         self.store.complete(devices, pages).map_err(flat)?;
+        self.signs.set_whole();
         let names = |sections: &[SectionInfo]| {
             let names = sections.iter().map(|section| section.idstr.clone());
             names.collect()

@@ -8,23 +8,31 @@ use crate::show::exit_code::ExitCode;
 use crate::show::output;
 
 /// The guests are this side's.
-pub(crate) fn release(args: &KeptArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn release(args: &KeptArgs) -> ExitCode {
     each(args, unreleased::release, "released")
 }
 
 /// The guests are thrown away.
-pub(crate) fn drop_kept(args: &KeptArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn drop_kept(args: &KeptArgs) -> ExitCode {
     each(args, unreleased::drop_kept, "dropped")
 }
 
-fn each(
-    args: &KeptArgs,
-    act: impl Fn(&Path) -> anyhow::Result<()>,
-    done: &str,
-) -> anyhow::Result<ExitCode> {
+/// Does it with each, whatever becomes of the others and of what is printed.
+fn each(args: &KeptArgs, act: impl Fn(&Path) -> anyhow::Result<()>, done: &str) -> ExitCode {
+    let mut ended = ExitCode::Ok;
     for path in &args.paths {
-        act(path)?;
-        output::line(format_args!("{done} {}", path.display()))?;
+        let shown = path.display();
+        match act(path) {
+            Ok(()) => {
+                if let Err(error) = output::line(format_args!("{done} {shown}")) {
+                    output::one_line(format_args!("multifd: {done} {shown}; {error}"));
+                }
+            }
+            Err(error) => {
+                output::one_line(format_args!("multifd: not {done}: {error:#}"));
+                ended = ExitCode::Local;
+            }
+        }
     }
-    Ok(ExitCode::Ok)
+    ended
 }

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
     let files = args.ram.iter().map(|arg| arg.path.as_path());
     for path in files.chain(args.load.as_deref()) {
-        unreleased::refuse(path)?;
+        unreleased::refuse("source", path)?;
     }
     let saved = args.load.as_deref().map(Saved::open).transpose()?;
     let settings = effective_settings(args, saved.as_ref())?;

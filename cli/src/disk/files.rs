@@ -28,11 +28,13 @@ pub(crate) struct Files {
     writeback: Option<Writeback>,
     blocks: Vec<BlockFile>,
     devices: Option<Pending>,
-    /// The blocks' files under their last names.
+    /// All files under their last names.
     targets: Vec<PathBuf>,
     /// Whether they get a mark. Files that were there before may be memory of a process, where there is no
     /// room for one.
     marked: bool,
+    /// The files that have got their names, which are locked until all is over.
+    done: Vec<Place>,
     /// Whether files that were there before have been given to the source to write into.
     overwritten: bool,
     complete: bool,
@@ -62,7 +64,12 @@ impl Files {
         in_place: bool,
     ) -> anyhow::Result<Self> {
         ram::check(blocks, devices)?;
-        let targets = blocks.iter().map(|arg| arg.path.clone()).collect();
+        let targets: Vec<PathBuf> = blocks
+            .iter()
+            .map(|arg| arg.path.clone())
+            .chain(devices.map(Into::into))
+            .collect();
+        check_marks(&targets, in_place)?;
         let blocks = blocks.iter().map(|arg| {
             Ok(BlockFile {
                 arg: arg.clone(),
@@ -79,6 +86,7 @@ impl Files {
             devices: devices.map(|path| create(path, OTHERWISE)).transpose()?,
             targets,
             marked: !in_place,
+            done: Vec::new(),
             overwritten: false,
             complete: false,
         })
@@ -124,23 +132,32 @@ impl Files {
         }
         let mut new = Vec::new();
         for block in self.blocks.drain(..) {
-            if let Place::New(pending) = block.place {
-                new.push(pending);
+            match block.place {
+                Place::New(pending) => new.push(pending),
+                in_place => self.done.push(in_place),
             }
         }
         new.extend(self.devices.take());
-        // Until the source has released the guest.
-        for path in self.marked() {
-            unreleased::mark(path)?;
-        }
-        Pending::commit(&mut new).inspect_err(|_| {
-            for path in self.marked() {
-                // The first failure is the one to tell of.
-                let _ = unreleased::release(path);
-            }
-        })?;
+        self.mark_all()?;
+        Pending::commit(&mut new).inspect_err(|_| self.unmark_all(self.targets.len()))?;
+        self.done.extend(new.into_iter().map(Place::New));
         self.complete = true;
         Ok(())
+    }
+
+    /// Until the source has released the guest.
+    fn mark_all(&self) -> anyhow::Result<()> {
+        for (at, path) in self.marked().iter().enumerate() {
+            unreleased::mark(path).inspect_err(|_| self.unmark_all(at))?;
+        }
+        Ok(())
+    }
+
+    /// After a failure, which is the one to tell of.
+    fn unmark_all(&self, count: usize) {
+        for path in self.marked().iter().take(count) {
+            let _ = unreleased::unmark(path);
+        }
     }
 
     /// Those of them that have a mark as long as the source has not released the guest.
@@ -151,7 +168,7 @@ impl Files {
         }
     }
 
-    /// The blocks' files under their last names.
+    /// All files under their last names.
     pub(crate) fn targets(&self) -> &[PathBuf] {
         &self.targets
     }
@@ -265,6 +282,26 @@ impl Place {
     }
 }
 
+/// Refuses files that hold a guest whose source has not released it, and those whose marks would replace something.
+fn check_marks(targets: &[PathBuf], in_place: bool) -> Result<(), Failure> {
+    for path in targets {
+        if in_place {
+            unreleased::refuse("destination", path)?;
+            continue;
+        }
+        let mark = unreleased::check_free(path)?;
+        if targets.contains(&mark) {
+            let what = format!(
+                "destination: {} is the name of a mark of {}",
+                mark.display(),
+                path.display()
+            );
+            return Err(Failure::usage(what).hint("choose another file"));
+        }
+    }
+    Ok(())
+}
+
 fn create(path: &Path, hint: &str) -> anyhow::Result<Pending> {
     if path.symlink_metadata().is_ok() {
         let what = format!("destination: {} exists already", path.display());
@@ -346,12 +383,18 @@ mod tests {
         assert_eq!(names(folder.path()), partial);
         files.complete(b"state").unwrap();
         assert!(files.is_complete());
-        assert_eq!(names(folder.path()), ["devices", "ram", "ram.unreleased"]);
+        assert_eq!(
+            names(folder.path()),
+            ["devices", "devices.unreleased", "ram", "ram.unreleased"]
+        );
         assert_eq!(fs::metadata(&ram).unwrap().len(), 8192);
         assert_eq!(fs::read(&devices).unwrap(), b"state");
         // The source may be gone by now: a whole copy stays.
         drop(files);
-        assert_eq!(names(folder.path()), ["devices", "ram", "ram.unreleased"]);
+        assert_eq!(
+            names(folder.path()),
+            ["devices", "devices.unreleased", "ram", "ram.unreleased"]
+        );
     }
 
     #[test]

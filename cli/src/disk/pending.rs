@@ -120,6 +120,9 @@ impl Pending {
 
     fn rename(&mut self) -> anyhow::Result<()> {
         let (from, to) = (&self.path, &self.target);
+        if !lock::is_at(&self.handle, from).unwrap_or(false) {
+            bail!("{} has been replaced meanwhile", from.display());
+        }
         naming::rename(from, to)
             .with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
         self.path.clone_from(&self.target);

@@ -127,7 +127,7 @@ impl Store {
             Self::Folder(folder) => vec![folder.target()],
         };
         for path in marked {
-            if let Err(error) = unreleased::release(path) {
+            if let Err(error) = unreleased::unmark(path) {
                 output::message(format_args!(
                     "multifd: the source has released the guest, but its mark stays: {error:#}: multifd release {}",
                     path.display()
@@ -143,7 +143,7 @@ impl Store {
             return;
         }
         for path in self.targets() {
-            output::message(format_args!(
+            output::one_line(format_args!(
                 "multifd: kept, unreleased: {}",
                 path.display()
             ));

@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io, process, thread};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::show::exit_code::ExitCode;
+use crate::show::output;
+use crate::show::whereabouts::Whereabouts;
 
 /// Ends what is running when a signal asks for it. A second signal ends the process at once.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ impl Interrupt {
         if !is_ignored(SIGHUP) {
             signals.add_signal(SIGHUP)?;
         }
+        // A file that may not become longer is an error like others then, and not the end of the process.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let interrupt = Self(Arc::default());
         let watched = interrupt.clone();
         thread::Builder::new()
@@ -53,7 +57,7 @@ impl Interrupt {
         let mut state = self.state();
         let ended = match (&state.action, state.interrupted) {
             (Some(action), None) => action(),
-            (_, status) => process::exit(status.unwrap_or(ExitCode::Interrupted) as i32),
+            (_, status) => force(status.unwrap_or(ExitCode::Interrupted)),
         };
         state.interrupted = Some(ended);
     }
@@ -61,6 +65,16 @@ impl Interrupt {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends the process at once, and says where the guest may be.
+fn force(status: ExitCode) -> ! {
+    match status {
+        ExitCode::InDoubt => output::message(format_args!("{}", Whereabouts::InDoubt.sentence())),
+        ExitCode::Kept => output::message(format_args!("{}", Whereabouts::Kept.sentence())),
+        _ => {}
+    }
+    process::exit(status as i32)
 }
 
 /// Whether whoever started this process has told it to ignore a signal, as `nohup` does with SIGHUP.

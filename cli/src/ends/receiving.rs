@@ -13,6 +13,7 @@ use crate::ends::reception::{Reception, Signs};
 use crate::net::listen::Listener;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
+use crate::show::output;
 use crate::show::progress::{Progress, Total};
 use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::{Recorder, Sample};
@@ -62,6 +63,12 @@ impl<'a> Receiving<'a> {
         interrupt.on_signal({
             let (abort, signs) = (destination.abort_handle(), signs.clone());
             move || {
+                if signs.is_whole() {
+                    output::message(format_args!(
+                        "multifd: too late to cancel, all of the guest is here: waiting for the source's word"
+                    ));
+                    return ExitCode::Kept;
+                }
                 abort.abort();
                 signs.set_over();
                 ExitCode::Interrupted

@@ -34,6 +34,7 @@ pub(crate) struct Signs {
 #[derive(Default)]
 struct State {
     announced: AtomicBool,
+    whole: AtomicBool,
     over: AtomicBool,
 }
 
@@ -95,6 +96,16 @@ impl Signs {
     pub(crate) fn set_announced(&self) {
         self.state.announced.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// All of the guest is here, and nothing that ends this side takes it away again.
+    pub(crate) fn set_whole(&self) {
+        self.state.whole.store(true, Ordering::Release);
+    }
+
+    /// Whether all of the guest is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state.whole.load(Ordering::Acquire)
     }
 
     /// The migration has succeeded or failed.

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 use serde::Serialize;
 
@@ -66,6 +66,10 @@ impl Record {
 
     fn read_file(path: &Path) -> anyhow::Result<Self> {
         let mut magic = [0; 4];
+        ensure!(
+            path.metadata()?.is_file(),
+            "neither a folder nor a regular file"
+        );
         let mut file = File::open(path)?;
         let len = file.metadata()?.len();
         file.read_exact(&mut magic)

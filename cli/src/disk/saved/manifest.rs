@@ -206,6 +206,12 @@ pub(super) fn file_name(index: usize, name: &BlockName) -> String {
     format!("{index:02}-{name}")
 }
 
+/// Whether a file may be of a block: its name begins with an index.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let index = name.split_once('-').map_or("", |(index, _)| index);
+    index.len() >= 2 && index.bytes().all(|digit| digit.is_ascii_digit())
+}
+
 /// Of a block's name, so many characters are in its file's.
 const MAX_NAME: usize = 64;
 

@@ -21,6 +21,6 @@ mod tests;
 mod write;
 
 pub(crate) use manifest::Manifest;
-pub(crate) use names::{ALL, UNRELEASED};
-pub(crate) use read::Saved;
+pub(crate) use names::{RAM, UNRELEASED};
+pub(crate) use read::{Saved, check_names};
 pub(crate) use write::{How, Saving};

@@ -1,11 +1,11 @@
 //! The names in a folder.
 
 pub(super) const MANIFEST: &str = "manifest.json";
-pub(super) const RAM: &str = "ram";
+pub(crate) const RAM: &str = "ram";
 pub(super) const DEVICES: &str = "devices.bin";
 pub(super) const PACKETS: &str = "device-packets.bin";
 /// Only in the folder of a guest that its source has not released.
 pub(crate) const UNRELEASED: &str = "unreleased";
 
 /// All that there can be in a folder.
-pub(crate) const ALL: [&str; 5] = [MANIFEST, RAM, DEVICES, PACKETS, UNRELEASED];
+pub(super) const ALL: [&str; 5] = [MANIFEST, RAM, DEVICES, PACKETS, UNRELEASED];

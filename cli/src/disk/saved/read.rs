@@ -1,5 +1,6 @@
 //! Reading a saved migration.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Seek as _;
 use std::os::fd::AsFd as _;
@@ -15,7 +16,7 @@ use multifd_core::{DeviceState, GuestMemory, PageSize, RamBlock};
 use serde_json::Value;
 
 use super::folder::Folder;
-use super::manifest::{Manifest, SyncName};
+use super::manifest::{Manifest, SyncName, is_file_name};
 use super::names::{ALL, DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::read_packets;
 use crate::disk::checksum::Checksum;
@@ -108,20 +109,37 @@ impl Saved {
 /// Refuses a folder that is to be removed because a process has left it behind: if it holds something else,
 /// or a whole guest, which somebody may have given such a name or which lacked nothing but its name.
 pub(super) fn is_no_guest(path: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(path)? {
-        let name = entry?.file_name();
-        ensure!(
-            ALL.iter().any(|ours| name == *ours),
-            "it is there already, with {} in it: remove it",
-            name.display()
-        );
-    }
+    check_names(path)?;
     let manifest = Folder::open(path)?.read(MANIFEST, MAX_MANIFEST);
     let whole = manifest.is_ok_and(|text| serde_json::from_slice::<Value>(&text).is_ok());
     ensure!(
         !whole,
         "it holds a whole guest: give it another name, or remove it"
     );
+    Ok(())
+}
+
+/// Refuses a folder with something in it that is not of a saved guest.
+pub(crate) fn check_names(path: &Path) -> anyhow::Result<()> {
+    let not_ours = |name: &OsStr| format!("it is there with {} in it: remove that", name.display());
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        ensure!(ALL.iter().any(|ours| name == *ours), "{}", not_ours(&name));
+    }
+    let ram = path.join(RAM);
+    if !ram.symlink_metadata().is_ok_and(|entry| entry.is_dir()) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(ram)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_block = entry.file_type()?.is_file() && is_file_name(&name.to_string_lossy());
+        ensure!(
+            is_block,
+            "{}",
+            not_ours(&Path::new(RAM).join(&name).into_os_string())
+        );
+    }
     Ok(())
 }
 
