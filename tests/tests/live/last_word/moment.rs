@@ -167,6 +167,10 @@ impl Moment {
             (Harm::Abort, Byte::Forth(byte), false) if byte == course.end => &[Moved, Stayed],
             (Harm::Abort, _, _) => &[Moved],
 
+            // The source may see before it sends the tail that nobody answers any more.
+            (Harm::Cut(_), Byte::Back(0), true) => &[Stayed, StayedWhole],
+            (Harm::Cut(_), Byte::Back(0), false) => &[Stayed, DoubtWhole],
+
             (_, Byte::Forth(byte), true) if byte < course.go => &[Stayed],
             (_, Byte::Forth(byte), true) if byte < course.end => &[DoubtWhole],
             (Harm::Cut(_), Byte::Forth(_), true) => &[Moved],
