@@ -46,7 +46,7 @@ pub(crate) struct RecvArgs {
     /// The machine type that the source must have [default: any]
     #[arg(long, value_name = "NAME")]
     pub(crate) machine: Option<String>,
-    /// How long to wait for the source, in seconds [default: for ever]
+    /// How long to wait for the source's first connection, in seconds [default: for ever]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
     #[command(flatten)]

@@ -29,7 +29,7 @@ pub(crate) struct Receiving<'a> {
 /// What it took.
 pub(crate) struct Received {
     report: Report,
-    /// Of the process, from the first connection on.
+    /// Of the process, from the source's first connection on.
     cpu_time: Duration,
     timeline: Vec<Sample>,
 }
@@ -87,7 +87,7 @@ impl<'a> Receiving<'a> {
         self.signs.clone()
     }
 
-    /// Accepts connections on this thread and migrates on another one, from the first connection
+    /// Accepts connections on this thread and migrates on another one, from the source's first connection
     /// on, for which it waits no longer than `wait`.
     pub(crate) fn run(
         mut self,
@@ -96,7 +96,7 @@ impl<'a> Receiving<'a> {
         total: &Total,
         migrate: impl FnOnce() -> Result<Report, DestinationFailure> + Send,
     ) -> anyhow::Result<Received> {
-        let first = self.reception.first(wait)?;
+        self.reception.first(wait)?;
         let cpu_start = cpu_time();
         let recorder = match args.timeline {
             true => Some(Recorder::destination(self.destination.monitor())?),
@@ -111,7 +111,6 @@ impl<'a> Receiving<'a> {
                 "received",
             )?)
         };
-        self.destination.accept(Box::new(first))?;
         let result = self.serve(migrate);
         drop(progress);
         let cpu_time = cpu_time().saturating_sub(cpu_start);

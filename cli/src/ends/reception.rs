@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use migration::Destination;
 use multifd_core::Error;
-use multifd_core::transport::SocketTransport;
 
-use crate::net::listen::{Listener, Ready, Waker};
+use crate::net::listen::{Listener, Waker};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
@@ -33,6 +33,7 @@ pub(crate) struct Signs {
 
 #[derive(Default)]
 struct State {
+    known: AtomicBool,
     announced: AtomicBool,
     whole: AtomicBool,
     over: AtomicBool,
@@ -47,22 +48,42 @@ impl<'a> Reception<'a> {
         }
     }
 
-    /// Waits for the first connection.
-    pub(crate) fn first(&mut self, limit: Option<Duration>) -> anyhow::Result<SocketTransport> {
+    /// Accepts until a connection of a source is known: whoever else connects starts no clock.
+    pub(crate) fn first(&mut self, limit: Option<Duration>) -> anyhow::Result<()> {
+        let (destination, signs) = (self.destination, self.signs.clone());
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // What has failed already, the migration says.
+                let _ = destination.wait_source(None);
+                signs.set_known();
+            });
+            let known = self.accept_until_known(limit);
+            if known.is_err() {
+                destination.abort_handle().abort();
+            }
+            known
+        })
+    }
+
+    fn accept_until_known(&mut self, limit: Option<Duration>) -> anyhow::Result<()> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
-            let ready = self.listener.wait(limit)?;
+            self.accept_all()?;
             if self.signs.is_over() {
                 return Err(Error::aborted().into());
             }
-            if ready == Ready::TimedOut {
+            if self.signs.is_known() {
+                return Ok(());
+            }
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
                 let seconds = limit.unwrap_or_default().as_secs_f64();
-                let uri = self.listener.uri();
-                let what = format!("destination: nobody connected to {uri} within {seconds} s");
+                let (uri, strangers) = (self.listener.uri(), self.destination.strangers());
+                let what =
+                    format!("destination: nobody connected to {uri} within {seconds} s{strangers}");
                 return Err(Failure::new(ExitCode::Connection, what).into());
             }
-            if let Some(connection) = self.listener.accept()? {
-                return Ok(connection);
-            }
+            self.listener.wait(left)?;
         }
     }
 
@@ -71,16 +92,21 @@ impl<'a> Reception<'a> {
         loop {
             // Asked before what is there is accepted, so that nothing that came before it is left.
             let announced = self.signs.is_announced();
-            while let Some(connection) = self.listener.accept()? {
-                // The migration knows what is wrong. Until it is over, even one that has failed takes
-                // connections: they are to last until the source has heard of it.
-                let _ = self.destination.accept(Box::new(connection));
-            }
+            self.accept_all()?;
             if self.signs.is_over() || (announced && self.destination.is_complete()) {
                 return Ok(());
             }
             self.listener.wait(None)?;
         }
+    }
+
+    fn accept_all(&self) -> io::Result<()> {
+        while let Some(connection) = self.listener.accept()? {
+            // The migration knows what is wrong. Until it is over, even one that has failed takes
+            // connections: they are to last until the source has heard of it.
+            let _ = self.destination.accept(Box::new(connection));
+        }
+        Ok(())
     }
 }
 
@@ -90,6 +116,12 @@ impl Signs {
             state: Arc::default(),
             waker,
         }
+    }
+
+    /// A connection of the source's is known.
+    fn set_known(&self) {
+        self.state.known.store(true, Ordering::Release);
+        self.waker.wake();
     }
 
     /// The source has said what memory it sends.
@@ -112,6 +144,10 @@ impl Signs {
     pub(crate) fn set_over(&self) {
         self.state.over.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    fn is_known(&self) -> bool {
+        self.state.known.load(Ordering::Acquire)
     }
 
     fn is_announced(&self) -> bool {

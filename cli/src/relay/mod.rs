@@ -98,7 +98,7 @@ impl Relaying<'_> {
         loop {
             while let Ok(Message { number, news }) = self.messages.try_recv() {
                 match news {
-                    News::Announced(reply) => self.announced(number, reply),
+                    News::Announced(reply) => self.announced(number, reply)?,
                     News::Ended(result) => {
                         if let Some(end) = self.ended(number, result)? {
                             return Ok(end);
@@ -147,9 +147,6 @@ impl Relaying<'_> {
         let passage = Passage::start(number, peer, &self.plan, &self.desk)?;
         if self.args.keep_listening {
             output::message(format_args!("migration {number}: from {peer}"));
-        } else if !self.args.quiet {
-            let monitor = passage.relay.monitor();
-            self.progress = Some(Progress::start(monitor, &passage.total, "passed on")?);
         }
         self.passages.insert(number, passage);
         self.entrance.open(peer, number);
@@ -177,10 +174,17 @@ impl Relaying<'_> {
         }
     }
 
-    fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) {
-        if let Some(passage) = self.passages.get_mut(&number) {
-            passage.asking = Some(reply);
+    fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) -> anyhow::Result<()> {
+        let Some(passage) = self.passages.get_mut(&number) else {
+            return Ok(());
+        };
+        passage.asking = Some(reply);
+        // Not before: whoever connected first may have been somebody else.
+        if !self.args.keep_listening && !self.args.quiet {
+            let monitor = passage.relay.monitor();
+            self.progress = Some(Progress::start(monitor, &passage.total, "passed on")?);
         }
+        Ok(())
     }
 
     /// Lets migrations go on whose connections are all known.

@@ -167,15 +167,45 @@ fn too_few_open_files_are_named() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_client_of_something_else_is_refused() -> Result<()> {
-    let folder = Folder::new()?;
-    let (receiving, address) = recv("tcp:127.0.0.1:0", &["--ram", &folder.text("new")])?;
+/// Connects to a command and says something; answers when the connection has been closed.
+fn knock(address: &str, bytes: &[u8]) -> Result<()> {
     let mut client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
-    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
-    receiving
-        .finish()?
-        .failed(&[PEER], &["not a multifd packet", "hint: what connected"])?;
+    client.write_all(bytes)?;
+    // Closed with something unread it is reset.
+    let _ = client.read(&mut [0]);
+    Ok(())
+}
+
+const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+const TLS: &[u8] = &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+
+#[test]
+fn a_client_of_something_else_is_closed() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(7))?;
+    let args = ["--ram", &folder.text("new"), "--wait", "60"];
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &args)?;
+    // A port check, which says nothing.
+    TcpStream::connect(address.trim_start_matches("tcp:"))?;
+    for bytes in [HTTP, TLS] {
+        knock(&address, bytes)?;
+    }
+    send(&address, &["--ram", &source])?.json(0)?;
+    receiving.finish()?.json(0)?;
+    folder.same("source", "new")
+}
+
+#[test]
+fn who_waits_in_vain_is_told_who_came() -> Result<()> {
+    let folder = Folder::new()?;
+    let args = ["--ram", &folder.text("new"), "--wait", "2"];
+    let (receiving, address) = recv("tcp:127.0.0.1:0", &args)?;
+    knock(&address, HTTP)?;
+    knock(&address, TLS)?;
+    receiving.finish()?.failed(
+        &[CONNECTION],
+        &["nobody connected", &address, "2 other connections", "TLS"],
+    )?;
     assert_eq!(folder.names()?, [""; 0]);
     Ok(())
 }
@@ -183,14 +213,15 @@ fn a_client_of_something_else_is_refused() -> Result<()> {
 #[test]
 fn a_client_that_says_nothing_is_given_up() -> Result<()> {
     let folder = Folder::new()?;
-    let args = ["--ram", &folder.text("new"), "--time-limit", "0.2"];
+    let new = folder.text("new");
+    let args = ["--ram", &new, "--time-limit", "0.2", "--wait", "60"];
     let (receiving, address) = recv("tcp:127.0.0.1:0", &args)?;
-    let client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
-    receiving
-        .finish()?
-        .failed(&[CONNECTION], &["multifd: destination"])?;
-    drop(client);
-    Ok(())
+    // Answers when it has been closed.
+    knock(&address, b"QEV")?;
+    let source = folder.write("source", &guest(7))?;
+    send(&address, &["--ram", &source])?.json(0)?;
+    receiving.finish()?.json(0)?;
+    folder.same("source", "new")
 }
 
 #[test]
@@ -222,16 +253,22 @@ fn a_stream_that_is_cut_leaves_nothing() -> Result<()> {
     for bytes in [0, 3, 50, 200, 10_000, 1_000_000] {
         let folder = Folder::new()?;
         let source = folder.write("source", &guest(700))?;
+        // As long as no connection has said what it is, the source is still to come.
+        let (wait, words) = match bytes {
+            0..64 => (
+                "2",
+                ["multifd: destination", "3 other connections were closed"],
+            ),
+            _ => ("60", ["multifd: destination", "hint: the source may have"]),
+        };
+        let new = folder.text("new");
         let (receiving, address) = recv(
             "tcp:127.0.0.1:0",
-            &["--ram", &folder.text("new"), "--time-limit", "20"],
+            &["--ram", &new, "--time-limit", "20", "--wait", wait],
         )?;
         let proxy = cut_after(bytes, address.trim_start_matches("tcp:"))?;
         send(&proxy, &["--ram", &source])?.failed(&[PEER, CONNECTION], &["multifd: source"])?;
-        receiving.finish()?.failed(
-            &[CONNECTION],
-            &["multifd: destination", "hint: the source may have"],
-        )?;
+        receiving.finish()?.failed(&[CONNECTION], &words)?;
         assert_eq!(folder.names()?, ["source"], "after {bytes} bytes");
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! Migrations that are passed on.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -192,6 +194,25 @@ fn many_channels_take_many_files() -> Result<()> {
     relaying.wait_line("Too many open files")?;
     ensure!(relaying.is_running()?);
     Ok(())
+}
+
+/// Whoever connects first, and whatever that is, the migration that comes is passed on.
+#[test]
+fn clients_of_something_else_are_closed() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(PAGES))?;
+    let from = format!("unix:{}", folder.text("destination-socket"));
+    let (receiving, to) = recv(&from, &["--ram", &folder.text("destination")])?;
+    let (relaying, address) = relay("tcp:127.0.0.1:0", &to, &[])?;
+    TcpStream::connect(address.trim_start_matches("tcp:"))?;
+    let mut client = TcpStream::connect(address.trim_start_matches("tcp:"))?;
+    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
+    // Closed with something unread it is reset.
+    let _ = client.read(&mut [0]);
+    send(&address, &["--ram", &source])?.json(0)?;
+    relaying.finish()?.json(0)?;
+    receiving.finish()?.json(0)?;
+    folder.same("source", "destination")
 }
 
 #[test]

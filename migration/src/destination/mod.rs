@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use multifd_core::transport::Transport;
 use multifd_core::wire::MAIN_MAGIC;
-use multifd_core::{AbortHandle, Error, Monitor, MultifdMethods, Place, Receiver, Side};
+use multifd_core::{AbortHandle, Error, Monitor, MultifdMethods, Place, Receiver, Side, Strangers};
 
 use crate::handover;
 use crate::host_error::refused;
@@ -47,9 +47,23 @@ impl Destination {
         self.receiver.accept(connection)
     }
 
-    /// Whether all connections have been accepted.
+    /// Whether all connections of the source are known.
     pub fn is_complete(&self) -> bool {
         self.receiver.is_complete()
+    }
+
+    /// Waits until a connection of a source is known. [`Self::run`] does so by itself; this is for who wants to know.
+    /// See [`Receiver::wait_source`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_source(&self, wait: Option<Duration>) -> Result<Instant, Error> {
+        self.receiver.wait_source(wait)
+    }
+
+    /// Connections that were closed because they were not the source's.
+    pub fn strangers(&self) -> Strangers {
+        self.receiver.strangers()
     }
 
     /// What aborts the migration from another thread.
@@ -74,9 +88,7 @@ impl Destination {
     /// Whatever failed first, and [what is here of the guest](DestinationFailure::guest); it must not run here.
     /// Unless all of it is here the source has been told, if it can be.
     pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, DestinationFailure> {
-        let start = Instant::now();
-        let main = self.receiver.wait_main(self.config.main_time_limit);
-        let main = main.map_err(|error| {
+        let (start, main) = self.meet_source().map_err(|error| {
             let error = self.fail(error);
             self.receiver.settle(None, LAST_WORD);
             DestinationFailure::not_here(error)
@@ -115,6 +127,13 @@ impl Destination {
             main_bytes: stream.reader_mut().offset(),
             ..arrived.report
         })
+    }
+
+    /// Waits for the main connection; answers since when one of the source's is known.
+    fn meet_source(&self) -> Result<(Instant, Box<dyn Transport>), Error> {
+        let start = self.receiver.wait_source(self.config.wait)?;
+        let main = self.receiver.wait_main(self.config.main_time_limit)?;
+        Ok((start, main))
     }
 
     /// Takes in everything that the source sends.

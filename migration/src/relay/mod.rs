@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use multifd_core::engine::Forwarding;
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
-use multifd_core::{AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place};
+use multifd_core::{
+    AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Strangers,
+};
 
 use crate::stream::{Incoming, Reader, ReturnMessage, Writer};
 use link::Link;
@@ -66,9 +68,14 @@ impl Relay {
         self.forwarder.accept(connection)
     }
 
-    /// Whether all connections of the source have been accepted.
+    /// Whether all connections of the source are known.
     pub fn is_complete(&self) -> bool {
         self.forwarder.is_complete()
+    }
+
+    /// Connections that were closed because they were not the source's.
+    pub fn strangers(&self) -> Strangers {
+        self.forwarder.strangers()
     }
 
     /// What aborts the migration from another thread. The source is told, and its guest runs on.
@@ -98,6 +105,7 @@ impl Relay {
 
     /// Meets both sides.
     fn set_up(&self, host: &mut dyn RelayHost) -> Result<Ready<'_>, Error> {
+        self.forwarder.wait_source(self.config.wait)?;
         let main = self.forwarder.wait_main(self.config.main_time_limit)?;
         let link = Arc::new(Link::new());
         let abort = self.forwarder.abort_handle();

@@ -1,13 +1,13 @@
 //! The first bytes of a connection.
 
-use std::io;
 use std::time::{Duration, Instant};
 
-use super::failure::{connection_error, received_too_many, wire_error};
+use super::failure::{connection_error, received_too_many};
 use super::stats::Counters;
-use crate::error::{Error, Fault};
+use super::stranger::Stranger;
+use crate::error::Error;
 use crate::transport::{Transport, send_all};
-use crate::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC, WireError};
+use crate::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC};
 
 /// What a new connection turns out to be.
 #[derive(Debug)]
@@ -32,53 +32,70 @@ pub(crate) fn send_init(
 
 /// Reads the first bytes of a connection: four of the main channel, or the whole initial packet of
 /// a multifd channel. All of them must come within `limit`.
+///
+/// # Errors
+/// It is no connection of a migration, as far as it has shown.
 pub(crate) fn recv_prelude(
     transport: &mut dyn Transport,
     limit: Duration,
-) -> Result<Prelude, Error> {
+) -> Result<Prelude, Stranger> {
     // A limit that no clock reaches is none.
     let deadline = Instant::now().checked_add(limit);
     let mut magic = [0; 4];
-    recv_start(transport, &mut magic, deadline)?;
+    let mut start = Start {
+        transport,
+        limit,
+        deadline,
+        got: 0,
+    };
+    start.recv(&mut magic)?;
     let prelude = match u32::from_be_bytes(magic) {
         MAIN_MAGIC => Prelude::Main,
         MULTIFD_MAGIC => {
             let mut bytes = [0; INIT_PACKET_LEN];
-            let (start, rest) = bytes.split_at_mut(magic.len());
-            start.copy_from_slice(&magic);
-            recv_start(transport, rest, deadline)?;
-            Prelude::Channel(InitPacket::decode(&bytes).map_err(wire_error)?)
+            let (front, rest) = bytes.split_at_mut(magic.len());
+            front.copy_from_slice(&magic);
+            start.recv(rest)?;
+            Prelude::Channel(InitPacket::decode(&bytes).map_err(Stranger::InitPacket)?)
         }
-        got => return Err(wire_error(WireError::Magic { got })),
+        _ => return Err(Stranger::Start(magic)),
     };
     transport.set_time_limit(None);
     Ok(prelude)
 }
 
-/// Fills all of `room`, however slowly the bytes come, until `deadline`.
-fn recv_start(
-    transport: &mut dyn Transport,
-    room: &mut [u8],
+/// The start of a connection, as far as it has come.
+struct Start<'t> {
+    transport: &'t mut dyn Transport,
+    limit: Duration,
     deadline: Option<Instant>,
-) -> Result<(), Error> {
-    let mut rest = room;
-    while !rest.is_empty() {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return Err(connection_error(io::ErrorKind::TimedOut.into()));
-        }
-        transport.set_time_limit(left);
-        let received = transport.recv(&mut [(&mut *rest).into()]);
-        match received.map_err(connection_error)? {
-            0 => {
-                let what = "the peer closed the connection before the end of its initial packet";
-                return Err(Error::new(Fault::Connection, what));
+    got: usize,
+}
+
+impl Start<'_> {
+    /// Fills all of `room`, however slowly the bytes come, until the deadline.
+    fn recv(&mut self, room: &mut [u8]) -> Result<(), Stranger> {
+        let limit = self.limit;
+        let mut rest = room;
+        while !rest.is_empty() {
+            let got = self.got;
+            let now = Instant::now();
+            let left = self.deadline.map(|end| end.saturating_duration_since(now));
+            if left == Some(Duration::ZERO) {
+                return Err(Stranger::Silent { got, limit });
             }
-            count => {
-                let left = rest.get_mut(count..);
-                rest = left.ok_or_else(|| connection_error(received_too_many(count)))?;
+            self.transport.set_time_limit(left);
+            let received = self.transport.recv(&mut [(&mut *rest).into()]);
+            let broken = |error| Stranger::broken(&error, got, limit);
+            match received.map_err(broken)? {
+                0 => return Err(Stranger::Closed { got }),
+                count => {
+                    let left = rest.get_mut(count..);
+                    rest = left.ok_or_else(|| broken(received_too_many(count)))?;
+                    self.got += count;
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

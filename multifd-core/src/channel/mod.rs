@@ -16,6 +16,7 @@ mod recv;
 mod send;
 mod sink;
 mod stats;
+mod stranger;
 
 pub use device_state::{DeviceState, DeviceStateSink};
 pub use stats::{ChannelStats, MigrationStats, Monitor};
@@ -28,3 +29,4 @@ pub(crate) use recv::{Received, RecvChannel};
 pub(crate) use send::SendChannel;
 pub(crate) use sink::{Arrived, PageSink, PageTarget, not_announced};
 pub(crate) use stats::Counters;
+pub(crate) use stranger::Stranger;

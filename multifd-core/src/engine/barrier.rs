@@ -79,7 +79,7 @@ impl Barrier {
     }
 
     /// Waits until all channels have arrived, then lets them go on. `bytes` is the count of what they
-    /// have received; while `excused` it need not move.
+    /// have received; while `excused` it need not move. An error for channels that are not there ends in `note`.
     ///
     /// # Errors
     /// The migration failed, or no channel has arrived or received anything within `limit`.
@@ -89,6 +89,7 @@ impl Barrier {
         limit: Duration,
         bytes: &dyn Fn() -> u64,
         excused: &dyn Fn() -> bool,
+        note: &dyn Fn() -> String,
     ) -> Result<(), Error> {
         let mut waiting = vec![true; self.release.len()];
         let mut arrivals = 0;
@@ -98,7 +99,7 @@ impl Barrier {
             let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
                 recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
-                default(left.ok_or_else(|| self.missing(&waiting, limit))?) => {
+                default(left.ok_or_else(|| self.missing(&waiting, limit, note))?) => {
                     left = stall.left(bytes());
                     if left.is_none() && excused() {
                         left = Some(stall.restart());
@@ -143,7 +144,7 @@ impl Barrier {
         Ok(())
     }
 
-    fn missing(&self, waiting: &[bool], limit: Duration) -> Error {
+    fn missing(&self, waiting: &[bool], limit: Duration, note: &dyn Fn() -> String) -> Error {
         let names: Vec<String> = waiting
             .iter()
             .enumerate()
@@ -154,7 +155,8 @@ impl Barrier {
         let hint = if connected < count {
             format!(
                 "; only {connected} of {count} channels are connected: \
-                 is multifd-channels the same on both sides?"
+                 is multifd-channels the same on both sides?{}",
+                note()
             )
         } else {
             String::new()

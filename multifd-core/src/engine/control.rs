@@ -129,6 +129,14 @@ impl Control {
         interrupter.interrupt();
     }
 
+    /// Interrupts this connection no more: it is closed.
+    pub(crate) fn forget(&self, interrupter: &Arc<dyn Interrupt>) {
+        let mut course = self.course.lock();
+        course
+            .interrupters
+            .retain(|watched| !std::ptr::addr_eq(Arc::as_ptr(watched), Arc::as_ptr(interrupter)));
+    }
+
     /// Answers whether the migration was still running. Whoever asks for the end gets an answer only
     /// when every connection has been interrupted: from then on it may resume one.
     fn end(&self, end: End) -> bool {

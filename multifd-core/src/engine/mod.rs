@@ -37,6 +37,7 @@ mod spawn;
 mod stall;
 
 pub use control::AbortHandle;
+pub use intake::Strangers;
 pub use receiver::{Receiver, ReceiverConfig};
 pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use multifd_core::memory::Mapping;
@@ -59,13 +60,21 @@ fn receive(bytes: &[u8], threads: Arc<dyn Spawn>) -> Result<bool> {
         Ok(())
     }));
     let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
-    let limit = config.init_time_limit;
+    let limit = Duration::from_secs(30);
     let receiver = Receiver::new(config, method);
     receiver.attach(memory()?)?;
     receiver.accept(Box::new(destination))?;
-    if bytes.starts_with(&MAIN_MAGIC.to_be_bytes()) {
+    if bytes.starts_with(&MAIN) {
         // Nothing will come to a SYNC, and it takes a minute to be sure of that.
         assert!(receiver.wait_main(limit).is_ok(), "no main channel");
+        return Ok(false);
+    }
+    if !is_channel(bytes) {
+        // Nothing comes of it, and it does no harm.
+        while receiver.strangers().count == 0 {
+            thread::yield_now();
+        }
+        receiver.finish()?;
         return Ok(false);
     }
     let mut syncs = 0;
@@ -81,6 +90,15 @@ fn receive(bytes: &[u8], threads: Arc<dyn Spawn>) -> Result<bool> {
         .to_string()
         .contains("closed the connection before its next SYNC"))
 }
+
+/// Whether a connection shows that it is a channel.
+pub(super) fn is_channel(bytes: &[u8]) -> bool {
+    let init = bytes.first_chunk().map(InitPacket::decode);
+    matches!(init, Some(Ok(_)))
+}
+
+/// How a main connection begins.
+pub(super) const MAIN: [u8; 4] = MAIN_MAGIC.to_be_bytes();
 
 /// Threads that are waited for until the system has let go of them, so that a search for leaks finds
 /// none of them halfway.

@@ -31,7 +31,7 @@ pub(super) const RELAY: Target = Target {
 fn pass_on(bytes: &[u8], threads: Arc<Joined>) -> Result<bool> {
     let (len, rest) = bytes.split_first_chunk().context("no length")?;
     let len = usize::from(u16::from_be_bytes(*len));
-    let (main, channel) = rest.split_at_checked(len).context("too short")?;
+    let (main, channel_bytes) = rest.split_at_checked(len).context("too short")?;
 
     let mut config = RelayConfig::default();
     config.forwarder.channels = ChannelCount::new(1).context("one channel")?;
@@ -39,11 +39,15 @@ fn pass_on(bytes: &[u8], threads: Arc<Joined>) -> Result<bool> {
     config.forwarder.threads = threads;
     let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
     let relay = Relay::new(config, Arc::clone(&method), method);
-    for bytes in [main, channel] {
+    for bytes in [main, channel_bytes] {
         let link = Link::default().capacity(bytes.len());
         let (mut source, here, _) = network::pair(link, Link::default());
         send_all(&mut source, &mut [bytes.into()])?;
         relay.accept(Box::new(here))?;
+    }
+    if !main.starts_with(&channel::MAIN) || !channel::is_channel(channel_bytes) {
+        // It would be waited for: that is the target of a channel's.
+        return Ok(false);
     }
     // Nothing becomes larger: zero pages stay without content.
     let link = || Link::default().capacity(1 << 16 | bytes.len()).recorded();

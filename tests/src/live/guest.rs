@@ -339,7 +339,7 @@ impl Cpu {
 }
 
 /// Zeroed memory of one block.
-pub(super) fn memory(pages: u64) -> Result<GuestMemory> {
+pub fn memory(pages: u64) -> Result<GuestMemory> {
     let len = usize::try_from(pages)? * PAGE;
     let name = BlockName::new("ram").context("a name")?;
     let block = RamBlock::new(name, Arc::new(Mapping::anonymous(len)?))?;

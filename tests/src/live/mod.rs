@@ -8,6 +8,6 @@ mod guest;
 mod pair;
 mod scripted;
 
-pub use guest::{Guest, Rate, Step};
+pub use guest::{Guest, Rate, Step, memory};
 pub use pair::{Controls, Outcome, Pair};
 pub use scripted::{ACCEPT, OFFER, accept_source, send_and_die, take_memory};

@@ -1,5 +1,7 @@
 //! A receiver, and sources made by hand.
 
+use std::thread;
+
 use multifd_core::transport::send_all;
 use multifd_core::{ChannelCount, Error, GuestMemory, PageSize, Receiver, ReceiverConfig};
 use multifd_tests::network::{self, Endpoint, Link};
@@ -35,6 +37,25 @@ impl Bench {
         send_all(&mut source, &mut [bytes.into()]).unwrap();
         self.receiver.accept(Box::new(destination))?;
         Ok(source)
+    }
+
+    /// Waits until the main connection and all channels are known.
+    pub(crate) fn wait_complete(&self) {
+        while !self.receiver.is_complete() {
+            thread::yield_now();
+        }
+    }
+
+    /// Waits until so many connections have been closed as strangers, and answers why the last one was.
+    pub(crate) fn wait_strangers(&self, count: u64) -> String {
+        loop {
+            let strangers = self.receiver.strangers();
+            assert!(strangers.count <= count, "{strangers:?}");
+            match strangers.last {
+                Some(last) if strangers.count == count => return last,
+                _ => thread::yield_now(),
+            }
+        }
     }
 
     pub(crate) fn attach(&self) {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
-use multifd_core::transport::send_all;
+use multifd_core::transport::{Transport as _, send_all};
 use multifd_core::{Error, Fault, ReceiverConfig};
 use multifd_tests::conformance::PageSource;
 use multifd_tests::network::{self, Ending, Link, Pieces, Watchdog};
@@ -47,22 +47,41 @@ fn receive(channel: &[u8], link: Link) -> (Bench, Result<(), Error>) {
     (bench, result)
 }
 
+/// Receives as much of `channel` as comes over the link, which is less than the initial packet. Answers why
+/// the connection was closed; the channel comes again then, and all is well.
+fn receive_twice(channel: &[u8], link: Link) -> String {
+    let bench = Bench::new(1);
+    let (mut source, destination, _) = network::pair(link, Link::default());
+    // Nothing arrives after the cut.
+    let _ = send_all(&mut source, &mut [channel.into()]);
+    drop(source);
+    bench.receiver.accept(Box::new(destination)).unwrap();
+    let why = bench.wait_strangers(1);
+    bench.attach();
+    let _source = bench.connect(channel).unwrap();
+    bench.receiver.sync().unwrap();
+    bench.receiver.sync().unwrap();
+    bench.receiver.finish().unwrap();
+    assert_eq!(bench.page(3), [4; PAGE]);
+    why
+}
+
 #[test]
 fn a_destination_survives_an_end_at_any_byte() {
     let _watchdog = Watchdog::start();
     let channel = channel();
     for cut in 0..channel.len() {
         let link = Link::default().cut_after(cut as u64, Ending::Eof);
+        if cut < INIT {
+            let why = receive_twice(&channel, link);
+            assert_eq!(why, format!("it ended after {cut} bytes"));
+            continue;
+        }
         let (bench, result) = receive(&channel, link);
         let error = result.unwrap_err();
         assert_eq!(error.fault(), Fault::Connection);
         let text = error.to_string();
-        if cut < INIT {
-            assert!(
-                text.starts_with("destination: the peer closed the connection"),
-                "{cut}: {text}"
-            );
-        } else if BORDERS.contains(&cut) {
+        if BORDERS.contains(&cut) {
             assert_eq!(
                 text,
                 "destination, channel 0: the source closed the connection before its next SYNC",
@@ -92,6 +111,11 @@ fn a_destination_survives_a_reset_at_any_byte() {
     let channel = channel();
     for cut in (0..channel.len()).step_by(5) {
         let link = Link::default().cut_after(cut as u64, Ending::Reset);
+        if cut < INIT {
+            let why = receive_twice(&channel, link);
+            assert_eq!(why, "it failed: connection reset");
+            continue;
+        }
         let error = receive(&channel, link).1.unwrap_err();
         assert_eq!(error.fault(), Fault::Connection);
         assert!(
@@ -109,6 +133,11 @@ fn errors_of_a_connection_are_passed_on() {
     let channel = channel();
     for cut in [0, 10, 64, 100, 64 + HEADER + 5, 64 + 2 * HEADER + 3] {
         let link = Link::default().recv_error(cut as u64, ErrorKind::PermissionDenied);
+        if cut < INIT {
+            let why = receive_twice(&channel, link);
+            assert_eq!(why, "it failed: permission denied");
+            continue;
+        }
         let error = receive(&channel, link).1.unwrap_err();
         assert_eq!(error.fault(), Fault::Connection);
         assert!(error.to_string().ends_with("permission denied"), "{error}");
@@ -200,14 +229,13 @@ fn a_silent_connection_is_given_up() {
     config.init_time_limit = Duration::from_millis(1);
     for sent in [0, 3, 4, 63] {
         let bench = Bench::with(1, config.clone());
-        let _source = bench.connect(&stream::init(0)[..sent]).unwrap();
-        let error = bench.receiver.sync().unwrap_err();
-        assert_eq!(error.fault(), Fault::Connection);
+        let mut source = bench.connect(&stream::init(0)[..sent]).unwrap();
         assert_eq!(
-            error.to_string(),
-            "destination: the peer was silent for longer than the time limit"
+            bench.wait_strangers(1),
+            format!("it said no more than {sent} bytes within 0.001 s")
         );
-        bench.receiver.finish().unwrap_err();
+        source.send(&[b"x".as_slice().into()]).unwrap_err();
+        bench.receiver.finish().unwrap();
     }
 }
 
@@ -227,12 +255,9 @@ fn a_slow_connection_is_given_up() {
             thread::sleep(Duration::from_millis(3));
         }
     });
-    let error = bench.receiver.sync().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "destination: the peer was silent for longer than the time limit"
-    );
-    bench.receiver.finish().unwrap_err();
+    let why = bench.wait_strangers(1);
+    assert!(why.starts_with("it said no more than"), "{why}");
+    bench.receiver.finish().unwrap();
     sending.join().unwrap();
 }
 

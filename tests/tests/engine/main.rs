@@ -25,6 +25,7 @@ mod rig;
 mod round_trip;
 mod scripted;
 mod sockets;
+mod strangers;
 mod stream;
 mod threads;
 mod wire;

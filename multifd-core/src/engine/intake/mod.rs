@@ -1,15 +1,16 @@
 //! Connections that are accepted, and how they meet: what a receiver and a relay have in common.
 //! May import the ground.
 
+mod arrivals;
 mod linger;
 mod shared;
 mod thread;
 
+pub use arrivals::Strangers;
 pub(super) use shared::{INIT_TIME_LIMIT, IntakeConfig, SYNC_TIME_LIMIT};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 
@@ -20,6 +21,7 @@ use crate::error::{Error, Fault, Place};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::Uuid;
+use arrivals::{MOST_CANDIDATES, Seat};
 use shared::Shared;
 use thread::IntakeThread;
 
@@ -28,7 +30,6 @@ pub(super) struct Intake<T: PageTarget> {
     shared: Arc<Shared<T>>,
     threads: ThreadGroup,
     main: queue::Receiver<Box<dyn Transport>>,
-    accepted: AtomicUsize,
 }
 
 impl<T: PageTarget> Intake<T> {
@@ -40,52 +41,40 @@ impl<T: PageTarget> Intake<T> {
             shared: Arc::new(Shared::new(config, method, target, main_sender)),
             threads: ThreadGroup::default(),
             main,
-            accepted: 0.into(),
         }
     }
 
     /// Takes a new connection; returns at once.
     ///
     /// # Errors
-    /// There are more connections than channels and the main one, or a thread cannot be started,
-    /// both of which fail the migration; or the migration is over.
+    /// A thread cannot be started, which fails the migration; or the migration is over.
     pub(super) fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
         let shared = &self.shared;
-        let channels = shared.config.channels.count();
-        let mut refused = shared.control.is_over().then(|| shared.control.reason());
-        if let Some(reason) = &refused
-            && !self.may_linger()
-        {
-            return Err(reason.clone());
-        }
-        if self.accepted.fetch_add(1, Ordering::Relaxed) > channels && refused.is_none() {
-            let what = format!(
-                "one connection more than the main one and {channels} channels: \
-                 set multifd-channels to the same number on both sides"
-            );
-            let error = Error::new(Fault::Peer, what).at(Place::on(shared.config.side));
-            shared.control.fail(error.clone());
-            refused = Some(error);
-        }
+        let over = shared.control.is_over().then(|| shared.control.reason());
+        let seat = match &over {
+            None => shared.arrivals.seat(),
+            Some(reason) => Some(self.seat_to_linger().ok_or_else(|| reason.clone())?),
+        };
+        let Some(seat) = seat else {
+            let what = format!("{MOST_CANDIDATES} others had not said yet what they are");
+            shared.arrivals.refuse(what);
+            return Ok(());
+        };
         shared.control.watch(connection.interrupter());
         let thread = IntakeThread {
             shared: Arc::clone(shared),
         };
-        let body = Box::new(move || thread.run(connection));
+        let body = Box::new(move || thread.run(connection, seat));
         self.spawn("multifd-recv".into(), body)
-            .inspect_err(|error| {
-                self.accepted.fetch_sub(1, Ordering::Relaxed);
-                shared.control.fail(error.clone());
-            })?;
-        refused.map_or(Ok(()), Err)
+            .inspect_err(|error| shared.control.fail(error.clone()))?;
+        over.map_or(Ok(()), Err)
     }
 
-    /// Whether a connection that comes after the end is kept for a while.
-    fn may_linger(&self) -> bool {
+    /// A place for a connection that comes after the end, if it is kept for a while.
+    fn seat_to_linger(&self) -> Option<Seat> {
         let shared = &self.shared;
-        shared.control.error().is_some()
-            && !shared.linger.is_over()
-            && self.accepted.load(Ordering::Relaxed) < MOST_CONNECTIONS
+        let lingers = shared.control.error().is_some() && !shared.linger.is_over();
+        lingers.then(|| shared.arrivals.seat_to_linger()).flatten()
     }
 
     /// Starts a thread that is waited for at the end.
@@ -103,42 +92,79 @@ impl<T: PageTarget> Intake<T> {
         })
     }
 
-    /// Whether the main connection and all channels have been accepted.
+    /// Whether the main connection and all channels are known.
     pub(super) fn is_complete(&self) -> bool {
-        self.accepted.load(Ordering::Relaxed) > self.shared.config.channels.count()
+        let shared = &self.shared;
+        let channels = shared.config.channels.count();
+        shared.main.lock().is_none() && shared.barrier.places_taken() == channels
     }
 
-    /// Waits for the main channel; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been
-    /// read. Answers it once.
+    /// Connections that were closed because they were not the source's.
+    pub(super) fn strangers(&self) -> Strangers {
+        self.shared.arrivals.strangers()
+    }
+
+    /// Waits until a connection of the source's is known, main or channel, but for no longer than `wait`;
+    /// answers since when.
     ///
     /// # Errors
-    /// None came within `limit`, it was answered before, or the migration failed.
+    /// None came in time, which fails the migration; or it failed.
+    pub(super) fn wait_source(&self, wait: Option<Duration>) -> Result<Instant, Error> {
+        let shared = &self.shared;
+        let deadline = wait.map_or_else(queue::never, |wait| after(Instant::now(), wait));
+        select_biased! {
+            recv(shared.control.woken()) -> _ => Err(shared.control.reason()),
+            recv(shared.arrivals.known()) -> _ => {
+                let first = shared.arrivals.first();
+                first.ok_or_else(|| self.caller("a connection that is known and not there"))
+            }
+            recv(deadline) -> _ => {
+                let error = self.missing("no source connected within", wait.unwrap_or_default());
+                shared.control.fail(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the main channel, until `limit` after the first connection of the source's; its first
+    /// four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Answers it once.
+    ///
+    /// # Errors
+    /// None came in time, it was answered before, or the migration failed.
     pub(super) fn wait_main(&self, limit: Duration) -> Result<Box<dyn Transport>, Error> {
+        let deadline = after(self.wait_source(None)?, limit);
         select_biased! {
             recv(self.shared.control.woken()) -> _ => Err(self.shared.control.reason()),
             recv(self.main) -> main => {
                 main.map_err(|_| self.caller("the main channel was handed over already"))
             }
-            default(limit) => {
-                let what = format!("no main channel within {} s", limit.as_secs_f32());
-                Err(Error::new(Fault::Connection, what).at(Place::on(self.shared.config.side)))
+            recv(deadline) -> _ => {
+                Err(self.missing("channels, but no main connection within", limit))
             }
         }
     }
 
-    /// Waits until a channel has said the VM's UUID.
+    /// Waits until a channel has said the VM's UUID, until `limit` after the first connection of the
+    /// source's.
     pub(super) fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
         let shared = &self.shared;
+        let deadline = after(self.wait_source(None)?, limit);
         select_biased! {
             recv(shared.control.woken()) -> _ => Err(shared.control.reason()),
             recv(shared.uuid.known()) -> _ => {
                 shared.uuid.value().ok_or_else(|| self.caller("a UUID that is known and not there"))
             }
-            default(limit) => {
-                let what = format!("no multifd channel within {} s", limit.as_secs_f32());
-                Err(Error::new(Fault::Connection, what).at(Place::on(shared.config.side)))
+            recv(deadline) -> _ => {
+                Err(self.missing("a main connection, but no multifd channel within", limit))
             }
         }
+    }
+
+    /// The error for connections that have not come.
+    fn missing(&self, what: &str, limit: Duration) -> Error {
+        let (seconds, strangers) = (limit.as_secs_f32(), self.strangers());
+        let what = format!("{what} {seconds} s{strangers}");
+        Error::new(Fault::Connection, what).at(Place::on(self.shared.config.side))
     }
 
     /// Where the pages go.
@@ -157,7 +183,13 @@ impl<T: PageTarget> Intake<T> {
         let limit = shared.config.sync_time_limit;
         shared
             .barrier
-            .meet(&shared.control, limit, &|| monitor.wire_bytes(), excused)
+            .meet(
+                &shared.control,
+                limit,
+                &|| monitor.wire_bytes(),
+                excused,
+                &|| self.strangers().to_string(),
+            )
             .inspect_err(|error| shared.control.fail(error.clone()))
     }
 
@@ -251,5 +283,9 @@ impl<T: PageTarget> std::fmt::Debug for Intake<T> {
     }
 }
 
-/// The main one and 255 channels: no source has more.
-const MOST_CONNECTIONS: usize = 256;
+/// Has a message at `limit` after `start`; never if no clock reaches that.
+fn after(start: Instant, limit: Duration) -> queue::Receiver<Instant> {
+    start
+        .checked_add(limit)
+        .map_or_else(queue::never, queue::at)
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
 
+use super::arrivals::Arrivals;
 use super::linger::Linger;
 use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
@@ -39,6 +40,7 @@ pub(crate) const SYNC_TIME_LIMIT: Duration = Duration::from_secs(60);
 /// What the threads of an intake share.
 pub(super) struct Shared<T> {
     pub(super) config: IntakeConfig,
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) uuid: KnownUuid,
     pub(super) method: Arc<dyn MultifdMethods>,
     pub(super) control: Arc<Control>,
@@ -59,6 +61,7 @@ impl<T: PageTarget> Shared<T> {
         main: queue::Sender<Box<dyn Transport>>,
     ) -> Self {
         Self {
+            arrivals: Arrivals::new(),
             uuid: KnownUuid::new(config.uuid),
             method,
             control: Control::new(),

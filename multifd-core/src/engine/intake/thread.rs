@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::arrivals::Seat;
 use super::linger;
 use super::shared::Shared;
-use crate::channel::{Counters, PageTarget, Prelude, Received, RecvChannel, recv_prelude};
+use crate::channel::{
+    Counters, PageTarget, Prelude, Received, RecvChannel, Stranger, recv_prelude,
+};
 use crate::engine::barrier::BarrierPlace;
 use crate::engine::spawn::{PanicGuard, channel_ready};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
-use crate::transport::Transport;
+use crate::transport::{Interrupt, Transport};
 use crate::wire::{InitPacket, WireError};
 
 /// All that the thread takes with it, but the connection.
@@ -21,19 +24,30 @@ pub(super) struct IntakeThread<T> {
 
 impl<T: PageTarget> IntakeThread<T> {
     /// Finds out what the connection is, and receives from it until it or the migration ends.
-    pub(super) fn run(self, mut connection: Box<dyn Transport>) {
+    pub(super) fn run(self, mut connection: Box<dyn Transport>, mut seat: Seat) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
+        let interrupter = connection.interrupter();
         let prelude = recv_prelude(&mut *connection, shared.config.init_time_limit);
         let is_known = prelude.is_ok();
         let result = match prelude {
-            Ok(Prelude::Main) => return self.hand_over(connection),
-            Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init),
-            Err(error) => Err(error),
+            Ok(Prelude::Main) => match self.hand_over(connection, &mut seat) {
+                Some(connection) => {
+                    return self.close(connection, &interrupter, &Stranger::SecondMain);
+                }
+                None => return,
+            },
+            Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init, &mut seat),
+            Err(stranger) if stranger.is_interrupt() || shared.control.is_over() => Ok(None),
+            Err(stranger) => Ok(Some(stranger)),
         };
         // After the end, when the connection is interrupted, this changes nothing.
-        if let Err(error) = result {
-            self.fail(error);
+        match result {
+            Ok(Some(why)) if !shared.control.is_over() => {
+                return self.close(connection, &interrupter, &why);
+            }
+            Ok(_) => {}
+            Err(error) => self.fail(error),
         }
         if shared.control.error().is_some() {
             self.linger(&mut *connection, is_known);
@@ -46,17 +60,35 @@ impl<T: PageTarget> IntakeThread<T> {
             .fail(error.at(Place::on(self.shared.config.side)));
     }
 
-    /// Gives the main channel to the host's thread. After a failure it is closed instead.
-    fn hand_over(&self, connection: Box<dyn Transport>) {
+    /// Closes a connection that is not the source's.
+    fn close(
+        &self,
+        connection: Box<dyn Transport>,
+        interrupter: &Arc<dyn Interrupt>,
+        why: &Stranger,
+    ) {
+        self.shared.control.forget(interrupter);
+        drop(connection);
+        self.shared.arrivals.refuse(why);
+    }
+
+    /// Gives the main channel to the host's thread. Answers it if there is one already. After a failure it
+    /// is closed instead.
+    fn hand_over(
+        &self,
+        connection: Box<dyn Transport>,
+        seat: &mut Seat,
+    ) -> Option<Box<dyn Transport>> {
         if self.shared.control.is_over() {
-            return;
+            return None;
         }
-        let main = self.shared.main.lock().take();
-        match main {
-            // Fails only if the receiver is gone.
-            Some(main) => drop(main.send(connection)),
-            None => self.fail(Error::new(Fault::Peer, "a second main channel")),
-        }
+        let Some(main) = self.shared.main.lock().take() else {
+            return Some(connection);
+        };
+        seat.set_known();
+        // Fails only if the receiver is gone.
+        drop(main.send(connection));
+        None
     }
 
     /// After a failure: takes what the source still sends. The main channel is not waited for, as the source
@@ -70,21 +102,25 @@ impl<T: PageTarget> IntakeThread<T> {
         }
     }
 
-    fn receive(&self, connection: &mut dyn Transport, init: InitPacket) -> Result<(), Error> {
+    /// Receives from a channel. Answers why it is not the source's, if it cannot be.
+    fn receive(
+        &self,
+        connection: &mut dyn Transport,
+        init: InitPacket,
+        seat: &mut Seat,
+    ) -> Result<Option<Stranger>, Error> {
         let config = &self.shared.config;
         let peer = |error| Error::new(Fault::Peer, error);
         let uuid = self.shared.uuid.or(init.uuid);
         let channel = init.check(uuid, config.channels).map_err(peer)?;
-        let place = Place::default().channel(channel);
-        let duplicate = || peer(WireError::DuplicateChannel { got: init.channel });
-        let result = self
-            .shared
-            .barrier
-            .take_place(channel)
-            .ok_or_else(duplicate);
-        result
-            .and_then(|barrier| self.receive_channel(connection, channel, &barrier))
-            .map_err(|error| error.at(place))
+        let Some(barrier) = self.shared.barrier.take_place(channel) else {
+            let twice = WireError::DuplicateChannel { got: init.channel };
+            return Ok(Some(Stranger::InitPacket(twice)));
+        };
+        seat.set_known();
+        self.receive_channel(connection, channel, &barrier)
+            .map_err(|error| error.at(Place::default().channel(channel)))?;
+        Ok(None)
     }
 
     fn receive_channel(

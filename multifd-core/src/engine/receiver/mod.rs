@@ -6,10 +6,10 @@ mod config;
 pub use config::ReceiverConfig;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::control::AbortHandle;
-use super::intake::{Intake, IntakeConfig};
+use super::intake::{Intake, IntakeConfig, Strangers};
 use crate::channel::{GuestTarget, MigrationStats, Monitor};
 use crate::error::{Error, Fault, Place, Side};
 use crate::memory::{BlockIndex, GuestMemory};
@@ -50,29 +50,50 @@ impl Receiver {
     }
 
     /// Takes a new connection: the main channel or a multifd channel, which its first bytes tell.
-    /// Returns at once; what is wrong with the connection fails the migration.
+    /// Returns at once.
+    ///
+    /// Until a connection has shown that it is of a migration, nothing about it fails one: a port check, a
+    /// client of something else, one that says too little for too long, a second main connection or a second
+    /// channel of one number is closed, and [counted](Self::strangers). What is wrong with a channel that has
+    /// sent a whole initial packet fails the migration: another VM's UUID, a number that this side does
+    /// not have. No more than 320 connections may be there at once that have not said what they are; one more
+    /// is closed.
     ///
     /// After a failure the connection is closed only when the source has closed it or this side
     /// [has settled](Self::settle), so that whoever accepts connections should do so until then; a main
     /// connection is closed as soon as it is known to be one.
     ///
     /// # Errors
-    /// There are more connections than channels and the main one, or a thread cannot be started,
-    /// both of which fail the migration; or the migration is over.
+    /// A thread cannot be started, which fails the migration; or the migration is over.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
         self.intake.accept(connection)
     }
 
-    /// Whether the main connection and all channels have been accepted.
+    /// Whether the main connection and all channels are known.
     pub fn is_complete(&self) -> bool {
         self.intake.is_complete()
     }
 
-    /// Waits for the main channel; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been
-    /// read. Answers it once.
+    /// Waits until a connection of the source's is known, main or channel, but for no longer than `wait`:
+    /// for ever without one. Answers since when one is known, which is when the limits of a migration begin.
     ///
     /// # Errors
-    /// None came within `limit`, it was answered before, or the migration failed.
+    /// None came in time, which fails the migration; or it failed.
+    pub fn wait_source(&self, wait: Option<Duration>) -> Result<Instant, Error> {
+        self.intake.wait_source(wait)
+    }
+
+    /// Connections that were closed because they were not the source's.
+    pub fn strangers(&self) -> Strangers {
+        self.intake.strangers()
+    }
+
+    /// Waits for the main channel, for ever as long as [no connection is known](Self::wait_source), and until
+    /// `limit` after the first one; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Answers it
+    /// once.
+    ///
+    /// # Errors
+    /// None came in time, it was answered before, or the migration failed.
     pub fn wait_main(&self, limit: Duration) -> Result<Box<dyn Transport>, Error> {
         self.intake.wait_main(limit)
     }

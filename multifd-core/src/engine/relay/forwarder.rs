@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::exchange::{Bandwidths, Exchange};
 use super::forwarding::Forwarding;
@@ -10,7 +10,7 @@ use super::sink::RelayTarget;
 use crate::channel::Monitor;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
-use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT};
+use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT, Strangers};
 use crate::engine::spawn::{Spawn, StdThreads};
 use crate::error::{Error, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
@@ -104,9 +104,22 @@ impl Forwarder {
         self.intake.accept(connection)
     }
 
-    /// Whether the source's main connection and all its channels have been accepted.
+    /// Whether the source's main connection and all its channels are known.
     pub fn is_complete(&self) -> bool {
         self.intake.is_complete()
+    }
+
+    /// Waits for the source. See [`Receiver::wait_source`](crate::Receiver::wait_source).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_source(&self, wait: Option<Duration>) -> Result<Instant, Error> {
+        self.intake.wait_source(wait)
+    }
+
+    /// Connections that were closed because they were not the source's.
+    pub fn strangers(&self) -> Strangers {
+        self.intake.strangers()
     }
 
     /// Waits for the source's main channel. See [`Receiver::wait_main`](crate::Receiver::wait_main).
@@ -117,11 +130,11 @@ impl Forwarder {
         self.intake.wait_main(limit)
     }
 
-    /// Waits until a channel of the source has said the VM's UUID. Another one than that of the configuration fails
-    /// the migration.
+    /// Waits until a channel of the source has said the VM's UUID, for ever as long as no connection is known, and until
+    /// `limit` after the first one. Another UUID than that of the configuration fails the migration.
     ///
     /// # Errors
-    /// No channel came within `limit`, or the migration failed.
+    /// No channel came in time, or the migration failed.
     pub fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
         self.intake.wait_uuid(limit)
     }

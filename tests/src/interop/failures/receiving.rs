@@ -53,7 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
         Trouble::Edited {
             mode: "a channel number twice",
             edit: Edit::Channel(0),
-            words: &["channel 0"],
+            words: &["channel number 0 came twice"],
         },
         Trouble::Edited {
             mode: "an unknown block",

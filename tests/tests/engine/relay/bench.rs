@@ -49,6 +49,15 @@ impl Bench {
         send_all(&mut self.sources.lock()[channel], &mut [bytes.into()]).unwrap();
     }
 
+    /// One more connection, on which somebody has sent `bytes`.
+    pub(super) fn connect(&self, bytes: &[u8]) -> Endpoint {
+        let link = Link::default().capacity(1 << 20);
+        let (mut source, relay, _) = network::pair(link, Link::default());
+        send_all(&mut source, &mut [bytes.into()]).unwrap();
+        self.forwarder.accept(Box::new(relay)).unwrap();
+        source
+    }
+
     pub(super) fn start(&self) -> Out<'_> {
         let mut connections: Vec<Box<dyn Transport>> = Vec::new();
         let (mut destinations, mut taps) = (Vec::new(), Vec::new());

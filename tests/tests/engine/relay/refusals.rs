@@ -15,6 +15,7 @@ use super::pages::three_rounds;
 use crate::guest;
 use crate::relay_rig::{RelayRig, Setup, blocks};
 use crate::rig::none;
+use crate::strangers::strangers;
 use crate::stream::{self, HEADER, NAME, NEXT_PACKET_SIZE};
 
 #[test]
@@ -44,11 +45,33 @@ fn a_uuid_that_is_wanted_is_waited_for() {
     let mut config = ForwarderConfig::default();
     config.uuid = Some(Uuid::default());
     let bench = Bench::new(1, 1, config);
+    let _main = bench.connect(b"QEVM");
     let error = bench.forwarder.wait_uuid(Duration::from_millis(1));
     let text = error.unwrap_err().to_string();
-    assert!(text.contains("no multifd channel within"), "{text}");
+    assert_eq!(
+        text,
+        "relay, source side: a main connection, but no multifd channel within 0.001 s"
+    );
     bench.send(0, &stream::init(0));
     bench.start();
+}
+
+#[test]
+fn strangers_do_not_matter() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1, 1, ForwarderConfig::default());
+    for (count, (bytes, why)) in (1..).zip(strangers()) {
+        let _stranger = bench.connect(&bytes);
+        while bench.forwarder.strangers().count < count {
+            thread::yield_now();
+        }
+        assert_eq!(bench.forwarder.strangers().last.as_deref(), Some(why));
+    }
+    bench.send(0, &stream::init(0));
+    let _main = bench.connect(b"QEVM");
+    bench.start();
+    bench.forwarder.wait_main(Duration::from_secs(30)).unwrap();
+    assert!(bench.forwarder.is_complete());
 }
 
 #[test]
