@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
-use migration::{Destination, DestinationConfig, DestinationHost, HostError, channel_count};
+use migration::{
+    Destination, DestinationConfig, DestinationHost, HostError, Limits, channel_count,
+};
 use migration_params::Settings;
 use multifd_core::GuestMemory;
 
@@ -69,9 +71,7 @@ fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationCon
     config.receiver.memory_is_zeroed = store.is_fresh();
     config.receiver.device_state = store.sink();
     if let Some(limit) = args.migration.time_limit {
-        config.receiver.init_time_limit = limit;
-        config.receiver.sync_time_limit = limit;
-        config.main_time_limit = limit;
+        config.receiver.limits = Limits::all(limit);
     }
     config
 }

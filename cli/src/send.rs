@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use migration::{Source, SourceConfig, channel_count};
+use migration::{Limits, Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{GuestMemory, Place, Side};
 
@@ -89,8 +89,7 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
         config.uuid = uuid;
     }
     if let Some(limit) = args.migration.time_limit {
-        config.confirm_time_limit = limit;
-        config.destination_time_limit = limit;
+        config.limits = Limits::all(limit);
     }
     config
 }

@@ -29,6 +29,7 @@ pub use destination::{
 };
 pub use dirty::{DirtyBitmap, DirtyLog};
 pub use host_error::HostError;
+pub use multifd_core::Limits;
 pub use options::{channel_count, method_options};
 pub use relay::{Relay, RelayConfig, RelayHost, RelayReport};
 pub use report::Report;

@@ -33,8 +33,8 @@ pub mod wire;
 
 pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor};
 pub use engine::{
-    AbortHandle, Forwarder, ForwarderConfig, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn,
-    StdThreads, Strangers,
+    AbortHandle, Forwarder, ForwarderConfig, Limits, Receiver, ReceiverConfig, Sender,
+    SenderConfig, Spawn, StdThreads, Strangers,
 };
 pub use error::{Error, Fault, Place, Side};
 pub use geometry::{ChannelCount, ChannelId, PageSize};

@@ -93,7 +93,7 @@ fn a_destination_that_takes_nothing() -> Result<()> {
             ..Parameters::default()
         };
         let mut config = SourceConfig::with_parameters(&parameters);
-        config.destination_time_limit = Duration::from_millis(100);
+        config.limits.destination = Duration::from_millis(100);
         let memory = file_memory(&[("ram", &ram)])?;
         // With the system's buffers, which are soon full.
         let connect = || -> Result<_> {

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     });
     listener.announce(args.json);
     let connections = 1 + plan.config.forwarder.channels.count();
-    let limit = plan.config.forwarder.init_time_limit;
+    let limit = plan.config.forwarder.limits.init;
     let entrance = match args.keep_listening {
         true => Entrance::several(listener, connections, limit),
         false => Entrance::one(listener, limit),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration::{Relay, RelayConfig, method_options};
+use migration::{Limits, Relay, RelayConfig, method_options};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{MultifdMethods, Registry};
 
@@ -53,10 +53,7 @@ impl Plan {
         let mut config = RelayConfig::with_parameters(&incoming.parameters, &outgoing.parameters);
         config.forwarder.uuid = args.uuid;
         if let Some(limit) = args.time_limit {
-            config.forwarder.init_time_limit = limit;
-            config.forwarder.sync_time_limit = limit;
-            config.main_time_limit = limit;
-            config.destination_time_limit = limit;
+            config.forwarder.limits = Limits::all(limit);
         }
         Ok(Self {
             config,

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use multifd_core::transport::Transport;
 use multifd_core::wire::MAIN_MAGIC;
-use multifd_core::{AbortHandle, Error, Monitor, MultifdMethods, Place, Receiver, Side, Strangers};
+use multifd_core::{
+    AbortHandle, Error, Limits, Monitor, MultifdMethods, Place, Receiver, Side, Strangers,
+};
 
 use crate::handover;
 use crate::host_error::refused;
@@ -90,7 +92,7 @@ impl Destination {
     pub fn run(&self, host: &mut dyn DestinationHost) -> Result<Report, DestinationFailure> {
         let (start, main) = self.meet_source().map_err(|error| {
             let error = self.fail(error);
-            self.receiver.settle(None, LAST_WORD);
+            self.receiver.settle(None, self.limits().last_word);
             DestinationFailure::not_here(error)
         })?;
         self.receiver.abort_handle().watch(main.interrupter());
@@ -119,7 +121,7 @@ impl Destination {
         }
         // From here on all of the guest is here, and nothing that fails says that it is not.
         if stream.has_return_path() {
-            confirm(&mut stream, arrived.hands_over)?;
+            confirm(&mut stream, arrived.hands_over, self.limits())?;
         }
         Ok(Report {
             total_time: start.elapsed(),
@@ -132,7 +134,7 @@ impl Destination {
     /// Waits for the main connection; answers since when one of the source's is known.
     fn meet_source(&self) -> Result<(Instant, Box<dyn Transport>), Error> {
         let start = self.receiver.wait_source(self.config.wait)?;
-        let main = self.receiver.wait_main(self.config.main_time_limit)?;
+        let main = self.receiver.wait_main(self.limits().main)?;
         Ok((start, main))
     }
 
@@ -146,7 +148,7 @@ impl Destination {
         let mut load = Load::new(&self.config, &self.receiver, host);
         while !load.step(stream)? {}
         let ram_end = Instant::now();
-        let limit = Some(self.config.device_time_limit);
+        let limit = Some(self.limits().devices);
         stream.reader_mut().transport_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
         load.host.complete(&tail).map_err(refused)?;
@@ -175,14 +177,19 @@ impl Destination {
         if stream.has_return_path() {
             let transport = stream.reader_mut().transport_mut();
             transport.resume();
-            transport.set_time_limit(Some(LAST_WORD));
+            transport.set_time_limit(Some(self.limits().last_word));
             is_told = stream
                 .reply(ReturnMessage::Shut(1))
                 .inspect_err(|error| log::debug!("the source cannot be told: {error}"))
                 .is_ok();
         }
         let main = stream.into_reader().into_transport();
-        self.receiver.settle(is_told.then_some(main), LAST_WORD);
+        self.receiver
+            .settle(is_told.then_some(main), self.limits().last_word);
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.config.receiver.limits
     }
 
     /// Makes an error the migration's, unless it has one: then that one is answered.
@@ -202,9 +209,15 @@ struct Arrived {
 }
 
 /// Tells the source that the guest is here and, if it hands it over, waits until it has given it up.
-fn confirm(stream: &mut Incoming, hands_over: bool) -> Result<(), DestinationFailure> {
+fn confirm(
+    stream: &mut Incoming,
+    hands_over: bool,
+    limits: &Limits,
+) -> Result<(), DestinationFailure> {
     // The main connection was interrupted with the channels.
-    stream.reader_mut().transport_mut().resume();
+    let transport = stream.reader_mut().transport_mut();
+    transport.resume();
+    transport.set_time_limit(Some(limits.confirm));
     stream.reply(ReturnMessage::Shut(0)).map_err(|error| {
         DestinationFailure::not_released("the source could not be told so", &error.into())
     })?;
@@ -220,6 +233,3 @@ fn confirm(stream: &mut Incoming, hands_over: bool) -> Result<(), DestinationFai
     }
     Ok(())
 }
-
-/// How long to try to tell the source of a failure, and how long to wait until it has heard it.
-const LAST_WORD: Duration = Duration::from_secs(1);

@@ -11,20 +11,13 @@ use crate::options::channel_count;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The channels of both sides.
+    /// The channels of both sides, and how long things are waited for.
     pub forwarder: ForwarderConfig,
     /// `multifd-channels` of the destination.
     pub outgoing_channels: ChannelCount,
     /// How long to wait for the first connection of a source; `None`, the default, waits for ever. A connection
     /// that has not [shown](multifd_core::Receiver::accept) that it is of a migration does not count.
     pub wait: Option<Duration>,
-    /// How long the source's main connection, or its first channel, may be missing once another connection of
-    /// its is known; 30 s by default.
-    pub main_time_limit: Duration,
-    /// How long the destination may take nothing although there is something for it, or leave a PING
-    /// unanswered; 60 s by default. A destination that is set to more channels than it gets is found
-    /// so: it waits for the others.
-    pub destination_time_limit: Duration,
 }
 
 impl Default for RelayConfig {
@@ -33,8 +26,6 @@ impl Default for RelayConfig {
             forwarder: ForwarderConfig::default(),
             outgoing_channels: ChannelCount::default(),
             wait: None,
-            main_time_limit: Duration::from_secs(30),
-            destination_time_limit: Duration::from_secs(60),
         }
     }
 }

@@ -19,7 +19,7 @@ use multifd_core::engine::Forwarding;
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
 use multifd_core::{
-    AbortHandle, Error, Fault, Forwarder, Monitor, MultifdMethods, Place, Strangers,
+    AbortHandle, Error, Fault, Forwarder, Limits, Monitor, MultifdMethods, Place, Strangers,
 };
 
 use crate::stream::{Incoming, Reader, ReturnMessage, Writer};
@@ -99,14 +99,14 @@ impl Relay {
         result.inspect_err(|error| {
             self.fail(error.clone());
             // Does nothing if that has been done.
-            self.forwarder.settle(None, LAST_WORD);
+            self.forwarder.settle(None, self.limits().last_word);
         })
     }
 
     /// Meets both sides.
     fn set_up(&self, host: &mut dyn RelayHost) -> Result<Ready<'_>, Error> {
         self.forwarder.wait_source(self.config.wait)?;
-        let main = self.forwarder.wait_main(self.config.main_time_limit)?;
+        let main = self.forwarder.wait_main(self.limits().main)?;
         let link = Arc::new(Link::new());
         let abort = self.forwarder.abort_handle();
         abort.watch(main.interrupter());
@@ -124,7 +124,7 @@ impl Relay {
         let work = Work {
             backlog: forwarding.backlog(),
             outgoing: forwarding.outgoing(),
-            limit: self.config.destination_time_limit,
+            limits: self.limits().clone(),
         };
         let threads = &*self.config.forwarder.threads;
         Ok(Ready {
@@ -148,23 +148,24 @@ impl Relay {
         let reader = Reader::new(source, &MAIN_MAGIC.to_be_bytes());
         let incoming = Incoming::new(reader, self.config.forwarder.page_size);
         let mut stream = MainStream::new(incoming, destination, &mut forwarding, host, &link);
-        let result = stream.run(self.config.main_time_limit);
+        let result = stream.run(self.limits().closing);
         let result = result.map_err(|error| self.fail(error));
         let (incoming, passed) = stream.close();
-        let ended = back.end(Self::patience(&result));
+        let ended = back.end(self.patience(&result));
         let result = Self::outcome(result, ended.as_ref(), &link);
         if let (Err(error), Some(ended)) = (&result, ended) {
             self.fail(error.clone());
             let main = incoming.into_reader().into_transport();
-            let is_told = refuse(ended.to_source, &link);
-            self.forwarder.settle(is_told.then_some(main), LAST_WORD);
+            let is_told = refuse(ended.to_source, &link, self.limits().last_word);
+            self.forwarder
+                .settle(is_told.then_some(main), self.limits().last_word);
         }
         result.and_then(|()| self.report(passed, forwarding, &link))
     }
 
     /// Makes the connections to the destination.
     fn connect(&self, host: &mut dyn RelayHost) -> Result<Onward, Error> {
-        let uuid = self.forwarder.wait_uuid(self.config.main_time_limit)?;
+        let uuid = self.forwarder.wait_uuid(self.limits().main)?;
         let mut connect = |channel| {
             let connection = host.connect(uuid, channel);
             connection.map_err(|error| to_destination(Error::new(Fault::Connection, error)))
@@ -191,9 +192,9 @@ impl Relay {
     }
 
     /// How long to wait for the destination's word: it comes a moment after its connections break.
-    fn patience(result: &Result<(), Error>) -> Duration {
+    fn patience(&self, result: &Result<(), Error>) -> Duration {
         match result {
-            Err(error) if is_destination_gone(error) => LAST_WORD,
+            Err(error) if is_destination_gone(error) => self.limits().last_word,
             _ => Duration::ZERO,
         }
     }
@@ -253,6 +254,10 @@ impl Relay {
         })
     }
 
+    fn limits(&self) -> &Limits {
+        &self.config.forwarder.limits
+    }
+
     /// Makes an error the migration's, unless it has one: then that one is answered.
     fn fail(&self, error: Error) -> Error {
         let abort = self.forwarder.abort_handle();
@@ -280,12 +285,12 @@ struct Onward {
 }
 
 /// Tells the source that the guest stays there, if it still listens; answers whether it has been told.
-fn refuse(mut to_source: Box<dyn Transport>, link: &Link) -> bool {
+fn refuse(mut to_source: Box<dyn Transport>, link: &Link, limit: Duration) -> bool {
     if !link.has_return_path() || link.is_shut() {
         return link.is_shut();
     }
     to_source.resume();
-    to_source.set_time_limit(Some(LAST_WORD));
+    to_source.set_time_limit(Some(limit));
     let bytes = ReturnMessage::Shut(1).encode();
     send_all(&mut *to_source, &mut [bytes.as_slice().into()])
         .inspect_err(|error| log::debug!("the source cannot be told of the failure: {error}"))
@@ -305,6 +310,3 @@ impl std::fmt::Debug for Method {
         f.write_str(self.0.name())
     }
 }
-
-/// For a last word to the source, and for one of the destination's.
-const LAST_WORD: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel as queue;
 use multifd_core::engine::{Backlog, Stall};
 use multifd_core::transport::{Interrupt, Transport, send_all};
-use multifd_core::{AbortHandle, Error, Fault, Monitor, Spawn};
+use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn};
 
 use super::link::Link;
 use super::side::{from_source, to_destination};
@@ -35,7 +35,7 @@ pub(super) struct Work {
     pub(super) backlog: Backlog,
     pub(super) outgoing: Monitor,
     /// How long it may do none of it.
-    pub(super) limit: Duration,
+    pub(super) limits: Limits,
 }
 
 /// The connections, and what has to be woken up.
@@ -55,16 +55,16 @@ impl ReturnPath {
         threads: &dyn Spawn,
     ) -> Result<Self, Error> {
         let interrupter = ways.from_destination.interrupter();
-        let tick = (work.limit / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
+        let tick = (work.limits.destination / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
         ways.from_destination.set_time_limit(Some(tick));
-        ways.to_source.set_time_limit(Some(TELL_LIMIT));
+        ways.to_source.set_time_limit(Some(work.limits.reply));
         let (send_ended, ended) = queue::bounded(1);
         let body = Box::new(move || {
             let mut listener = Listener {
                 reader: ReturnReader::new(ways.from_destination),
                 to_source: ways.to_source,
                 link,
-                stall: Stall::new(work.limit),
+                stall: Stall::new(work.limits.destination),
                 abort: ways.abort,
                 work,
             };
@@ -207,12 +207,12 @@ impl Listener {
     /// Whether source and destination have had the time to close their connections.
     fn is_over(&self) -> bool {
         let confirmed = self.link.confirmed();
-        confirmed.is_some_and(|confirmed| confirmed.elapsed() > CLOSING_LIMIT)
+        confirmed.is_some_and(|confirmed| confirmed.elapsed() > self.work.limits.closing)
     }
 
     /// Gives up a destination that does nothing.
     fn watch(&mut self) -> Result<(), Error> {
-        let limit = self.work.limit;
+        let limit = self.work.limits.destination;
         let unanswered = self.link.unanswered();
         if unanswered.is_some_and(|time| time > limit) {
             return Err(self.silent("the destination has not answered a PING"));
@@ -230,7 +230,7 @@ impl Listener {
 
     fn silent(&self, what: &str) -> Error {
         let channels = self.work.outgoing.stats().channels.len();
-        let seconds = self.work.limit.as_secs_f32();
+        let seconds = self.work.limits.destination.as_secs_f32();
         let what = format!(
             "{what} for {seconds} s: it may wait for more connections than the {channels} channels \
              that it has got; is multifd on there, and multifd-channels {channels}?"
@@ -241,7 +241,3 @@ impl Listener {
 
 const SHORTEST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(500);
-/// How long a source that does not read may hold up a message to it.
-const TELL_LIMIT: Duration = Duration::from_secs(10);
-/// How long source and destination may keep their connections once the guest is handed over.
-const CLOSING_LIMIT: Duration = Duration::from_secs(30);

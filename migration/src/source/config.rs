@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use migration_params::{Parameters, Settings, ZeroPageDetection};
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
-use multifd_core::{DeviceState, Spawn, StdThreads};
+use multifd_core::{DeviceState, Limits, Spawn, StdThreads};
 
 use super::{AutoConverge, Tuning};
 use crate::stream::{DeviceSection, SyncMode};
@@ -54,11 +54,8 @@ pub struct SourceConfig {
     /// Device state that goes over the channels, each piece on whichever is free: what QEMU's devices
     /// that are passed through send since 10.0, with the method `none`.
     pub device_packets: Vec<DeviceState>,
-    /// How long the destination may take to confirm once it has everything; 60 s by default.
-    pub confirm_time_limit: Duration,
-    /// How long the destination may take nothing of what is sent, on any connection; 60 s by default. The guest
-    /// runs on then. It is noticed within twice that time.
-    pub destination_time_limit: Duration,
+    /// How long things are waited for.
+    pub limits: Limits,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
 }
@@ -80,8 +77,7 @@ impl Default for SourceConfig {
             devices: Vec::new(),
             tail: None,
             device_packets: Vec::new(),
-            confirm_time_limit: Duration::from_secs(60),
-            destination_time_limit: Duration::from_secs(60),
+            limits: Limits::default(),
             threads: Arc::new(StdThreads),
         }
     }

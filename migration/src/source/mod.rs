@@ -79,7 +79,7 @@ impl Source {
         let mut sender_config = SenderConfig::default();
         sender_config.uuid = config.uuid;
         sender_config.zero_pages = config.zero_pages == ZeroPageDetection::Multifd;
-        sender_config.destination_time_limit = config.destination_time_limit;
+        sender_config.limits = config.limits.clone();
         sender_config.threads = Arc::clone(&config.threads);
         let page_size = memory.page_size();
         let sizes = (memory.total_bytes(), page_size.bytes_u64());
@@ -94,7 +94,7 @@ impl Source {
         let mut writer = Writer::new(connections.main);
         // The destination reads the main connection no further while it waits for the channels.
         let channels = sender.monitor();
-        writer.set_patience(config.destination_time_limit, move || channels.wire_bytes());
+        writer.set_patience(config.limits.destination, move || channels.wire_bytes());
         let stream = Outgoing::new(writer, page_size, config.sync_mode);
         let handle = SourceHandle::new((abort, sender.monitor()), sizes, start, config.tuning);
         Ok(Self {
@@ -286,7 +286,9 @@ impl Source {
     /// the connections break.
     fn explain(&self, first: Error) -> Error {
         match (&self.return_path, first.fault()) {
-            (Some(return_path), Fault::Connection) => return_path.last_word().unwrap_or(first),
+            (Some(return_path), Fault::Connection) => return_path
+                .last_word(self.config.limits.last_word)
+                .unwrap_or(first),
             _ => first,
         }
     }

@@ -69,9 +69,10 @@ impl Source {
         self.stream.command(Command::Ping(self.pings))?;
         self.stream.flush()?;
         // One that has never answered gets no guest, but all the time that there is.
+        let limits = &self.config.limits;
         let limit = match return_path.has_answered() {
-            true => PONG_LIMIT.min(self.config.confirm_time_limit),
-            false => self.config.confirm_time_limit,
+            true => limits.pong,
+            false => limits.confirm,
         };
         if !return_path.wait_pong(self.pings, limit)? {
             self.check_destination()?;
@@ -100,7 +101,3 @@ impl Source {
         }
     }
 }
-
-/// How long to wait for the answer to a PING. On a link that takes longer for what is in its buffers,
-/// the down time is longer than wanted.
-const PONG_LIMIT: Duration = Duration::from_secs(10);

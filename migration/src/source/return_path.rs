@@ -157,9 +157,9 @@ impl ReturnPath {
         }
     }
 
-    /// What the destination has said went wrong there, if it still does so in a moment.
-    pub(super) fn last_word(&self) -> Option<Error> {
-        let word = self.answers.recv_timeout(LAST_WORD).ok()?;
+    /// What the destination has said went wrong there, if it still does so within `limit`.
+    pub(super) fn last_word(&self, limit: Duration) -> Option<Error> {
+        let word = self.answers.recv_timeout(limit).ok()?;
         word.err().filter(|error| error.fault() == Fault::Peer)
     }
 }
@@ -295,9 +295,6 @@ impl LastPong {
         }
     }
 }
-
-/// How long to wait for the destination's word when its connections break.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

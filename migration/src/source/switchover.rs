@@ -106,7 +106,7 @@ impl Source {
         if return_path.has_answered() {
             return Ok(());
         }
-        let limit = self.config.confirm_time_limit.as_secs_f32();
+        let limit = self.config.limits.confirm.as_secs_f32();
         let what = format!(
             "the destination has not answered a single PING within {limit} s: it is no multifd destination, or \
              it does not work"
@@ -125,7 +125,7 @@ impl Source {
         let Some(return_path) = &self.return_path else {
             return Ok(());
         };
-        let limit = self.config.confirm_time_limit;
+        let limit = self.config.limits.confirm;
         let Some(confirmed) = return_path.wait(limit)? else {
             return Err(unanswered("has everything but has not confirmed it", limit));
         };

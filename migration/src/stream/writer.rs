@@ -46,9 +46,10 @@ impl Writer {
         limit: Duration,
         taken: impl Fn() -> u64 + Send + 'static,
     ) {
-        self.transport.set_time_limit(Some(limit));
+        let stall = Stall::new(limit);
+        self.transport.set_time_limit(Some(stall.tick()));
         self.patience = Some(Patience {
-            stall: Stall::new(limit),
+            stall,
             taken: Box::new(taken),
         });
     }
@@ -115,9 +116,11 @@ impl Writer {
         };
         let mut rest = bytes;
         while !rest.is_empty() {
+            // Each piece that is taken is a sign of life.
+            self.restart();
             let sent = match self.transport.send(&[IoVec::from(rest)]) {
                 Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.wait_on(error),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => self.wait_on(rest, error),
                 result => result,
             };
             let sent = sent.map_err(|error| StreamError::Send { at, error })?;
@@ -131,17 +134,30 @@ impl Writer {
         Ok(())
     }
 
-    /// Nothing was sent in time. Whether that is an error.
-    fn wait_on(&mut self, error: io::Error) -> io::Result<usize> {
-        let Some(patience) = &mut self.patience else {
-            return Err(error);
-        };
-        if patience.stall.left((patience.taken)()).is_some() {
-            return Ok(0);
+    fn restart(&mut self) {
+        if let Some(patience) = &mut self.patience {
+            patience.stall.restart();
         }
-        let seconds = patience.stall.limit().as_secs_f32();
-        let what = format!("the destination has taken nothing for {seconds} s");
-        Err(io::Error::new(error.kind(), what))
+    }
+
+    /// Nothing was taken for a moment: tries again, as long as something is taken elsewhere.
+    fn wait_on(&mut self, rest: &[u8], mut error: io::Error) -> io::Result<usize> {
+        while error.kind() == io::ErrorKind::TimedOut {
+            let Some(patience) = &mut self.patience else {
+                return Err(error);
+            };
+            if patience.stall.left((patience.taken)()).is_none() {
+                let seconds = patience.stall.limit().as_secs_f32();
+                let what = format!("the destination has taken nothing for {seconds} s");
+                return Err(io::Error::new(error.kind(), what));
+            }
+            match self.transport.send(&[IoVec::from(rest)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => return Ok(sent),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
     }
 }
 

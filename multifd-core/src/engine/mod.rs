@@ -22,7 +22,7 @@
 //! ```
 //!
 //! Four rooms stand on common ground, the plain files of this folder: `control` (why and when a
-//! migration is over), `spawn` (its threads), `barrier`, `stall` (nothing moves) and `channel_start`.
+//! migration is over), `spawn` (its threads), `barrier`, `limits` (how long it waits), `stall` (nothing moves) and `channel_start`.
 //! `intake` accepts connections; `receiver` and `relay` are built on it. `sender` and the others do not
 //! know each other.
 
@@ -30,6 +30,7 @@ mod barrier;
 mod channel_start;
 mod control;
 mod intake;
+mod limits;
 mod receiver;
 mod relay;
 mod sender;
@@ -38,6 +39,7 @@ mod stall;
 
 pub use control::AbortHandle;
 pub use intake::Strangers;
+pub use limits::Limits;
 pub use receiver::{Receiver, ReceiverConfig};
 pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};

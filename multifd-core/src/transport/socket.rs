@@ -127,15 +127,16 @@ impl SocketTransport {
         }
     }
 
-    /// Waits until the socket is ready for `events`, which may be at once.
-    fn wait(&mut self, events: libc::c_short) -> io::Result<()> {
+    /// Waits until the socket is ready for `events`, which may be at once, or until the deadline; without
+    /// one for ever.
+    fn wait(&mut self, events: libc::c_short, deadline: Option<Instant>) -> io::Result<()> {
         let start = Instant::now();
-        let result = self.poll(events);
+        let result = self.poll(events, deadline);
         self.waited += start.elapsed();
         result
     }
 
-    fn poll(&self, events: libc::c_short) -> io::Result<()> {
+    fn poll(&self, events: libc::c_short, deadline: Option<Instant>) -> io::Result<()> {
         let mut fds = [
             libc::pollfd {
                 fd: self.socket.as_raw_fd(),
@@ -148,15 +149,18 @@ impl SocketTransport {
                 revents: 0,
             },
         ];
-        let limit = self.time_limit.map_or(-1, |limit| {
-            libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX)
-        });
         loop {
+            // Made out anew: a signal may come more often than the time is over.
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            let limit = left.map_or(-1, whole_millis);
             // SAFETY: the pointer and the count describe `fds`, which lives over the call.
             let ready = unsafe { libc::poll(fds.as_mut_ptr(), 2, limit) };
             let [_, wake] = &fds;
             match ready {
-                0 => return Err(io::ErrorKind::TimedOut.into()),
+                0 if left.is_some_and(|left| left.is_zero()) => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                0 => {}
                 1.. if wake.revents != 0 => return Err(io::ErrorKind::Interrupted.into()),
                 1.. => return Ok(()),
                 _ => retry_if_signal(io::Error::last_os_error())?,
@@ -170,13 +174,20 @@ impl SocketTransport {
         events: libc::c_short,
         call: impl Fn(libc::c_int) -> libc::ssize_t,
     ) -> io::Result<usize> {
+        // A limit that no clock reaches is none.
+        let limit = self.time_limit;
+        let end = || limit.and_then(|limit| Instant::now().checked_add(limit));
+        let mut deadline = None;
         loop {
             if let Ok(count) = usize::try_from(call(self.socket.as_raw_fd())) {
                 return Ok(count);
             }
             let error = io::Error::last_os_error();
             match error.kind() {
-                io::ErrorKind::WouldBlock => self.wait(events)?,
+                io::ErrorKind::WouldBlock => {
+                    let deadline = *deadline.get_or_insert_with(end);
+                    self.wait(events, deadline)?;
+                }
                 _ => retry_if_signal(error)?,
             }
         }
@@ -310,6 +321,12 @@ fn message(vectors: *const libc::iovec, count: usize) -> libc::msghdr {
     message
 }
 
+/// A time for `poll(2)`: not shorter, and zero only if it is.
+fn whole_millis(time: Duration) -> libc::c_int {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX)
+}
+
 fn retry_if_signal(error: io::Error) -> io::Result<()> {
     if error.raw_os_error() == Some(libc::EINTR) {
         Ok(())
@@ -342,5 +359,46 @@ fn socket_type(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    extern "C" fn ignore(_: libc::c_int) {}
+
+    #[test]
+    fn signals_do_not_prolong_a_limit() {
+        let handler = ignore as extern "C" fn(libc::c_int);
+        // SAFETY: the handler does nothing, and no other test uses this signal.
+        unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+        let (here, _there) = UnixStream::pair().unwrap();
+        let mut here = SocketTransport::new(here).unwrap();
+        here.set_time_limit(Some(Duration::from_millis(200)));
+        let (say, said) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            // SAFETY: the call takes nothing.
+            say.send(unsafe { libc::pthread_self() }).unwrap();
+            let mut room = [0];
+            here.recv(&mut [room.as_mut_slice().into()])
+        });
+        let thread = said.recv().unwrap();
+        // For ever, if each one started the limit anew.
+        for _ in 0..3000 {
+            if waiting.is_finished() {
+                break;
+            }
+            // SAFETY: the thread has not been joined yet.
+            unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(waiting.is_finished());
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -46,7 +46,7 @@ impl Source {
         let mut config = SenderConfig::default();
         config.threads = Arc::clone(&self.threads) as _;
         config.zero_pages = false;
-        config.destination_time_limit = self.destination_time_limit;
+        config.limits.destination = self.destination_time_limit;
         let mut rest = Rest {
             taps: Vec::new(),
             peers: Vec::new(),

@@ -226,7 +226,7 @@ fn rounds(rig: &mut Rig) -> Result<Infallible, Error> {
 fn a_silent_connection_is_given_up() {
     let _watchdog = Watchdog::start();
     let mut config = ReceiverConfig::default();
-    config.init_time_limit = Duration::from_millis(1);
+    config.limits.init = Duration::from_millis(1);
     for sent in [0, 3, 4, 63] {
         let bench = Bench::with(1, config.clone());
         let mut source = bench.connect(&stream::init(0)[..sent]).unwrap();
@@ -244,7 +244,7 @@ fn a_silent_connection_is_given_up() {
 fn a_slow_connection_is_given_up() {
     let _watchdog = Watchdog::start();
     let mut config = ReceiverConfig::default();
-    config.init_time_limit = Duration::from_millis(60);
+    config.limits.init = Duration::from_millis(60);
     let bench = Bench::with(1, config);
     let mut source = bench.connect(b"").unwrap();
     let sending = thread::spawn(move || {
@@ -265,7 +265,7 @@ fn a_slow_connection_is_given_up() {
 fn channels_that_do_not_come_to_a_sync() {
     let _watchdog = Watchdog::start();
     let mut config = ReceiverConfig::default();
-    config.sync_time_limit = Duration::from_millis(500);
+    config.limits.sync = Duration::from_millis(500);
     let bench = Bench::with(4, config);
     let _sources = [1, 2].map(|id| {
         let sync = [stream::init(id), stream::sync()].concat();

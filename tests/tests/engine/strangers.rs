@@ -128,7 +128,7 @@ fn what_is_there_already_is_not_taken_again() {
 fn only_so_many_may_be_silent() {
     let _watchdog = Watchdog::start();
     let mut config = ReceiverConfig::default();
-    config.init_time_limit = Duration::MAX;
+    config.limits.init = Duration::MAX;
     let bench = Bench::with(2, config);
     let silent: Vec<_> = (0..320).map(|_| bench.connect(b"").unwrap()).collect();
     assert_eq!(bench.receiver.strangers().count, 0);

@@ -183,7 +183,7 @@ pub(super) fn second_attempt(guest: &mut Guest) -> Result<()> {
 
 pub(super) fn pair() -> Result<Pair> {
     let mut config = SourceConfig::default();
-    config.confirm_time_limit = Duration::from_secs(20);
+    config.limits.confirm = Duration::from_secs(20);
     Ok(Pair {
         config,
         method: method("none")?,

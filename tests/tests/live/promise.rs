@@ -20,7 +20,7 @@ const PAGES: u64 = 64;
 fn a_destination_that_answers_no_ping_gets_no_guest() -> Result<()> {
     let mut guest = Guest::start(PAGES, Rate::Never)?;
     let mut pair = pair()?;
-    pair.config.confirm_time_limit = Duration::from_millis(50);
+    pair.config.limits.confirm = Duration::from_millis(50);
     let failure = scripted(pair, &mut guest, |_, mut main, _| {
         // Ends when the source has given up.
         let _ = take_memory(&mut main, |_| None);

@@ -14,10 +14,10 @@ fn a_destination_that_waits_for_more_channels() {
     let _watchdog = Watchdog::start();
     for small in [true, false] {
         let mut setup = Setup::new(&[("none", 2), ("none", 2)]);
-        setup.relay.destination_time_limit = Duration::from_millis(300);
-        setup.destination.main_time_limit = FOREVER;
-        setup.destination.receiver.init_time_limit = FOREVER;
-        setup.destination.receiver.sync_time_limit = FOREVER;
+        setup.relay.forwarder.limits.destination = Duration::from_millis(300);
+        setup.destination.receiver.limits.main = FOREVER;
+        setup.destination.receiver.limits.init = FOREVER;
+        setup.destination.receiver.limits.sync = FOREVER;
         if small {
             // All that there is fits into the connections, and only the PING tells.
             setup.blocks = vec![("ram", 4)];
@@ -55,9 +55,9 @@ fn a_destination_that_takes_nothing() {
     let _watchdog = Watchdog::start();
     let mut setup = Setup::new(&[("none", 2), ("none", 2)]);
     setup.return_path = false;
-    setup.relay.destination_time_limit = Duration::from_millis(300);
-    setup.destination.main_time_limit = FOREVER;
-    setup.destination.receiver.init_time_limit = FOREVER;
+    setup.relay.forwarder.limits.destination = Duration::from_millis(300);
+    setup.destination.receiver.limits.main = FOREVER;
+    setup.destination.receiver.limits.init = FOREVER;
     setup.links = Box::new(|hop, _| match hop {
         0 => (Link::default(), Link::default()),
         _ => (Link::default().hold_after(0), Link::default()),
@@ -74,7 +74,7 @@ fn a_destination_that_takes_nothing() {
 fn a_source_with_fewer_channels() {
     let _watchdog = Watchdog::start();
     let mut setup = Setup::new(&[("none", 3), ("none", 2)]);
-    setup.relay.forwarder.sync_time_limit = Duration::from_millis(300);
+    setup.relay.forwarder.limits.sync = Duration::from_millis(300);
     setup.links = Box::new(|hop, connection| match (hop, connection) {
         // The third channel's bytes never come.
         (0, 3) => (Link::default().hold_after(0), Link::default()),

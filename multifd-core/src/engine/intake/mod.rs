@@ -7,7 +7,7 @@ mod shared;
 mod thread;
 
 pub use arrivals::Strangers;
-pub(super) use shared::{INIT_TIME_LIMIT, IntakeConfig, SYNC_TIME_LIMIT};
+pub(super) use shared::IntakeConfig;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -180,7 +180,7 @@ impl<T: PageTarget> Intake<T> {
     pub(super) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
         let shared = &self.shared;
         let monitor = self.monitor();
-        let limit = shared.config.sync_time_limit;
+        let limit = shared.config.limits.sync;
         shared
             .barrier
             .meet(

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
@@ -12,6 +11,7 @@ use super::linger::Linger;
 use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
 use crate::engine::control::{Control, Gate};
+use crate::engine::limits::Limits;
 use crate::engine::spawn::Spawn;
 use crate::error::{Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
@@ -27,15 +27,9 @@ pub(crate) struct IntakeConfig {
     pub(crate) uuid: Option<Uuid>,
     pub(crate) channels: ChannelCount,
     pub(crate) page_size: PageSize,
-    pub(crate) init_time_limit: Duration,
-    pub(crate) sync_time_limit: Duration,
+    pub(crate) limits: Limits,
     pub(crate) threads: Arc<dyn Spawn>,
 }
-
-/// How long a new connection may take to say what it is, unless the host says otherwise.
-pub(crate) const INIT_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How long no channel may make progress while a barrier waits, unless the host says otherwise.
-pub(crate) const SYNC_TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// What the threads of an intake share.
 pub(super) struct Shared<T> {

@@ -28,7 +28,7 @@ impl<T: PageTarget> IntakeThread<T> {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
         let interrupter = connection.interrupter();
-        let prelude = recv_prelude(&mut *connection, shared.config.init_time_limit);
+        let prelude = recv_prelude(&mut *connection, shared.config.limits.init);
         let is_known = prelude.is_ok();
         let result = match prelude {
             Ok(Prelude::Main) => match self.hand_over(connection, &mut seat) {

@@ -1,10 +1,9 @@
 //! How a receiver works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::channel::DeviceStateSink;
-use crate::engine::intake::{INIT_TIME_LIMIT, SYNC_TIME_LIMIT};
+use crate::engine::limits::Limits;
 use crate::engine::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::wire::Uuid;
@@ -23,12 +22,8 @@ pub struct ReceiverConfig {
     /// written: true for fresh anonymous memory, and for a fresh file. If it is said and not so,
     /// the guest finds stale bytes where it should find zeros. Off by default.
     pub memory_is_zeroed: bool,
-    /// How long a new connection may take to say what it is. 30 s by default.
-    pub init_time_limit: Duration,
-    /// How long no channel may make progress while a barrier waits for one: nothing arrives on any,
-    /// and none comes to its SYNC. A source that is set to another number of channels is found so.
-    /// 60 s by default.
-    pub sync_time_limit: Duration,
+    /// How long things are waited for.
+    pub limits: Limits,
     /// Takes device state that comes over the channels; without one it is refused.
     pub device_state: Option<DeviceStateSink>,
     /// Starts the threads.
@@ -42,8 +37,7 @@ impl Default for ReceiverConfig {
             channels: ChannelCount::default(),
             page_size: PageSize::default(),
             memory_is_zeroed: false,
-            init_time_limit: INIT_TIME_LIMIT,
-            sync_time_limit: SYNC_TIME_LIMIT,
+            limits: Limits::default(),
             device_state: None,
             threads: Arc::new(StdThreads),
         }

@@ -38,8 +38,7 @@ impl Receiver {
             uuid: Some(config.uuid),
             channels: config.channels,
             page_size: config.page_size,
-            init_time_limit: config.init_time_limit,
-            sync_time_limit: config.sync_time_limit,
+            limits: config.limits,
             threads: config.threads,
         };
         let target = GuestTarget::new(config.page_size, config.device_state);

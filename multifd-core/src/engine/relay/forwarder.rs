@@ -10,7 +10,8 @@ use super::sink::RelayTarget;
 use crate::channel::Monitor;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
-use crate::engine::intake::{INIT_TIME_LIMIT, Intake, IntakeConfig, SYNC_TIME_LIMIT, Strangers};
+use crate::engine::intake::{Intake, IntakeConfig, Strangers};
+use crate::engine::limits::Limits;
 use crate::engine::spawn::{Spawn, StdThreads};
 use crate::error::{Error, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
@@ -29,11 +30,8 @@ pub struct ForwarderConfig {
     pub channels: ChannelCount,
     /// Size of the guest's pages.
     pub page_size: PageSize,
-    /// As [`ReceiverConfig::init_time_limit`](crate::ReceiverConfig::init_time_limit).
-    pub init_time_limit: Duration,
-    /// As [`ReceiverConfig::sync_time_limit`](crate::ReceiverConfig::sync_time_limit). Time in which the destination takes nothing does not
-    /// count.
-    pub sync_time_limit: Duration,
+    /// How long things are waited for. While the destination takes nothing, [`Limits::sync`] does not count.
+    pub limits: Limits,
     /// The destination knows zero pages in packets, as QEMU does since 9.0: those that the source has
     /// not found are looked for, and none is sent with its content. Otherwise all pages are sent with
     /// their content, also those that the source has found to be zero. On by default.
@@ -52,8 +50,7 @@ impl Default for ForwarderConfig {
             uuid: None,
             channels: ChannelCount::default(),
             page_size: PageSize::default(),
-            init_time_limit: INIT_TIME_LIMIT,
-            sync_time_limit: SYNC_TIME_LIMIT,
+            limits: Limits::default(),
             zero_pages: true,
             recv_bandwidth: None,
             send_bandwidth: None,
@@ -85,8 +82,7 @@ impl Forwarder {
             uuid: config.uuid,
             channels: config.channels,
             page_size: config.page_size,
-            init_time_limit: config.init_time_limit,
-            sync_time_limit: config.sync_time_limit,
+            limits: config.limits.clone(),
             threads: Arc::clone(&config.threads),
         };
         let target = RelayTarget::new(config.page_size);

@@ -1,8 +1,8 @@
 //! How a sender works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::engine::limits::Limits;
 use crate::engine::spawn::{Spawn, StdThreads};
 use crate::wire::Uuid;
 
@@ -15,9 +15,8 @@ pub struct SenderConfig {
     /// Look for zero pages in the channels' threads and list them without payload: QEMU's
     /// `zero-page-detection=multifd`. Only receivers since QEMU 9.0 understand it; on by default.
     pub zero_pages: bool,
-    /// How long the destination may take nothing, on any channel, although the host waits for that; it is
-    /// noticed within twice that time. A destination that is set to more channels is found so. 60 s by default.
-    pub destination_time_limit: Duration,
+    /// How long things are waited for. A destination that is set to more channels than there are takes nothing.
+    pub limits: Limits,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
 }
@@ -27,7 +26,7 @@ impl Default for SenderConfig {
         Self {
             uuid: Uuid::default(),
             zero_pages: true,
-            destination_time_limit: Duration::from_secs(60),
+            limits: Limits::default(),
             threads: Arc::new(StdThreads),
         }
     }

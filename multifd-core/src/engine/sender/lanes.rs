@@ -109,7 +109,7 @@ impl Lanes {
         };
         // Every channel reports its set-up like a first SYNC.
         lanes.wait_synced()?;
-        lanes.time_limit = config.destination_time_limit;
+        lanes.time_limit = config.limits.destination;
         for _ in 0..BATCHES_PER_CHANNEL {
             let batch = |channel| (channel, Batch::new(memory.page_size()));
             lanes.idle.extend(channels.ids().map(batch));
@@ -183,7 +183,7 @@ impl Lanes {
     /// Waits for a channel, as long as any of them gets something sent.
     fn wait_report(&mut self) -> Result<(), Error> {
         let mut stall = Stall::new(self.time_limit);
-        let mut left = self.time_limit;
+        let mut left = stall.restart();
         loop {
             let report = select_biased! {
                 recv(self.control.woken()) -> _ => return Err(self.control.reason()),

@@ -217,7 +217,7 @@ fn a_slow_destination_holds_back_the_source() {
 fn only_a_source_that_has_room_runs_out_of_time() {
     let _watchdog = Watchdog::start();
     let mut config = ForwarderConfig::default();
-    config.sync_time_limit = Duration::from_millis(500);
+    config.limits.sync = Duration::from_millis(500);
     let bench = Bench::new(2, 1, config.clone());
     for channel in 0..2 {
         bench.send(channel, &stream::init(u8::try_from(channel).unwrap()));

@@ -69,8 +69,9 @@ impl Moment {
         pair.config.hand_over = course.hands_over;
         let mut config = DestinationConfig::default();
         if matches!(self.harm, Harm::Silence) {
-            pair.config.confirm_time_limit = SHORT;
-            config.device_time_limit = SHORT;
+            pair.config.limits.confirm = SHORT;
+            config.receiver.limits.devices = SHORT;
+            config.receiver.limits.confirm = SHORT;
         }
         let mut cancelled = false;
         let has_cancelled = &mut cancelled;
