@@ -65,7 +65,8 @@ impl<'a> Load<'a> {
             }
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
             Event::Sync => {
-                self.receiver.sync()?;
+                let stream = &*stream;
+                self.receiver.sync_beside(&|| stream.source_is_gone())?;
                 self.met = true;
             }
             Event::SectionEnd(part) => return self.section_end(part, stream),

@@ -98,6 +98,7 @@ impl Destination {
         self.receiver.abort_handle().watch(main.interrupter());
         let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
         let mut stream = Incoming::new(reader, self.config.receiver.page_size);
+        stream.set_silence_limit(Some(self.limits().silence));
         let mut arrived = match self.take_in(&mut stream, host, start) {
             Ok(arrived) => arrived,
             Err(error) => {
@@ -149,7 +150,7 @@ impl Destination {
         while !load.step(stream)? {}
         let ram_end = Instant::now();
         let limit = Some(self.limits().devices);
-        stream.reader_mut().transport_mut().set_time_limit(limit);
+        stream.reader_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
         load.host.complete(&tail).map_err(refused)?;
         Ok(Arrived {
@@ -215,9 +216,8 @@ fn confirm(
     limits: &Limits,
 ) -> Result<(), DestinationFailure> {
     // The main connection was interrupted with the channels.
-    let transport = stream.reader_mut().transport_mut();
-    transport.resume();
-    transport.set_time_limit(Some(limits.confirm));
+    stream.reader_mut().transport_mut().resume();
+    stream.reader_mut().set_time_limit(Some(limits.confirm));
     stream.reply(ReturnMessage::Shut(0)).map_err(|error| {
         DestinationFailure::not_released("the source could not be told so", &error.into())
     })?;

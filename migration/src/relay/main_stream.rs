@@ -100,7 +100,10 @@ impl<'a, 'f> MainStream<'a, 'f> {
                 self.passed.zero_pages += 1;
                 urgent = false;
             }
-            Event::Sync => self.forwarding.sync()?,
+            Event::Sync => {
+                let stream = &self.stream;
+                self.forwarding.sync_beside(&|| stream.source_is_gone())?;
+            }
             Event::SectionEnd(part) => last = part == RamPart::End,
         }
         if last {
@@ -136,6 +139,8 @@ impl<'a, 'f> MainStream<'a, 'f> {
 
     /// Passes on what follows RAM, whatever it is, until the source closes the connection.
     fn devices(&mut self) -> Result<(), Error> {
+        // Behind its last byte, which a relay does not know, the source waits for the destination.
+        self.stream.reader_mut().set_time_limit(None);
         loop {
             let reader = self.stream.reader_mut();
             match reader.read_on() {

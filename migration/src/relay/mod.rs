@@ -146,7 +146,8 @@ impl Relay {
             link,
         } = ready;
         let reader = Reader::new(source, &MAIN_MAGIC.to_be_bytes());
-        let incoming = Incoming::new(reader, self.config.forwarder.page_size);
+        let mut incoming = Incoming::new(reader, self.config.forwarder.page_size);
+        incoming.set_silence_limit(Some(self.limits().silence));
         let mut stream = MainStream::new(incoming, destination, &mut forwarding, host, &link);
         let result = stream.run(self.limits().closing);
         let result = result.map_err(|error| self.fail(error));

@@ -1,5 +1,7 @@
 //! The main stream as a destination reads it.
 
+use std::time::Duration;
+
 use multifd_core::PageSize;
 
 use super::configuration::{CONFIGURATION_OFFSET, Configuration, MAPPED_RAM};
@@ -21,6 +23,8 @@ pub struct Incoming {
     return_path: bool,
     ram: Option<RamReader>,
     sync_mode: Option<SyncMode>,
+    /// How long the source may be silent but between two sections.
+    silence: Option<Duration>,
 }
 
 /// What a source says on the main stream before the device state.
@@ -78,7 +82,21 @@ impl Incoming {
             return_path: false,
             ram: None,
             sync_mode: None,
+            silence: None,
         }
+    }
+
+    /// How long the source may be silent inside of a section, a command or the configuration; without a limit
+    /// at the start. Between two sections it may always be silent for ever, for a guest that runs or that
+    /// waits for its switchover has nothing to send.
+    pub fn set_silence_limit(&mut self, limit: Option<Duration>) {
+        self.silence = limit;
+    }
+
+    /// Whether the source has gone away though it waits for an answer, if that can be known: only with a
+    /// return path, without one it closes the connection behind the last byte.
+    pub(crate) fn source_is_gone(&self) -> bool {
+        self.return_path && self.reader.transport().has_ended()
     }
 
     /// Waits for the next event.
@@ -87,6 +105,11 @@ impl Incoming {
     /// The connection's, the end of the stream, everything that a source must not send or that is
     /// not supported, and a call after the last event.
     pub fn next_event(&mut self) -> Result<Event, StreamError> {
+        if self.state == State::Between {
+            self.reader.set_time_limit(None);
+            self.reader.peek("a section's type")?;
+        }
+        self.reader.set_time_limit(self.silence);
         match self.state {
             State::Header => self.configuration().map(Event::Configuration),
             State::Between => self.section(),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::time::Duration;
 
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{self, Transport};
@@ -18,6 +19,7 @@ pub struct Reader {
     direction: Direction,
     offset: u64,
     sent: u64,
+    time_limit: Option<Duration>,
     /// What has been read and is to be passed on, if that is wanted.
     tee: Option<Tee>,
 }
@@ -53,6 +55,7 @@ impl Reader {
             direction,
             offset: 0,
             sent: 0,
+            time_limit: None,
             tee: None,
         }
     }
@@ -107,6 +110,17 @@ impl Reader {
     /// The transport, for instance to limit how long it may block.
     pub fn transport_mut(&mut self) -> &mut dyn Transport {
         &mut *self.input.get_mut().transport
+    }
+
+    /// The transport.
+    pub fn transport(&self) -> &dyn Transport {
+        &*self.input.get_ref().transport
+    }
+
+    /// How long to wait for the next byte; `None`, as at the start, for ever. An error says it.
+    pub fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.time_limit = limit;
+        self.transport_mut().set_time_limit(limit);
     }
 
     /// Gives the transport back. Bytes that have come but not been read are lost.
@@ -222,7 +236,23 @@ impl Reader {
         let at = self.position();
         match self.input.fill_buf() {
             Ok(bytes) => Ok(!bytes.is_empty()),
-            Err(error) => Err(StreamError::Receive { at, error }),
+            Err(error) => {
+                let error = self.explain(error);
+                Err(StreamError::Receive { at, error })
+            }
+        }
+    }
+
+    /// Says of a wait that was over what its limit was.
+    fn explain(&self, error: io::Error) -> io::Error {
+        // The system has time-outs of its own.
+        let is_limit = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+        match self.time_limit.filter(|_| is_limit) {
+            Some(limit) => {
+                let what = format!("the peer was silent for {} s", limit.as_secs_f32());
+                io::Error::new(error.kind(), what)
+            }
+            None => error,
         }
     }
 

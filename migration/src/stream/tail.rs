@@ -195,17 +195,28 @@ fn ended(reader: &Reader, finder: &EndFinder) -> StreamError {
 
 /// Says more about a time limit that has passed, when a description has come.
 fn explain(error: StreamError, finder: &EndFinder) -> StreamError {
-    match (error, finder.refused()) {
-        (StreamError::Receive { at, error }, Some(reason))
-            if error.kind() == io::ErrorKind::TimedOut =>
-        {
+    let (at, error) = match error {
+        StreamError::Receive { at, error } if error.kind() == io::ErrorKind::TimedOut => {
+            (at, error)
+        }
+        error => return error,
+    };
+    match finder.refused() {
+        Some(reason) => {
             let why = format!("nothing more came; {reason}");
             StreamError::Peer {
                 at,
                 problem: Problem::TailEnd { why },
             }
         }
-        (error, _) => error,
+        None => {
+            let what = format!(
+                "{error} before the VM description came, which a source with a return path has to send: is \
+                 suppress-vmdesc=on there?"
+            );
+            let error = io::Error::new(error.kind(), what);
+            StreamError::Receive { at, error }
+        }
     }
 }
 

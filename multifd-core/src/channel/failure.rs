@@ -16,9 +16,9 @@ pub(super) fn connection_error(error: io::Error) -> Error {
             Fault::Connection,
             "the peer closed the connection in the middle of a packet",
         ),
-        io::ErrorKind::TimedOut => Error::new(
+        io::ErrorKind::TimedOut if error.raw_os_error().is_some() => Error::new(
             Fault::Connection,
-            "the peer was silent for longer than the time limit",
+            format!("the peer's host does not answer any more ({error})"),
         ),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::new(
             Fault::Connection,

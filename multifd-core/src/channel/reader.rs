@@ -1,6 +1,7 @@
 //! Reading headers and payloads from a connection.
 
 use std::io;
+use std::time::Duration;
 
 use super::failure::received_too_many;
 use crate::memory::IoVecMut;
@@ -11,6 +12,8 @@ use crate::transport::{Transport, recv_all};
 /// read too much is the start of the payload, and is kept for it.
 pub(super) struct PacketReader<'t> {
     transport: &'t mut dyn Transport,
+    /// How long the peer may be silent inside of a packet. Between two it may be silent for ever.
+    silence: Duration,
     buffer: Vec<u8>,
     /// What is kept: `start <= end <= buffer.len()`.
     start: usize,
@@ -20,10 +23,15 @@ pub(super) struct PacketReader<'t> {
 }
 
 impl<'t> PacketReader<'t> {
-    /// A reader for headers of up to `header_len` bytes.
-    pub(super) fn new(transport: &'t mut dyn Transport, header_len: usize) -> Self {
+    /// A reader for headers of up to `header_len` bytes, of a peer that may be silent for as long as `silence`
+    /// inside of a packet.
+    pub(super) fn new(
+        (transport, silence): (&'t mut dyn Transport, Duration),
+        header_len: usize,
+    ) -> Self {
         Self {
             transport,
+            silence,
             buffer: vec![0; header_len],
             start: 0,
             end: 0,
@@ -39,9 +47,12 @@ impl<'t> PacketReader<'t> {
             (self.start, self.end) = (0, self.end - self.start);
         }
         while self.end - self.start < len {
+            let begun = self.start < self.end;
+            self.transport.set_time_limit(begun.then_some(self.silence));
             let (_, room) = self.buffer.split_at_mut(self.end);
             let most = room.len();
-            match self.transport.recv(&mut [room.into()])? {
+            let received = self.transport.recv(&mut [room.into()]);
+            match received.map_err(|error| silent(error, self.silence))? {
                 0 if self.start == self.end => return Ok(None),
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 received if received <= most => self.end += received,
@@ -64,7 +75,7 @@ impl<'t> PacketReader<'t> {
     }
 
     /// How long the connection has kept its reader waiting.
-    pub(super) fn waited(&self) -> std::time::Duration {
+    pub(super) fn waited(&self) -> Duration {
         self.transport.waited()
     }
 
@@ -83,9 +94,22 @@ impl PayloadSource for PacketReader<'_> {
             self.start += count;
             IoVecMut::advance(&mut room, count);
         }
-        if room.is_empty() || recv_all(self.transport, room)? {
-            return Ok(());
-        }
-        Err(io::ErrorKind::UnexpectedEof.into())
+        self.transport.set_time_limit(Some(self.silence));
+        let filled = room.is_empty()
+            || recv_all(self.transport, room).map_err(|error| silent(error, self.silence))?;
+        filled
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// Says of a wait that was over what its limit was.
+fn silent(error: io::Error, limit: Duration) -> io::Error {
+    // The system has time-outs of its own.
+    if error.kind() != io::ErrorKind::TimedOut || error.raw_os_error().is_some() {
+        return error;
+    }
+    let seconds = limit.as_secs_f32();
+    let what = format!("the peer was silent for {seconds} s in the middle of a packet");
+    io::Error::new(error.kind(), what)
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::device_state::DeviceState;
 use super::failure::{connection_error, method_error, wire_error};
@@ -47,10 +48,11 @@ pub(crate) enum Received {
 }
 
 impl<'t, S: PageSink> RecvChannel<'t, S> {
+    /// The peer may be silent inside of a packet for the time that comes with the `transport`.
     pub(crate) fn new(
         page_size: PageSize,
         (method_id, method): (MethodId, Box<dyn RecvMethod>),
-        transport: &'t mut dyn Transport,
+        transport: (&'t mut dyn Transport, Duration),
         counters: Arc<Counters>,
         sink: S,
     ) -> Self {

@@ -31,6 +31,20 @@ pub(super) struct BarrierPlace {
     released: queue::Receiver<()>,
 }
 
+/// What ends a wait at a barrier but the channels.
+pub(super) struct Watch<'a> {
+    /// How long nothing may move.
+    pub(super) limit: Duration,
+    /// A count that moves when the channels make progress.
+    pub(super) moved: &'a dyn Fn() -> u64,
+    /// While this is so the count need not move.
+    pub(super) excused: &'a dyn Fn() -> bool,
+    /// Whether the source has gone away.
+    pub(super) is_gone: &'a dyn Fn() -> bool,
+    /// What there is to say when channels are missing.
+    pub(super) note: &'a dyn Fn() -> String,
+}
+
 /// What a channel tells the barrier.
 #[derive(Debug)]
 enum Arrival {
@@ -78,30 +92,26 @@ impl Barrier {
             .count()
     }
 
-    /// Waits until all channels have arrived, then lets them go on. `bytes` is the count of what they
-    /// have received; while `excused` it need not move. An error for channels that are not there ends in `note`.
+    /// Waits until all channels have arrived, then lets them go on.
     ///
     /// # Errors
-    /// The migration failed, or no channel has arrived or received anything within `limit`.
-    pub(super) fn meet(
-        &self,
-        control: &Control,
-        limit: Duration,
-        bytes: &dyn Fn() -> u64,
-        excused: &dyn Fn() -> bool,
-        note: &dyn Fn() -> String,
-    ) -> Result<(), Error> {
+    /// The migration failed, no channel has arrived or made progress for too long, or the source is gone.
+    pub(super) fn meet(&self, control: &Control, watch: &Watch<'_>) -> Result<(), Error> {
         let mut waiting = vec![true; self.release.len()];
         let mut arrivals = 0;
-        let mut stall = Stall::new(limit);
-        let mut left = stall.left(bytes());
+        let mut stall = Stall::new(watch.limit);
+        let mut left = stall.left((watch.moved)());
         while arrivals < self.release.len() {
+            let tick = left.ok_or_else(|| self.missing(&waiting, watch))?;
             let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
                 recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
-                default(left.ok_or_else(|| self.missing(&waiting, limit, note))?) => {
-                    left = stall.left(bytes());
-                    if left.is_none() && excused() {
+                default(tick.min(LOOK)) => {
+                    if (watch.is_gone)() {
+                        return Err(self.gone(&waiting, watch));
+                    }
+                    left = stall.left((watch.moved)());
+                    if left.is_none() && (watch.excused)() {
                         left = Some(stall.restart());
                     }
                     continue;
@@ -144,29 +154,32 @@ impl Barrier {
         Ok(())
     }
 
-    fn missing(&self, waiting: &[bool], limit: Duration, note: &dyn Fn() -> String) -> Error {
-        let names: Vec<String> = waiting
-            .iter()
-            .enumerate()
-            .filter(|(_, waiting)| **waiting)
-            .map(|(channel, _)| channel.to_string())
-            .collect();
-        let (connected, count) = (self.places_taken(), self.release.len());
-        let hint = if connected < count {
-            format!(
-                "; only {connected} of {count} channels are connected: \
-                 is multifd-channels the same on both sides?{}",
-                note()
-            )
-        } else {
-            String::new()
-        };
+    fn missing(&self, waiting: &[bool], watch: &Watch<'_>) -> Error {
+        let (names, hint) = (names(waiting), self.hint(watch));
+        let seconds = watch.limit.as_secs_f32();
+        let what = format!("no SYNC from channel {names} within {seconds} s{hint}");
+        Error::new(Fault::Connection, what).at(self.place.clone())
+    }
+
+    fn gone(&self, waiting: &[bool], watch: &Watch<'_>) -> Error {
+        let (names, hint) = (names(waiting), self.hint(watch));
         let what = format!(
-            "no SYNC from channel {} within {} s{hint}",
-            names.join(", "),
-            limit.as_secs_f32()
+            "the source closed the main connection before SYNC came from channel {names}{hint}"
         );
         Error::new(Fault::Connection, what).at(self.place.clone())
+    }
+
+    /// Why channels may be missing; nothing if none are.
+    fn hint(&self, watch: &Watch<'_>) -> String {
+        let (connected, count) = (self.places_taken(), self.release.len());
+        if connected == count {
+            return String::new();
+        }
+        let note = (watch.note)();
+        format!(
+            "; only {connected} of {count} channels are connected: \
+             is multifd-channels the same on both sides?{note}"
+        )
     }
 
     fn closed(&self, channel: ChannelId) -> Error {
@@ -194,3 +207,13 @@ impl BarrierPlace {
         let _ = self.arrive.try_send(Arrival::Closed(self.channel));
     }
 }
+
+/// The channels that are waited for.
+fn names(waiting: &[bool]) -> String {
+    let waiting = waiting.iter().enumerate().filter(|(_, waiting)| **waiting);
+    let names: Vec<_> = waiting.map(|(channel, _)| channel.to_string()).collect();
+    names.join(", ")
+}
+
+/// How often to look whether the source is still there.
+const LOOK: Duration = Duration::from_millis(100);

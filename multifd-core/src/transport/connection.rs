@@ -45,6 +45,12 @@ pub trait Transport: Send {
         let _ = limit;
     }
 
+    /// Whether the peer has closed its side of the connection, though there may be bytes left to receive.
+    /// Does not wait. A transport that cannot tell says that it has not.
+    fn has_ended(&self) -> bool {
+        false
+    }
+
     /// How long calls have been blocked so far, waiting for the peer or for room to send.
     fn waited(&self) -> Duration {
         Duration::ZERO

@@ -238,6 +238,17 @@ impl Transport for SocketTransport {
         self.time_limit = limit;
     }
 
+    fn has_ended(&self) -> bool {
+        let mut fd = libc::pollfd {
+            fd: self.socket.as_raw_fd(),
+            events: libc::POLLRDHUP,
+            revents: 0,
+        };
+        // SAFETY: the pointer and the count describe `fd`, which lives over the call.
+        let ready = unsafe { libc::poll(&mut fd, 1, 0) };
+        ready > 0 && fd.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
     fn waited(&self) -> Duration {
         self.waited
     }

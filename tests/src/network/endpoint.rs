@@ -53,7 +53,7 @@ impl Endpoint {
         let interrupter = &self.interrupter;
         let patience = Patience {
             interrupted: &|| interrupter.interrupted.load(Ordering::Relaxed),
-            deadline: self.time_limit.map(|limit| start + limit),
+            deadline: self.time_limit.and_then(|limit| start.checked_add(limit)),
         };
         let result = call(&mut self.scratch, &patience);
         self.waited += start.elapsed();
@@ -86,6 +86,10 @@ impl Transport for Endpoint {
 
     fn set_time_limit(&mut self, limit: Option<Duration>) {
         self.time_limit = limit;
+    }
+
+    fn has_ended(&self) -> bool {
+        self.open.inward.has_ended()
     }
 
     fn waited(&self) -> Duration {

@@ -70,6 +70,16 @@ impl Pipe {
         answer
     }
 
+    /// Whether the sender has closed it, and the receiver can see that.
+    pub(super) fn has_ended(&self) -> bool {
+        let state = self.state.lock();
+        state.link.hold.is_none()
+            && (state.sender_gone
+                || state
+                    .ending_at(state.sent)
+                    .is_some_and(|(left, _)| left == 0))
+    }
+
     /// Waits until `wanted` answers something.
     pub(super) fn wait<T>(&self, wanted: impl Fn(&State) -> Option<T>) -> T {
         let mut state = self.state.lock();

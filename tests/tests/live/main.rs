@@ -4,6 +4,7 @@ mod converge;
 mod failure;
 mod last_word;
 mod promise;
+mod silence;
 mod strangers;
 mod wrong_source;
 

@@ -144,6 +144,7 @@ fn a_connection_that_is_lost_in_device_state() {
                 panic!("{error}");
             };
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().contains("suppress-vmdesc"), "{error}");
         }
     }
 }

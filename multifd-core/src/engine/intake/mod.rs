@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 
+use super::barrier::Watch;
 use super::control::{AbortHandle, Control};
 use super::spawn::ThreadGroup;
 use crate::channel::{MigrationStats, Monitor, PageTarget};
@@ -173,23 +174,28 @@ impl<T: PageTarget> Intake<T> {
     }
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
-    /// then lets them go on. While `excused` they need make no progress.
+    /// then lets them go on. While `excused` they need make no progress; the wait is over when the source
+    /// `is_gone`.
     ///
     /// # Errors
     /// No channel has made progress within the configured limit, or the migration failed.
-    pub(super) fn meet(&self, excused: &dyn Fn() -> bool) -> Result<(), Error> {
+    pub(super) fn meet(
+        &self,
+        excused: &dyn Fn() -> bool,
+        is_gone: &dyn Fn() -> bool,
+    ) -> Result<(), Error> {
         let shared = &self.shared;
         let monitor = self.monitor();
-        let limit = shared.config.limits.sync;
+        let watch = Watch {
+            limit: shared.config.limits.sync,
+            moved: &|| monitor.wire_bytes(),
+            excused,
+            is_gone,
+            note: &|| self.strangers().to_string(),
+        };
         shared
             .barrier
-            .meet(
-                &shared.control,
-                limit,
-                &|| monitor.wire_bytes(),
-                excused,
-                &|| self.strangers().to_string(),
-            )
+            .meet(&shared.control, &watch)
             .inspect_err(|error| shared.control.fail(error.clone()))
     }
 

@@ -139,7 +139,7 @@ impl<T: PageTarget> IntakeThread<T> {
         let mut channel_state = RecvChannel::new(
             page_size,
             (shared.method.id(), method),
-            connection,
+            (connection, shared.config.limits.silence),
             Arc::clone(&counters),
             shared.target.sink(),
         );

@@ -121,7 +121,16 @@ impl Receiver {
     /// # Errors
     /// No channel has made progress within the configured limit, or the migration failed.
     pub fn sync(&self) -> Result<(), Error> {
-        self.intake.meet(&|| false)
+        self.sync_beside(&|| false)
+    }
+
+    /// As [`Self::sync`], but waits no longer when the source `is_gone`: the end of the main connection tells
+    /// that, which nobody reads meanwhile. It is asked now and then.
+    ///
+    /// # Errors
+    /// As [`Self::sync`], and the source is gone.
+    pub fn sync_beside(&self, is_gone: &dyn Fn() -> bool) -> Result<(), Error> {
+        self.intake.meet(&|| false, is_gone)
     }
 
     /// Clears a page that the main channel says is zero.

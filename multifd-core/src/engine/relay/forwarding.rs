@@ -116,7 +116,16 @@ impl<'f> Forwarding<'f> {
     /// A channel of the source makes no progress for longer than the configured limit although there is
     /// room for what it sends, or the migration failed.
     pub fn sync(&mut self) -> Result<(), Error> {
-        self.intake.meet(&|| self.exchange.is_full())?;
+        self.sync_beside(&|| false)
+    }
+
+    /// As [`Self::sync`], but waits no longer when the source `is_gone`. See
+    /// [`Receiver::sync_beside`](crate::Receiver::sync_beside).
+    ///
+    /// # Errors
+    /// As [`Self::sync`], and the source is gone.
+    pub fn sync_beside(&mut self, is_gone: &dyn Fn() -> bool) -> Result<(), Error> {
+        self.intake.meet(&|| self.exchange.is_full(), is_gone)?;
         let met = Instant::now();
         self.rounds.start(met);
         // After the meeting: all pages of the round have been handed over.
