@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::device_state::DeviceStateSink;
 use super::populate::{no_page, populate};
 use super::recv::outside;
+use super::round::RoundPages;
 use super::sink::{Arrived, PageSink, PageTarget, not_announced};
 use crate::error::Error;
 use crate::geometry::PageSize;
@@ -26,6 +27,8 @@ pub(crate) struct Guest {
     pub(crate) received: PageBitmap,
     /// Which pages have been mapped to be written to: nothing that happens elsewhere makes them go.
     mapped: PageBitmap,
+    /// How many pages come between two barriers.
+    pub(crate) round: RoundPages,
     /// The memory was all zero at the start: a zero page that arrives first need not be written.
     zeroed: bool,
 }
@@ -41,9 +44,11 @@ impl GuestTarget {
 
     /// Says what the memory is; answers whether that was not known yet.
     pub(crate) fn attach(&self, memory: GuestMemory, zeroed: bool) -> bool {
+        let pages = memory.total_bytes() / memory.page_size().bytes_u64();
         let guest = Guest {
             received: PageBitmap::new(&memory),
             mapped: PageBitmap::new(&memory),
+            round: RoundPages::new(pages),
             memory,
             zeroed,
         };
@@ -57,6 +62,12 @@ impl GuestTarget {
 
 impl PageTarget for GuestTarget {
     type Sink<'t> = GuestSink<'t>;
+
+    fn barrier(&self) {
+        if let Some(guest) = self.guest.get() {
+            guest.round.restart();
+        }
+    }
 
     fn sink(&self) -> GuestSink<'_> {
         GuestSink {
@@ -134,6 +145,10 @@ impl<'t> PageSink for GuestSink<'t> {
 
     fn len(block: &GuestBlock<'t>) -> u64 {
         block.ram.len()
+    }
+
+    fn count(block: &GuestBlock<'t>, pages: usize) -> Result<(), Error> {
+        block.guest.round.add(pages)
     }
 
     fn take(&mut self, block: GuestBlock<'t>, packet: Arrived<'_>) -> Result<(), Error> {

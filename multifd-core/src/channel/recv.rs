@@ -105,8 +105,12 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let header = header.ok_or_else(ended)?;
         let header = RamHeader::decode(header, self.page_size).map_err(wire_error)?;
         if header.is_empty() {
+            let is_sync = header.flags.is_sync();
             self.reader.consume();
             self.counters.packet(0, 0, header_len);
+            if !is_sync {
+                self.counters.idle(header_len);
+            }
             return Ok(());
         }
         let block = self.sink.find(header.block)?.ok_or_else(|| {
@@ -120,7 +124,9 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let (flags, payload_len) = (header.flags, header.payload_len);
         self.reader.consume();
         let wire_bytes = header_len + payload_len;
+        let pages = self.normal.len() + self.zero.len();
         self.check(flags, S::len(&block))
+            .and_then(|()| S::count(&block, pages))
             .and_then(|()| self.take(block, payload_len, wire_bytes))
             .map_err(|error| error.at(Place::default().block(S::name(&block).as_str())))?;
         let (normal, zero) = (self.normal.len(), self.zero.len());

@@ -12,6 +12,9 @@ pub(crate) trait PageTarget: Send + Sync + 'static {
     where
         Self: 't;
 
+    /// All channels are at a barrier, and none has been let go on yet.
+    fn barrier(&self);
+
     /// Makes the end of one channel. Nothing that it does later allocates.
     fn sink(&self) -> Self::Sink<'_>;
 }
@@ -32,6 +35,12 @@ pub(crate) trait PageSink {
 
     /// The block's length in bytes.
     fn len(block: &Self::Block) -> u64;
+
+    /// Counts pages of the block, which have been announced by a packet.
+    ///
+    /// # Errors
+    /// More have come since the last barrier than may.
+    fn count(block: &Self::Block, pages: usize) -> Result<(), Error>;
 
     /// Takes the pages of a packet, which are whole pages of the block, each once.
     fn take(&mut self, block: Self::Block, packet: Arrived<'_>) -> Result<(), Error>;

@@ -92,6 +92,14 @@ impl Monitor {
         self.total().wire_bytes
     }
 
+    /// Bytes that have brought the migration on, on all channels so far: not those of empty packets.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.counters
+            .iter()
+            .map(|channel| channel.moved_bytes())
+            .sum()
+    }
+
     fn channels(&self) -> impl Iterator<Item = ChannelStats> {
         self.counters
             .iter()
@@ -113,6 +121,8 @@ pub(crate) struct Counters {
     normal_pages: AtomicU64,
     zero_pages: AtomicU64,
     wire_bytes: AtomicU64,
+    /// Bytes of packets that bring nothing.
+    idle_bytes: AtomicU64,
     cpu_nanos: AtomicU64,
     work_nanos: AtomicU64,
     connection_nanos: AtomicU64,
@@ -127,6 +137,11 @@ impl Counters {
         add(&self.normal_pages, normal as u64);
         add(&self.zero_pages, zero as u64);
         add(&self.wire_bytes, wire_bytes as u64);
+    }
+
+    /// Says of bytes that have been counted that they were of packets that bring nothing.
+    pub(super) fn idle(&self, wire_bytes: usize) {
+        add(&self.idle_bytes, wire_bytes as u64);
     }
 
     /// Counts one packet with payload: which implementation did it. `total` is what the method has
@@ -148,6 +163,12 @@ impl Counters {
     /// Bytes counted so far.
     pub(crate) fn wire_bytes(&self) -> u64 {
         self.wire_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes counted so far of what brings the migration on.
+    fn moved_bytes(&self) -> u64 {
+        let idle = self.idle_bytes.load(Ordering::Relaxed);
+        self.wire_bytes().saturating_sub(idle)
     }
 
     /// Counts bytes outside of packets: the initial one.

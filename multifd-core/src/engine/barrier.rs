@@ -43,6 +43,8 @@ pub(super) struct Watch<'a> {
     pub(super) is_gone: &'a dyn Fn() -> bool,
     /// What there is to say when channels are missing.
     pub(super) note: &'a dyn Fn() -> String,
+    /// Called when all channels have arrived, before any goes on.
+    pub(super) met: &'a dyn Fn(),
 }
 
 /// What a channel tells the barrier.
@@ -127,6 +129,7 @@ impl Barrier {
                 *waiting = false;
             }
         }
+        (watch.met)();
         for release in &self.release {
             // A channel waits for one release before it arrives again, so there is room.
             let _ = release.try_send(());

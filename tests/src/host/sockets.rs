@@ -1,7 +1,10 @@
 //! Connections over unix sockets.
 
+use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use migration::{Connections, Destination};
@@ -35,14 +38,23 @@ pub fn connect(path: &Path, channels: usize, return_path: bool) -> Result<Connec
     })
 }
 
-/// Accepts connections until the destination has all it wants.
+/// Accepts connections until the destination has all it wants, or has failed.
+///
+/// That a connection was accepted says nothing: the destination has it when its first bytes have come.
 ///
 /// # Errors
-/// The listener's, or the migration has failed.
+/// The listener's.
 pub fn accept_all(listener: &UnixListener, destination: &Destination) -> Result<()> {
-    while !destination.is_complete() {
-        let (stream, _) = listener.accept()?;
-        destination.accept(boxed(SocketTransport::new(stream)?))?;
+    listener.set_nonblocking(true)?;
+    while !destination.is_complete() && destination.abort_handle().error().is_none() {
+        match listener.accept() {
+            // The migration knows what is wrong.
+            Ok((stream, _)) => drop(destination.accept(boxed(SocketTransport::new(stream)?))),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Sources that send what nobody may send.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{InitPacket, Uuid};
@@ -8,6 +10,7 @@ use multifd_core::{Error, Fault, ReceiverConfig};
 use multifd_tests::network::Watchdog;
 
 use crate::bench::Bench;
+use crate::guest;
 use crate::stream::{self, NAME, OFFSETS, PAGE, put, put_u64};
 
 /// Gives a packet to a running channel; answers the error and the receiver afterwards.
@@ -275,4 +278,82 @@ fn one_channel_too_many() {
     );
     assert_eq!(error.fault(), Fault::Peer);
     ended(&bench, &error);
+}
+
+/// Between two barriers each page may come once. More of them would keep this side busy for nothing.
+#[test]
+fn more_pages_than_the_guest_has() {
+    let _watchdog = Watchdog::start();
+    let all: Vec<u64> = (0..16).map(|page| page * 0x1000).collect();
+    let text = "block \"ram\": more pages between two SYNC than the 16 of the guest, of which each may \
+                come once";
+    let once = stream::packet(&[], &all);
+    for (again, place) in [
+        (stream::packet(&[], &[0x3000]), "packet 2"),
+        (stream::packet(&[0x1000], &[]), "packet 2"),
+    ] {
+        assert_peer(
+            &refused(&[&once[..], &again].concat()),
+            &format!("{place}, {text}"),
+        );
+    }
+    // Pages before a barrier do not count behind it.
+    let bench = Bench::new(1);
+    let round = [once, stream::sync()].concat();
+    let rounds = [stream::init(0), stream::sync(), round.repeat(3)].concat();
+    let _source = bench.connect(&rounds).unwrap();
+    bench.attach();
+    for _ in 0..4 {
+        bench.receiver.sync().unwrap();
+    }
+    assert_eq!(bench.receiver.finish().unwrap().total().zero_pages, 48);
+}
+
+/// The main channel's zero pages are pages like others.
+#[test]
+fn more_zero_pages_on_the_main_channel_than_the_guest_has() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1);
+    bench.attach();
+    let pages = guest::pages(&bench.target);
+    for (block, offset) in &pages {
+        bench.receiver.zero_page(*block, *offset).unwrap();
+    }
+    let error = bench
+        .receiver
+        .zero_page(pages[3].0, pages[3].1)
+        .unwrap_err();
+    assert_eq!(error.fault(), Fault::Peer);
+    assert!(
+        error
+            .to_string()
+            .contains("more pages between two SYNC than the 16"),
+        "{error}"
+    );
+}
+
+/// Packets that bring nothing do not keep a barrier waiting.
+#[test]
+fn empty_packets_are_no_progress() {
+    let _watchdog = Watchdog::start();
+    let mut config = ReceiverConfig::default();
+    config.limits.sync = Duration::from_millis(200);
+    let bench = Bench::with(2, config);
+    let _first = bench
+        .connect(&[stream::init(0), stream::sync()].concat())
+        .unwrap();
+    let mut second = bench.connect(&stream::init(1)).unwrap();
+    let empty = stream::packet(&[], &[]);
+    let dripping = thread::spawn(move || {
+        while send_all(&mut second, &mut [empty.as_slice().into()]).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let error = bench.receiver.sync().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "destination: no SYNC from channel 1 within 0.2 s"
+    );
+    bench.receiver.finish().unwrap_err();
+    dripping.join().unwrap();
 }

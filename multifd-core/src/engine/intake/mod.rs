@@ -188,10 +188,11 @@ impl<T: PageTarget> Intake<T> {
         let monitor = self.monitor();
         let watch = Watch {
             limit: shared.config.limits.sync,
-            moved: &|| monitor.wire_bytes(),
+            moved: &|| monitor.moved_bytes(),
             excused,
             is_gone,
             note: &|| self.strangers().to_string(),
+            met: &|| shared.target.barrier(),
         };
         shared
             .barrier

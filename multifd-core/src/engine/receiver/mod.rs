@@ -151,6 +151,7 @@ impl Receiver {
                 Error::new(Fault::Peer, "zero page outside of its block").at(place)
             })?;
         let place = Place::on(Side::Destination);
+        target.round.add(1)?;
         let cleared = target.clear(block, offset, &page);
         cleared.map_err(|error| error.at(place.block(ram.name().as_str())))
     }

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::rounds::Rounds;
 use super::sink::{Onward, RelayTarget};
 use super::thread::SendThread;
-use crate::channel::{Counters, MigrationStats, Monitor};
+use crate::channel::{Counters, MigrationStats, Monitor, RoundPages};
 use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::intake::Intake;
 use crate::error::{Error, Fault, Place, Side};
@@ -94,12 +94,16 @@ impl<'f> Forwarding<'f> {
     /// the migration failed.
     pub fn attach(&self, blocks: Vec<(BlockName, u64)>) -> Result<(), Error> {
         let page_size = self.exchange.windows.page_size();
+        let bytes = blocks
+            .iter()
+            .fold(0_u64, |sum, (_, len)| sum.saturating_add(*len));
         let blocks =
             BlockTable::new(page_size, blocks).map_err(|error| caller(error.to_string()))?;
         let exchange = Arc::clone(&self.exchange);
         self.exchange.control.check()?;
         let attached = self.intake.target().attach(Onward {
             blocks,
+            round: RoundPages::new(bytes / page_size.bytes_u64()),
             exchange: Arc::clone(&self.exchange),
             device_state: Arc::new(move |state| Ok(exchange.pass_device_state(state)?)),
         });

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::exchange::Exchange;
-use crate::channel::{Arrived, DeviceStateSink, PageSink, PageTarget, caller, not_announced};
+use crate::channel::{
+    Arrived, DeviceStateSink, PageSink, PageTarget, RoundPages, caller, not_announced,
+};
 use crate::error::Error;
 use crate::geometry::PageSize;
 use crate::memory::BlockTable;
@@ -21,6 +23,8 @@ pub(super) struct RelayTarget {
 pub(super) struct Onward {
     /// The blocks that the source has announced.
     pub(super) blocks: BlockTable,
+    /// How many pages come between two barriers.
+    pub(super) round: RoundPages,
     /// Where they wait.
     pub(super) exchange: Arc<Exchange>,
     /// Takes device state.
@@ -43,6 +47,12 @@ impl RelayTarget {
 
 impl PageTarget for RelayTarget {
     type Sink<'t> = RelaySink<'t>;
+
+    fn barrier(&self) {
+        if let Some(onward) = self.onward.get() {
+            onward.round.restart();
+        }
+    }
 
     fn sink(&self) -> RelaySink<'_> {
         RelaySink {
@@ -87,6 +97,10 @@ impl<'t> PageSink for RelaySink<'t> {
 
     fn len(block: &RelayBlock<'t>) -> u64 {
         block.len
+    }
+
+    fn count(block: &RelayBlock<'t>, pages: usize) -> Result<(), Error> {
+        block.onward.round.add(pages)
     }
 
     /// Decodes the pages into an empty parcel and hands it over. Waits for a parcel while there is

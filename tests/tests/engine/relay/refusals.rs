@@ -303,3 +303,27 @@ fn an_error_of_the_set_up_is_the_destinations() {
         "{error}"
     );
 }
+
+/// As in a destination, each page may come once between two barriers.
+#[test]
+fn more_pages_than_the_guest_has() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1, 1, ForwarderConfig::default());
+    bench.send(0, &stream::init(0));
+    let mut out = bench.start();
+    bench.send(0, &stream::sync());
+    out.forwarding.attach(out.blocks.clone()).unwrap();
+    out.forwarding.sync().unwrap();
+    let all: Vec<u64> = (0..16).map(|page| page * 0x1000).collect();
+    let once = stream::packet(&[], &all);
+    bench.send(0, &[&once[..], &stream::sync(), &once].concat());
+    out.forwarding.sync().unwrap();
+    bench.send(0, &stream::packet(&[0x2000], &[]));
+    let error = out.forwarding.sync().unwrap_err();
+    assert_eq!(error.fault(), Fault::Peer);
+    assert_eq!(
+        error.to_string(),
+        "relay, source side, channel 0, packet 4, block \"ram\": more pages between two SYNC than the 16 \
+         of the guest, of which each may come once"
+    );
+}
