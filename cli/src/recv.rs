@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
-use migration::{
-    Destination, DestinationConfig, DestinationHost, HostError, Limits, channel_count,
-};
+use migration::{Destination, DestinationConfig, DestinationHost, HostError, channel_count};
 use migration_params::Settings;
 use multifd_core::GuestMemory;
 
@@ -29,7 +27,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let listener = Listener::bind(&args.from)?;
+    let listener = Listener::bind(&args.from, args.migration.limits().destination)?;
     let address = listener.uri().to_string();
     store.set_address(&address);
     let config = config(args, &settings, &store);
@@ -70,9 +68,7 @@ fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationCon
     config.receiver.channels = channel_count(&settings.parameters);
     config.receiver.memory_is_zeroed = store.is_fresh();
     config.receiver.device_state = store.sink();
-    if let Some(limit) = args.migration.time_limit {
-        config.receiver.limits = Limits::all(limit);
-    }
+    config.receiver.limits = args.migration.limits();
     config
 }
 

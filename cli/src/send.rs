@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use migration::{Limits, Source, SourceConfig, channel_count};
+use migration::{Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{GuestMemory, Place, Side};
 
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
         None => ram::source_memory(&args.ram)?,
     };
     let config = config(args, &settings, saved);
-    let connections = sending::connect(&args.to, args.wait, &settings)?;
+    let connections = sending::connect(&args.to, args.wait, &args.migration.limits(), &settings)?;
     let sending = Sending {
         to: &args.to,
         label: &args.label,
@@ -88,8 +88,6 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
     if let Some(uuid) = args.migration.uuid {
         config.uuid = uuid;
     }
-    if let Some(limit) = args.migration.time_limit {
-        config.limits = Limits::all(limit);
-    }
+    config.limits = args.migration.limits();
     config
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migration::Limits;
 use multifd_core::wire::Uuid;
 
 use super::accelerator::AcceleratorArgs;
@@ -18,11 +19,12 @@ pub(crate) struct MigrationArgs {
     /// The guest's UUID, the same on both sides [default: none, all zero]
     #[arg(long, value_parser = uuid)]
     pub(crate) uuid: Option<Uuid>,
-    /// How long the peer may be silent where it has to answer, in seconds
+    /// How long to wait wherever the peer has to do something, in seconds
     ///
     /// At the destination: a new connection that does not say what it is, channels that do not come
-    /// to a barrier, a missing main connection [default: 30, 60, 30]. At the source: a destination
-    /// that takes nothing, the confirmation [default: 60, 60].
+    /// to a barrier, a missing main connection, silence inside of what was begun, device state
+    /// [default: 30, 60, 30, 60, 30]. At the source: a destination that takes nothing, the
+    /// confirmation [default: 60, 60].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) time_limit: Option<Duration>,
     #[command(flatten)]
@@ -36,6 +38,13 @@ pub(crate) struct MigrationArgs {
     /// Show neither progress nor which implementation does the work
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+impl MigrationArgs {
+    /// How long this side waits.
+    pub(crate) fn limits(&self) -> Limits {
+        self.time_limit.map_or_else(Limits::default, Limits::all)
+    }
 }
 
 pub(super) fn uuid(text: &str) -> Result<Uuid, String> {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use migration::Limits;
 use multifd_core::wire::Uuid;
 
 use super::AcceleratorArgs;
@@ -72,4 +73,11 @@ pub(crate) struct RelayArgs {
     /// Show neither progress nor which implementation does the work
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+impl RelayArgs {
+    /// How long this side waits.
+    pub(crate) fn limits(&self) -> Limits {
+        self.time_limit.map_or_else(Limits::default, Limits::all)
+    }
 }

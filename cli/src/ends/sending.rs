@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::{Connections, Report, Source, SourceFailure, SourceHandle, channel_count};
+use migration::{Connections, Limits, Report, Source, SourceFailure, SourceHandle, channel_count};
 use migration_params::Settings;
 use multifd_core::transport::Transport;
 use multifd_core::{MultifdMethods, PageSize};
@@ -74,9 +74,10 @@ impl Sending<'_> {
 pub(crate) fn connect(
     to: &Uri,
     wait: Duration,
+    limits: &Limits,
     settings: &Settings,
 ) -> anyhow::Result<Connections> {
-    let main = connect::first(to, wait)?;
+    let main = connect::first(to, wait, limits.destination)?;
     let return_path: Option<Box<dyn Transport>> = if settings.capabilities.return_path {
         Some(Box::new(main.try_clone()?))
     } else {
@@ -84,7 +85,11 @@ pub(crate) fn connect(
     };
     let mut channels: Vec<Box<dyn Transport>> = Vec::new();
     for id in channel_count(&settings.parameters).ids() {
-        channels.push(Box::new(connect::channel(to, id.number())?));
+        channels.push(Box::new(connect::channel(
+            to,
+            id.number(),
+            limits.destination,
+        )?));
     }
     Ok(Connections {
         main: Box::new(main),

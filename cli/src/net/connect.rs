@@ -11,14 +11,18 @@ use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::net::tcp;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
-/// Connects, and tries again for up to `wait` while nobody listens.
-pub(crate) fn first(uri: &Uri, wait: Duration) -> Result<SocketTransport, Failure> {
-    let once = &mut || dial(uri, &|| false);
+/// Connects, and tries again for up to `wait` while nobody listens. A host that is gone later is noticed after
+/// `limit`.
+pub(crate) fn first(
+    uri: &Uri,
+    wait: Duration,
+    limit: Duration,
+) -> Result<SocketTransport, Failure> {
+    let once = &mut || dial(uri, limit, &|| false);
     patiently(wait, &|| false, once).map_err(|error| failure(uri, &error))
 }
 
@@ -41,8 +45,8 @@ pub(crate) fn patiently(
 }
 
 /// Connects one more channel to a destination that has taken the main connection.
-pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure> {
-    dial(uri, &|| false).map_err(|error| {
+pub(crate) fn channel(uri: &Uri, channel: u8, limit: Duration) -> Result<SocketTransport, Failure> {
+    dial(uri, limit, &|| false).map_err(|error| {
         let what = format!("source, channel {channel}: cannot connect to {uri}: {error}");
         Failure::new(ExitCode::Connection, what).hint(
             "the destination took the main connection and then stopped listening: see its own \
@@ -51,12 +55,17 @@ pub(crate) fn channel(uri: &Uri, channel: u8) -> Result<SocketTransport, Failure
     })
 }
 
-/// Connects, unless that is `cancelled` while the other side does not answer.
-pub(crate) fn dial(uri: &Uri, cancelled: &dyn Fn() -> bool) -> io::Result<SocketTransport> {
+/// Connects, unless that is `cancelled` while the other side does not answer. A host that is gone later is
+/// noticed after `limit`.
+pub(crate) fn dial(
+    uri: &Uri,
+    limit: Duration,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<SocketTransport> {
     match uri {
         Uri::Tcp { host, port } => {
             let host = if host.is_empty() { "localhost" } else { host };
-            SocketTransport::new(connect_tcp(host, *port)?)
+            SocketTransport::tcp(connect_tcp(host, *port)?, limit)
         }
         Uri::Unix(path) => {
             let transport = SocketTransport::new(connect_unix(path, cancelled)?)?;
@@ -71,10 +80,7 @@ fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
-            Ok(stream) => {
-                tcp::prepare(&stream)?;
-                return Ok(stream);
-            }
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{TcpListener, ToSocketAddrs as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::peer::Peer;
-use crate::net::tcp;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -22,6 +21,8 @@ use crate::show::output;
 pub(crate) struct Listener {
     socket: Socket,
     uri: Uri,
+    /// After how long a host that is gone is noticed.
+    limit: Duration,
     wake: UnixStream,
     waker: Waker,
 }
@@ -51,8 +52,9 @@ pub(crate) enum Ready {
 }
 
 impl Listener {
-    pub(crate) fn bind(uri: &Uri) -> Result<Self, Failure> {
-        Self::try_bind(uri).map_err(|error| {
+    /// Listens. The host of a connection that is gone later is noticed after `limit`.
+    pub(crate) fn bind(uri: &Uri, limit: Duration) -> Result<Self, Failure> {
+        Self::try_bind(uri, limit).map_err(|error| {
             let what = format!("destination: cannot listen on {uri}: {error}");
             let failure = Failure::new(ExitCode::Connection, what);
             match error.kind() {
@@ -64,7 +66,7 @@ impl Listener {
         })
     }
 
-    fn try_bind(uri: &Uri) -> io::Result<Self> {
+    fn try_bind(uri: &Uri, limit: Duration) -> io::Result<Self> {
         let (socket, uri) = match uri {
             Uri::Tcp { host, port } => {
                 let socket = bind_tcp(host, *port)?;
@@ -88,6 +90,7 @@ impl Listener {
         Ok(Self {
             socket,
             uri,
+            limit,
             wake,
             waker: Waker(Arc::new(waker)),
         })
@@ -155,16 +158,17 @@ impl Listener {
 
     /// Accepts a connection that is there already, and answers who has made it.
     pub(crate) fn accept_from(&self) -> io::Result<Option<(SocketTransport, Peer)>> {
-        let accepted: io::Result<(OwnedFd, Option<Peer>)> = match &self.socket {
+        let accepted = match &self.socket {
             Socket::Tcp(socket) => socket.accept().and_then(|(stream, address)| {
-                tcp::prepare(&stream)?;
-                Ok((stream.into(), Some(Peer::Host(address.ip()))))
+                let connection = SocketTransport::tcp(stream, self.limit)?;
+                Ok((connection, Some(Peer::Host(address.ip()))))
             }),
-            Socket::Unix(socket, _) => socket.accept().map(|(stream, _)| (stream.into(), None)),
+            Socket::Unix(socket, _) => socket
+                .accept()
+                .and_then(|(stream, _)| Ok((SocketTransport::new(stream)?, None))),
         };
         match accepted {
-            Ok((stream, host)) => {
-                let connection = SocketTransport::new(stream)?;
+            Ok((connection, host)) => {
                 let process = || {
                     connection
                         .peer_process()

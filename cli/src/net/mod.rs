@@ -6,5 +6,4 @@ pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod peer;
-pub(crate) mod tcp;
 pub(crate) mod uri;

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         // One migration ends with that, and says so; others may be smaller.
         output::message(format_args!("multifd: warning: {failure}"));
     }
-    let listener = Listener::bind(&args.listen)?;
+    let listener = Listener::bind(&args.listen, args.limits().destination)?;
     let address = listener.uri().to_string();
     let (send_messages, messages) = mpsc::channel();
     let desk = Desk {

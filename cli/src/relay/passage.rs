@@ -113,18 +113,19 @@ impl RelayHost for Host {
         let to = &self.plan.outgoing.address.for_guest(uuid);
         let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
         let cancelled = || self.abort.error().is_some();
+        let limit = self.plan.config.forwarder.limits.destination;
         let Some(channel) = channel else {
             let turn = &mut self.turn;
             let mut dial = || {
                 *turn = Some(self.plan.connecting.take());
-                let main = connect::dial(to, &cancelled);
+                let main = connect::dial(to, limit, &cancelled);
                 // Others need not wait for a destination that does not listen.
                 main.inspect_err(|_| *turn = None)
             };
             let main = connect::patiently(self.plan.wait, &cancelled, &mut dial);
             return Ok(Box::new(main.map_err(failed)?));
         };
-        let connection = connect::dial(to, &cancelled).map_err(failed)?;
+        let connection = connect::dial(to, limit, &cancelled).map_err(failed)?;
         if channel.index() + 1 == self.plan.config.outgoing_channels.count() {
             self.turn = None;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration::{Limits, Relay, RelayConfig, method_options};
+use migration::{Relay, RelayConfig, method_options};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{MultifdMethods, Registry};
 
@@ -52,9 +52,7 @@ impl Plan {
         outgoing.check_migrate(methods::TRANSPORT, &host)?;
         let mut config = RelayConfig::with_parameters(&incoming.parameters, &outgoing.parameters);
         config.forwarder.uuid = args.uuid;
-        if let Some(limit) = args.time_limit {
-            config.forwarder.limits = Limits::all(limit);
-        }
+        config.forwarder.limits = args.limits();
         Ok(Self {
             config,
             incoming: Side::new(args, &registry, &incoming, &args.listen)?,

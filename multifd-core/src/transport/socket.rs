@@ -25,13 +25,13 @@ pub struct SocketTransport {
 
 impl SocketTransport {
     /// Takes over a connected socket. Whether it blocks does not matter, its options stay as they
-    /// are.
+    /// are; for TCP see [`Self::tcp`].
     ///
     /// # Errors
     /// The descriptor is not a stream socket, or the process has no descriptor left.
     pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         let socket = socket.into();
-        if socket_type(socket.as_fd())? != libc::SOCK_STREAM {
+        if option(socket.as_fd(), (libc::SOL_SOCKET, libc::SO_TYPE))? != libc::SOCK_STREAM {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "not a stream socket",
@@ -109,13 +109,28 @@ impl SocketTransport {
     /// The system's.
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
         let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        self.set_option((libc::SOL_SOCKET, libc::SO_SNDBUF), value)
+    }
+
+    /// Reads an option, with its level, that is a number.
+    #[cfg(test)]
+    pub(super) fn option(&self, option: (libc::c_int, libc::c_int)) -> io::Result<libc::c_int> {
+        self::option(self.as_fd(), option)
+    }
+
+    /// Sets an option, with its level, that is a number.
+    pub(super) fn set_option(
+        &self,
+        (level, name): (libc::c_int, libc::c_int),
+        value: libc::c_int,
+    ) -> io::Result<()> {
         let len = len_of(&value);
         // SAFETY: the pointer and the length describe `value`, which lives over the call.
         let result = unsafe {
             libc::setsockopt(
                 self.socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_SNDBUF,
+                level,
+                name,
                 (&raw const value).cast(),
                 len,
             )
@@ -353,15 +368,19 @@ const fn len_of<T>(_: &T) -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
 
-fn socket_type(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+/// Reads an option, with its level, that is a number.
+fn option(
+    socket: BorrowedFd<'_>,
+    (level, name): (libc::c_int, libc::c_int),
+) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = len_of(&value);
     // SAFETY: the pointers describe `value` and `len`, which live over the call.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TYPE,
+            level,
+            name,
             (&raw mut value).cast(),
             &mut len,
         )

@@ -31,8 +31,9 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let mut machine = Machine::incoming(&args.workload.machine(len), Memory::incoming(&file)?)?;
     let mut config = DestinationConfig::default();
     config.receiver.channels = channel_count(&settings.parameters);
+    config.receiver.limits = args.migration.limits();
     let destination = hypervisor::destination(&machine, config, &method);
-    let listener = Listener::bind(from)?;
+    let listener = Listener::bind(from, args.migration.limits().destination)?;
     let address = listener.uri().to_string();
     let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json);
     let total = Total::default();

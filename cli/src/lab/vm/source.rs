@@ -63,7 +63,12 @@ impl Migration<'_> {
         machine: &mut Machine,
         guest: &mut GuestAfter,
     ) -> anyhow::Result<MigrationReport> {
-        let connections = sending::connect(self.to, Duration::ZERO, self.settings)?;
+        let connections = sending::connect(
+            self.to,
+            Duration::ZERO,
+            &self.args.migration.limits(),
+            self.settings,
+        )?;
         let sending = Sending {
             to: self.to,
             label: &self.args.label,
@@ -72,7 +77,8 @@ impl Migration<'_> {
             interrupt: self.interrupt,
             cpu_start: cpu_time(),
         };
-        let config = SourceConfig::with_settings(self.settings);
+        let mut config = SourceConfig::with_settings(self.settings);
+        config.limits = self.args.migration.limits();
         let source = hypervisor::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
         sending.run(source, |source| {

@@ -1,0 +1,85 @@
+//! Options of TCP connections.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use super::socket::SocketTransport;
+
+impl SocketTransport {
+    /// Takes over a TCP connection, with the options that a migration wants: small packets are sent at once, and
+    /// a peer whose host is gone is noticed after `limit`, for instance
+    /// [`Limits::destination`](crate::Limits::destination).
+    ///
+    /// A host that answers and takes nothing is given the same time by the system, so the limit must not be
+    /// shorter than the time that a migration waits for a peer. Less than 5 s is taken for that: a network may
+    /// take as long.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tcp(stream: TcpStream, limit: Duration) -> io::Result<Self> {
+        let limit = limit.max(SHORTEST);
+        stream.set_nodelay(true)?;
+        let transport = Self::new(stream)?;
+        transport.set_option((libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1)?;
+        // A third of the time until the first probe, the rest for the others.
+        for (name, time) in [
+            (libc::TCP_KEEPIDLE, limit / 3),
+            (libc::TCP_KEEPINTVL, limit / 9),
+        ] {
+            let seconds = time.as_secs().clamp(1, MOST_SECONDS);
+            transport.set_option((libc::IPPROTO_TCP, name), number(seconds.into()))?;
+        }
+        transport.set_option((libc::IPPROTO_TCP, libc::TCP_KEEPCNT), PROBES)?;
+        let user_timeout = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
+        transport.set_option(user_timeout, number(limit.as_millis()))?;
+        Ok(transport)
+    }
+}
+
+fn number(value: u128) -> libc::c_int {
+    libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX)
+}
+
+const SHORTEST: Duration = Duration::from_secs(5);
+const PROBES: libc::c_int = 6;
+/// The system takes no longer times between probes.
+const MOST_SECONDS: u64 = 32_767;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::*;
+
+    fn option(transport: &SocketTransport, level: libc::c_int, name: libc::c_int) -> libc::c_int {
+        transport.option((level, name)).unwrap()
+    }
+
+    #[test]
+    fn options_follow_the_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for (seconds, idle, interval, timeout) in [
+            (45, 15, 5, 45_000),
+            (300, 100, 33, 300_000),
+            (0, 1, 1, 5_000),
+            (u64::MAX, 32_767, 32_767, libc::c_int::MAX),
+        ] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let limit = Duration::from_secs(seconds);
+            let transport = SocketTransport::tcp(stream, limit).unwrap();
+            assert!(transport.as_fd().as_raw_fd() >= 0);
+            for (level, name, want) in [
+                (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1),
+                (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+                (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, idle),
+                (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, interval),
+                (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 6),
+                (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, timeout),
+            ] {
+                assert_eq!(option(&transport, level, name), want, "{seconds} s: {name}");
+            }
+        }
+    }
+}
