@@ -5,7 +5,7 @@ use std::time::Duration;
 use multifd_core::ReceiverConfig;
 
 /// How a [`Destination`](super::Destination) works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DestinationConfig {
     /// The channels, and how long things are waited for.
@@ -15,14 +15,4 @@ pub struct DestinationConfig {
     /// How long to wait for the first connection of a source; `None`, the default, waits for ever. A connection
     /// that has not [shown](multifd_core::Receiver::accept) that it is of a migration does not count.
     pub wait: Option<Duration>,
-}
-
-impl Default for DestinationConfig {
-    fn default() -> Self {
-        Self {
-            receiver: ReceiverConfig::default(),
-            machine: None,
-            wait: None,
-        }
-    }
 }

@@ -12,6 +12,10 @@ pub trait DestinationHost {
     ///
     /// The memory must have all of these blocks, with these lengths.
     ///
+    /// The source waits meanwhile: one of this crate with a return path for as long as
+    /// [`Limits::memory`](crate::Limits::memory), others until their limit on a destination that takes nothing.
+    /// Nothing here ends a call that takes long, an abort neither.
+    ///
     /// # Errors
     /// The host cannot take this guest; the source is told, and its guest runs on.
     fn memory(

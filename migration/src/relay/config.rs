@@ -8,7 +8,7 @@ use multifd_core::{ChannelCount, ForwarderConfig};
 use crate::options::channel_count;
 
 /// How a [`Relay`](super::Relay) works.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RelayConfig {
     /// The channels of both sides, and how long things are waited for.
@@ -18,16 +18,6 @@ pub struct RelayConfig {
     /// How long to wait for the first connection of a source; `None`, the default, waits for ever. A connection
     /// that has not [shown](multifd_core::Receiver::accept) that it is of a migration does not count.
     pub wait: Option<Duration>,
-}
-
-impl Default for RelayConfig {
-    fn default() -> Self {
-        Self {
-            forwarder: ForwarderConfig::default(),
-            outgoing_channels: ChannelCount::default(),
-            wait: None,
-        }
-    }
 }
 
 impl RelayConfig {

@@ -15,8 +15,7 @@ pub(super) struct Link {
     has_guest: AtomicBool,
     /// When the source was told that the destination has the guest.
     confirmed: Mutex<Option<Instant>>,
-    /// Since when a PING is not answered.
-    ping: Mutex<Option<Instant>>,
+    pings: Mutex<Pings>,
     main_bytes: AtomicU64,
     main_busy: AtomicBool,
 }
@@ -30,7 +29,7 @@ impl Link {
             shut: AtomicBool::new(false),
             has_guest: AtomicBool::new(false),
             confirmed: Mutex::new(None),
-            ping: Mutex::new(None),
+            pings: Mutex::default(),
             main_bytes: AtomicU64::new(0),
             main_busy: AtomicBool::new(false),
         }
@@ -88,17 +87,36 @@ impl Link {
 
     /// A PING is being passed on.
     pub(super) fn set_ping(&self) {
-        self.ping.lock().get_or_insert_with(Instant::now);
+        let mut pings = self.pings.lock();
+        pings.sent += 1;
+        pings.unanswered.get_or_insert_with(Instant::now);
+    }
+
+    /// RAM's START section is being passed on.
+    pub(super) fn set_announced(&self) {
+        let mut pings = self.pings.lock();
+        pings.before_start = Some(pings.sent);
     }
 
     /// The destination has said something.
-    pub(super) fn clear_ping(&self) {
-        *self.ping.lock() = None;
+    pub(super) fn clear_ping(&self, is_pong: bool) {
+        let mut pings = self.pings.lock();
+        pings.answered += u64::from(is_pong);
+        pings.unanswered = None;
+        if pings.answered < pings.sent && pings.is_making_memory() {
+            pings.unanswered = Some(Instant::now());
+        }
     }
 
     /// How long a PING has not been answered.
     pub(super) fn unanswered(&self) -> Option<Duration> {
-        self.ping.lock().map(|ping| ping.elapsed())
+        self.pings.lock().unanswered.map(|ping| ping.elapsed())
+    }
+
+    /// Whether the destination has answered all PINGs up to RAM's START section and none of those behind it: it makes
+    /// its memory.
+    pub(super) fn is_making_memory(&self) -> bool {
+        self.pings.lock().is_making_memory()
     }
 
     /// Bytes of the main stream are being given to the connection, or have been, so many in all.
@@ -113,5 +131,22 @@ impl Link {
 
     pub(super) fn is_main_busy(&self) -> bool {
         self.main_busy.load(Ordering::Relaxed)
+    }
+}
+
+/// The PINGs that have been passed on, and their answers.
+#[derive(Debug, Default)]
+struct Pings {
+    sent: u64,
+    answered: u64,
+    /// How many were sent before RAM's START section, once that is known.
+    before_start: Option<u64>,
+    /// Since when one is not answered.
+    unanswered: Option<Instant>,
+}
+
+impl Pings {
+    fn is_making_memory(&self) -> bool {
+        self.answered > 0 && self.before_start == Some(self.answered) && self.sent > self.answered
     }
 }

@@ -95,7 +95,10 @@ impl<'a, 'f> MainStream<'a, 'f> {
             // Before it is passed on: the answer may be there at once.
             Event::Command(Command::Ping(_)) => self.link.set_ping(),
             Event::Command(Command::SwitchoverStart) => switchover = true,
-            Event::RamStart { blocks, .. } => self.attach(&blocks)?,
+            Event::RamStart { blocks, .. } => {
+                self.link.set_announced();
+                self.attach(&blocks)?;
+            }
             Event::ZeroPage { .. } => {
                 self.passed.zero_pages += 1;
                 urgent = false;

@@ -139,7 +139,8 @@ impl Listener {
     }
 
     fn pass_on(&mut self, message: ReturnMessage) -> Result<(), Error> {
-        self.link.clear_ping();
+        self.link
+            .clear_ping(matches!(message, ReturnMessage::Pong(_)));
         if message == ReturnMessage::Shut(0) && !self.link.is_ram_complete() {
             let what = "the destination confirmed before everything was sent";
             return Err(to_destination(Error::new(Fault::Peer, what)));
@@ -212,25 +213,29 @@ impl Listener {
 
     /// Gives up a destination that does nothing.
     fn watch(&mut self) -> Result<(), Error> {
-        let limit = self.work.limits.destination;
+        let makes_memory = self.link.is_making_memory();
+        let limit = match makes_memory {
+            true => self.work.limits.memory,
+            false => self.work.limits.destination,
+        };
         let unanswered = self.link.unanswered();
         if unanswered.is_some_and(|time| time > limit) {
-            return Err(self.silent("the destination has not answered a PING"));
+            return Err(self.silent("the destination has not answered a PING", limit));
         }
         let taken = self.work.outgoing.wire_bytes() + self.link.main_bytes();
         let idle = self.work.backlog.packets() == 0 && !self.link.is_main_busy();
-        if idle {
+        if idle || makes_memory {
             self.stall.restart();
         }
         if self.stall.left(taken).is_none() {
-            return Err(self.silent("the destination has taken nothing"));
+            return Err(self.silent("the destination has taken nothing", limit));
         }
         Ok(())
     }
 
-    fn silent(&self, what: &str) -> Error {
+    fn silent(&self, what: &str, limit: Duration) -> Error {
         let channels = self.work.outgoing.stats().channels.len();
-        let seconds = self.work.limits.destination.as_secs_f32();
+        let seconds = limit.as_secs_f32();
         let what = format!(
             "{what} for {seconds} s: it may wait for more connections than the {channels} channels \
              that it has got; is multifd on there, and multifd-channels {channels}?"

@@ -41,7 +41,7 @@ use crate::stream::{AnnouncedBlock, Command, Configuration, Outgoing, RamSection
 use convergence::Convergence;
 use dirty_memory::{DirtyMemory, LastFetch};
 use host::Stopped;
-use return_path::{Over, ReturnPath};
+use return_path::{MEMORY_PING, Over, ReturnPath};
 use status::Stage;
 use supervised::Supervised;
 
@@ -186,6 +186,14 @@ impl Source {
         let mut section: RamSection<'_> = self.stream.ram_start(blocks)?;
         section.sync()?;
         section.finish()?;
+        if let Some(return_path) = &self.return_path {
+            // Answered once the destination has its memory, which may take it long.
+            self.pings = MEMORY_PING;
+            self.stream.command(Command::Ping(self.pings))?;
+            let excused = return_path.making_memory(self.config.limits.memory);
+            self.sender.set_excuse(excused.clone());
+            self.stream.writer_mut().set_excuse(excused);
+        }
         self.stream.flush()?;
         self.sender.sync()
     }

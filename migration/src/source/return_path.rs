@@ -25,6 +25,8 @@ pub(super) struct ReturnPath {
     complete: Arc<AtomicBool>,
     /// The destination has answered a PING.
     answered: Arc<AtomicBool>,
+    /// The PING behind RAM's START section has been answered: the destination has its memory.
+    memory_made: Arc<AtomicBool>,
     /// The destination has said that it did not take the guest.
     refused: Arc<AtomicBool>,
     abort: AbortHandle,
@@ -54,7 +56,9 @@ impl ReturnPath {
         let complete = Arc::new(AtomicBool::new(false));
         let hands_over = Arc::new(AtomicBool::new(false));
         let (answered, refused) = (Arc::default(), Arc::default());
+        let memory_made = Arc::<AtomicBool>::default();
         let listener = Listener {
+            memory_made: Arc::clone(&memory_made),
             reader: ReturnReader::new(transport),
             pongs: LastPong {
                 say: pong,
@@ -80,6 +84,7 @@ impl ReturnPath {
             hands_over,
             complete,
             answered,
+            memory_made,
             refused,
             abort,
             over,
@@ -90,6 +95,21 @@ impl ReturnPath {
     /// From now on the destination may confirm.
     pub(super) fn expect_confirmation(&self) {
         self.complete.store(true, Ordering::Release);
+    }
+
+    /// Answers whether the destination makes its memory, and may take nothing meanwhile: it has answered what
+    /// came before RAM's START section, but not yet the PING behind it, for no longer than `limit`.
+    pub(super) fn making_memory(
+        &self,
+        limit: Duration,
+    ) -> impl Fn() -> bool + Clone + Send + 'static {
+        let (answered, made) = (Arc::clone(&self.answered), Arc::clone(&self.memory_made));
+        let start = Instant::now();
+        move || {
+            answered.load(Ordering::Acquire)
+                && !made.load(Ordering::Acquire)
+                && start.elapsed() < limit
+        }
     }
 
     /// Forgets the answers so far. To be called before a PING whose answer is waited for.
@@ -198,6 +218,7 @@ struct Listener {
     reader: ReturnReader,
     pongs: LastPong,
     complete: Arc<AtomicBool>,
+    memory_made: Arc<AtomicBool>,
     hands_over: Arc<AtomicBool>,
     answered: Arc<AtomicBool>,
     refused: Arc<AtomicBool>,
@@ -241,6 +262,9 @@ impl Listener {
                 }
                 ReturnMessage::Pong(value) => {
                     self.answered.store(true, Ordering::Release);
+                    if value == MEMORY_PING {
+                        self.memory_made.store(true, Ordering::Release);
+                    }
                     self.pongs.say(value);
                 }
                 ReturnMessage::SwitchoverAck => {}
@@ -295,6 +319,9 @@ impl LastPong {
         }
     }
 }
+
+/// The value of the PING behind RAM's START section: the second one.
+pub(super) const MEMORY_PING: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,8 @@ struct Patience {
     stall: Stall,
     /// What the peer has taken elsewhere, in bytes: asked each time that the limit is over.
     taken: Box<dyn Fn() -> u64 + Send>,
+    /// While this is so it may take nothing for longer.
+    excused: Box<dyn Fn() -> bool + Send>,
 }
 
 impl Writer {
@@ -51,7 +53,15 @@ impl Writer {
         self.patience = Some(Patience {
             stall,
             taken: Box::new(taken),
+            excused: Box::new(|| false),
         });
+    }
+
+    /// From now on the destination may take nothing for longer while it is `excused`.
+    pub(crate) fn set_excuse(&mut self, excused: impl Fn() -> bool + Send + 'static) {
+        if let Some(patience) = &mut self.patience {
+            patience.excused = Box::new(excused);
+        }
     }
 
     /// How many bytes have been written, sent or not: the offset of the next one in the stream.
@@ -146,7 +156,10 @@ impl Writer {
             let Some(patience) = &mut self.patience else {
                 return Err(error);
             };
-            if patience.stall.left((patience.taken)()).is_none() {
+            let is_stalled = patience.stall.left((patience.taken)()).is_none();
+            if is_stalled && (patience.excused)() {
+                patience.stall.restart();
+            } else if is_stalled {
                 let seconds = patience.stall.limit().as_secs_f32();
                 let what = format!("the destination has taken nothing for {seconds} s");
                 return Err(io::Error::new(error.kind(), what));

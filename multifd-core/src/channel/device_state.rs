@@ -27,6 +27,11 @@ impl DeviceState {
 }
 
 /// Takes device state as it arrives. Called on the channels' threads, with several at once.
+///
+/// It returns promptly, for instance by keeping what it is given: a channel whose sink blocks comes to no
+/// barrier, and so a sink that waits for the end of the migration waits for itself. Nothing wakes it up: the
+/// migration ends without it, at a limit or by an abort, and its thread is left alone after
+/// [`Limits::threads`](crate::Limits::threads).
 pub type DeviceStateSink = Arc<dyn Fn(DeviceState) -> Result<(), SinkError> + Send + Sync>;
 
 type SinkError = Box<dyn std::error::Error + Send + Sync>;

@@ -96,12 +96,20 @@ impl ThreadGroup {
         idle.wait_while_for(&mut count.lock(), |count| count.alive > 0, limit);
     }
 
-    /// Blocks until every guard is gone. No thread can be added afterwards.
-    pub(crate) fn join(&self) {
+    /// Blocks until every guard is gone, but for no longer than `limit`: a thread may be in the host's code, where
+    /// nothing can wake it up. Those are left alone; they hold all that they use. No thread can be added afterwards.
+    pub(crate) fn join(&self, limit: Duration) {
         let Members { count, idle } = &*self.0;
         let mut count = count.lock();
         count.closed = true;
-        idle.wait_while(&mut count, |count| count.alive > 0);
+        idle.wait_while_for(&mut count, |count| count.alive > 0, limit);
+        if count.alive > 0 {
+            let (alive, seconds) = (count.alive, limit.as_secs_f32());
+            log::warn!(
+                "{alive} threads have not come back from the host's code within {seconds} s, and are left alone: \
+                 a device state's sink, a method or a connection blocks"
+            );
+        }
     }
 }
 

@@ -27,5 +27,6 @@ mod scripted;
 mod sockets;
 mod strangers;
 mod stream;
+mod stuck;
 mod threads;
 mod wire;

@@ -1,15 +1,19 @@
 //! Sources that fall silent, or go away, at a destination that waits for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use migration::stream::{
-    AnnouncedBlock, Command, Configuration, Outgoing, RamSection, SyncMode, Writer,
+    AnnouncedBlock, Command, Configuration, Outgoing, RamSection, SyncMode, Tail, Writer,
 };
-use migration::{Destination, DestinationConfig, GuestHere, SourceConfig};
+use migration::{
+    Connections, Destination, DestinationConfig, DestinationHost, GuestHere, HostError, Source,
+    SourceConfig,
+};
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{BlockName, InitPacket, RamHeaderBuffer, Uuid};
-use multifd_core::{ChannelCount, Fault, PageSize};
+use multifd_core::{ChannelCount, Fault, GuestMemory, PageSize};
 use multifd_tests::host::FileHost;
 use multifd_tests::live::{self, Guest, Pair, Rate};
 use multifd_tests::network::{self, Endpoint, Link, Watchdog};
@@ -196,4 +200,73 @@ fn between_two_sections_a_source_may_be_silent() -> Result<()> {
     outcome.source?;
     outcome.destination?;
     guest.check_copy(&outcome.copy)
+}
+
+/// A host that makes its memory slowly.
+struct Slow(FileHost, Duration);
+
+impl DestinationHost for Slow {
+    fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError> {
+        std::thread::sleep(self.1);
+        self.0.memory(configuration, blocks)
+    }
+
+    fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
+        self.0.complete(devices)
+    }
+}
+
+/// Migrates a guest that does not fit into the connections to a host that takes ten times as long as a destination may
+/// take nothing.
+fn to_a_slow_host(memory_limit: Duration) -> Result<Result<(), String>> {
+    let mut guest = Guest::start(2048, Rate::Never)?;
+    let copy = live::memory(2048)?;
+    let mut config = DestinationConfig::default();
+    config.receiver.channels = ChannelCount::new(2).context("two channels")?;
+    let none = method("none")?;
+    let destination = Destination::new(config, Arc::clone(&none));
+    let connect = || -> Result<Box<dyn Transport>> {
+        let (here, there) = network_pair();
+        destination.accept(Box::new(there))?;
+        Ok(Box::new(here))
+    };
+    let main = connect()?;
+    let connections = Connections {
+        return_path: Some(main.duplicate()?),
+        main,
+        channels: vec![connect()?, connect()?],
+    };
+    let mut config = SourceConfig::default();
+    config.limits.destination = SHORT;
+    config.limits.memory = memory_limit;
+    config.limits.last_word = Duration::from_millis(1);
+    let source = Source::new(config, guest.memory(), &none, connections)?;
+    let mut host = Slow(FileHost::new(copy.clone()), 10 * SHORT);
+    let (sent, _received) = std::thread::scope(|scope| {
+        let received = scope.spawn(|| destination.run(&mut host));
+        (source.migrate(&mut guest), received.join())
+    });
+    if let Err(failure) = sent {
+        return Ok(Err(failure.to_string()));
+    }
+    guest.check_copy(&copy).map(Ok)
+}
+
+#[test]
+fn a_destination_may_make_its_memory_slowly() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let result = to_a_slow_host(Duration::from_secs(60))?;
+    ensure!(result.is_ok(), "{result:?}");
+    // But not for ever.
+    let result = to_a_slow_host(2 * SHORT)?;
+    let text = result.err().context("it may not take so long")?;
+    ensure!(
+        text.contains("the destination has taken nothing for 0.05 s"),
+        "{text}"
+    );
+    Ok(())
 }

@@ -243,7 +243,7 @@ impl<T: PageTarget> Intake<T> {
 
     fn close(&self) {
         self.shared.linger.end();
-        self.threads.join();
+        self.threads.join(self.shared.config.limits.threads);
     }
 
     /// What has been received so far, to be asked from any thread.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 
@@ -34,6 +34,17 @@ pub(super) struct Lanes {
     unsynced: usize,
     /// How long the destination may take nothing while it is waited for.
     time_limit: Duration,
+    /// While this is so it may take nothing for longer.
+    excused: Excuse,
+}
+
+/// Whether there is a good reason why the destination takes nothing.
+pub(super) struct Excuse(pub(super) Box<dyn Fn() -> bool + Send>);
+
+impl std::fmt::Debug for Excuse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Excuse")
+    }
 }
 
 #[derive(Debug)]
@@ -95,6 +106,8 @@ impl Lanes {
                     caller(what).at(Place::default().channel(channel))
                 })?;
         }
+        // A host that drops a thread's body is found by that.
+        drop(report);
         let idle = VecDeque::with_capacity(BATCHES_PER_CHANNEL * count);
         let control = Arc::clone(control);
         let mut lanes = Self {
@@ -104,17 +117,20 @@ impl Lanes {
             reports,
             idle,
             unsynced: count,
-            // A method takes as long as it needs to be set up.
-            time_limit: Duration::MAX,
+            time_limit: config.limits.destination,
+            excused: Excuse(Box::new(|| false)),
         };
-        // Every channel reports its set-up like a first SYNC.
-        lanes.wait_synced()?;
-        lanes.time_limit = config.limits.destination;
+        lanes.wait_set_up(config.limits.set_up)?;
         for _ in 0..BATCHES_PER_CHANNEL {
             let batch = |channel| (channel, Batch::new(memory.page_size()));
             lanes.idle.extend(channels.ids().map(batch));
         }
         Ok(lanes)
+    }
+
+    /// From now on the destination may take nothing for longer while `excused`.
+    pub(super) fn set_excuse(&mut self, excused: Excuse) {
+        self.excused = excused;
     }
 
     /// An empty batch of a channel that can take it; waits for one.
@@ -173,6 +189,32 @@ impl Lanes {
             .collect()
     }
 
+    /// Waits until the method is set up on all channels, and their initial packets are sent: each reports that
+    /// like a first SYNC.
+    fn wait_set_up(&mut self, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(limit);
+        let deadline = deadline.map_or_else(queue::never, queue::at);
+        while self.unsynced > 0 {
+            select_biased! {
+                recv(self.control.woken()) -> _ => return Err(self.control.reason()),
+                recv(self.reports) -> report => match report {
+                    Ok(report) => self.take(report),
+                    Err(_) => {
+                        self.control.check()?;
+                        return Err(caller("the host has dropped a channel's thread"));
+                    }
+                },
+                recv(deadline) -> _ => {
+                    let (left, seconds) = (self.unsynced, limit.as_secs_f32());
+                    return Err(caller(format!(
+                        "the method is not set up on {left} channels after {seconds} s"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn wait_synced(&mut self) -> Result<(), Error> {
         while self.unsynced > 0 {
             self.wait_report()?;
@@ -189,7 +231,10 @@ impl Lanes {
                 recv(self.control.woken()) -> _ => return Err(self.control.reason()),
                 recv(self.reports) -> report => report.map_err(|_| self.control.reason())?,
                 default(left) => {
-                    left = stall.left(self.wire_bytes()).ok_or_else(|| self.stalled())?;
+                    left = match stall.left(self.wire_bytes()) {
+                        None if (self.excused.0)() => stall.restart(),
+                        left => left.ok_or_else(|| self.stalled())?,
+                    };
                     continue;
                 }
             };

@@ -8,8 +8,9 @@ mod thread;
 pub use config::SenderConfig;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lanes::{Lanes, caller};
+use lanes::{Excuse, Lanes, caller};
 use thread::Job;
 
 use crate::channel::{Batch, DeviceState, MigrationStats, Monitor};
@@ -33,6 +34,8 @@ pub struct Sender {
     control: Arc<Control>,
     threads: ThreadGroup,
     lanes: Lanes,
+    /// How long threads that run the host's code are waited for.
+    join_limit: Duration,
     /// The batch that is being filled.
     current: Option<(ChannelId, Batch)>,
     /// Bytes of guest memory that were ever queued.
@@ -64,16 +67,23 @@ impl Sender {
                 control,
                 threads,
                 lanes,
+                join_limit: config.limits.threads,
                 current: None,
                 queued_bytes: 0,
                 synced_once: false,
             }),
             Err(error) => {
                 control.fail(error.clone());
-                threads.join();
+                threads.join(config.limits.threads);
                 Err(error)
             }
         }
+    }
+
+    /// From now on the destination may take nothing for longer than the limit while it is `excused`. Asked
+    /// when the limit is over.
+    pub fn set_excuse(&mut self, excused: impl Fn() -> bool + Send + 'static) {
+        self.lanes.set_excuse(Excuse(Box::new(excused)));
     }
 
     /// The memory that is sent.
@@ -196,7 +206,7 @@ impl Sender {
     pub fn finish(mut self) -> Result<MigrationStats, Error> {
         self.wait_sent()?;
         self.control.finish();
-        self.threads.join();
+        self.threads.join(self.join_limit);
         self.control.check()?;
         Ok(self.stats())
     }
@@ -255,6 +265,6 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         self.control.fail(Error::aborted());
-        self.threads.join();
+        self.threads.join(self.join_limit);
     }
 }
