@@ -148,8 +148,7 @@ fn migrate(lab: &Lab, bench: &Bench, source: &mut Qemu, after: Option<Duration>)
     let uri = receiving.wait_address()?;
     steps::migrate_again(source, &uri)?;
     if let Some(after) = after {
-        // Its memory is on the way.
-        source.wait_status(&["active", "device", "completed"], LIMIT)?;
+        wait_until_under_way(source)?;
         thread::sleep(after);
         receiving.signal(Signal::KILL)?;
     }
@@ -167,6 +166,23 @@ fn migrate(lab: &Lab, bench: &Bench, source: &mut Qemu, after: Option<Duration>)
     }
     runs_on(source)?;
     Ok(completed)
+}
+
+/// Waits until memory is on the way. A QEMU that loses its channels before its first barrier may wait for them for ever,
+/// and answers nobody meanwhile.
+fn wait_until_under_way(source: &mut Qemu) -> Result<()> {
+    source.wait_status(&["active", "device", "completed"], LIMIT)?;
+    let start = Instant::now();
+    loop {
+        let info = source.query_migrate()?;
+        let bytes = info.pointer("/ram/multifd-bytes").and_then(Value::as_u64);
+        let is_over = info.get("status").and_then(Value::as_str) == Some("completed");
+        if is_over || bytes > Some(64 << 10) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < LIMIT, "no pages: {info}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The exit status of a source that does not know whether the destination has the guest.
