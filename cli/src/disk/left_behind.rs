@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::create::{FILE_MODE, Kind};
 use super::lock::{self, Lock};
@@ -18,9 +17,7 @@ pub(super) fn remove(
     kind: Kind,
     may_go: impl Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    // Neither a link nor what is behind one, and no pipe is waited for.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let Ok(left) = openat(CWD, path, flags, Mode::empty()).map(File::from) else {
+    let Ok(left) = lock::open(path) else {
         bail!("it is there already and cannot be opened: remove it");
     };
     ensure!(

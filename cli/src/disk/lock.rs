@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 
 /// What became of the attempt to lock something.
@@ -38,6 +38,12 @@ impl Lock {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Opens a file or folder to lock it: neither a link nor what is behind one, and no pipe is waited for.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(openat(CWD, path, flags, Mode::empty()).map(File::from)?)
 }
 
 /// Whether a path still leads to this file or folder. No link is followed.

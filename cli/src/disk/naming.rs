@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -22,6 +22,16 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
         result => Ok(result?),
     }
 }
+
+/// The path with something behind its name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Behind the name of what is not complete.
+pub(crate) const PARTIAL: &str = ".partial";
 
 /// A link is made only where no name is. Without links the name is taken by an empty file first.
 fn rename_file(from: &Path, to: &Path) -> io::Result<()> {

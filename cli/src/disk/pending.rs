@@ -8,7 +8,8 @@ use anyhow::{Context as _, bail};
 
 use super::create::Kind;
 use super::lock::{self, Lock};
-use super::{left_behind, naming, sync};
+use super::naming::{self, PARTIAL, with_suffix};
+use super::{left_behind, sync};
 use crate::show::output;
 
 /// A file or folder that is called `TARGET.partial` until it is complete.
@@ -45,7 +46,7 @@ impl Pending {
         kind: Kind,
         may_go: impl Fn(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<Self> {
-        let path = partial(target);
+        let path = with_suffix(target, PARTIAL);
         let shown = path.display();
         let pending = || -> anyhow::Result<Self> {
             if path.symlink_metadata().is_ok() {
@@ -157,12 +158,6 @@ impl Drop for Pending {
             self.remove();
         }
     }
-}
-
-fn partial(target: &Path) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
-    name.push(".partial");
-    name.into()
 }
 
 #[cfg(test)]

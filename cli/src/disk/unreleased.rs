@@ -10,12 +10,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::create::new_file;
+use super::left_behind;
 use super::lock::{self, Lock};
+use super::naming::{self, PARTIAL, with_suffix};
 use super::saved::{RAM, Saved, UNRELEASED, check_names};
-use super::{left_behind, naming};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::whereabouts::Whereabouts;
@@ -97,7 +97,7 @@ pub(crate) fn drop_kept(target: &Path) -> anyhow::Result<()> {
     check_names(path).with_context(|| shown.to_string())?;
     ensure!(path.join(RAM).is_dir(), "{}", kept.no_guest());
     // First of all it loses its name: a part of a guest never has it.
-    let partial = with_suffix(path, ".partial");
+    let partial = with_suffix(path, PARTIAL);
     naming::rename(path, &partial).with_context(|| {
         let partial = partial.display();
         format!("cannot rename {shown} to {partial}: remove that first if it is there")
@@ -125,9 +125,7 @@ impl Kept {
         // Without a slash at its end.
         let path: PathBuf = target.components().collect();
         let shown = path.display();
-        // No link is followed, and no pipe is waited for.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(CWD, &path, flags, Mode::empty()).map(File::from);
+        let file = lock::open(&path);
         let file = file.with_context(|| format!("cannot open {shown}"))?;
         let kept = Self {
             is_folder: file.metadata()?.is_dir(),
@@ -160,12 +158,6 @@ fn mark_of(target: &Path) -> PathBuf {
         true => target.join(UNRELEASED),
         false => with_suffix(target, SUFFIX),
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 const SUFFIX: &str = ".unreleased";
