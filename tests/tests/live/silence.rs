@@ -220,9 +220,13 @@ impl DestinationHost for Slow {
     }
 }
 
-/// Migrates a guest that does not fit into the connections to a host that takes ten times as long as a destination may
-/// take nothing.
-fn to_a_slow_host(memory_limit: Duration) -> Result<Result<(), String>> {
+/// Migrates a guest that does not fit into the connections to a host that takes `slow` to make its memory, from a source
+/// whose destination may take nothing for `limit`.
+fn to_a_slow_host(
+    slow: Duration,
+    limit: Duration,
+    memory_limit: Duration,
+) -> Result<Result<(), String>> {
     let mut guest = Guest::start(2048, Rate::Never)?;
     let copy = live::memory(2048)?;
     let mut config = DestinationConfig::default();
@@ -241,17 +245,17 @@ fn to_a_slow_host(memory_limit: Duration) -> Result<Result<(), String>> {
         channels: vec![connect()?, connect()?],
     };
     let mut config = SourceConfig::default();
-    config.limits.destination = SHORT;
+    config.limits.destination = limit;
     config.limits.memory = memory_limit;
     config.limits.last_word = Duration::from_millis(1);
     let source = Source::new(config, guest.memory(), &none, connections)?;
-    let mut host = Slow(FileHost::new(copy.clone()), 10 * SHORT);
-    let (sent, _received) = std::thread::scope(|scope| {
+    let mut host = Slow(FileHost::new(copy.clone()), slow);
+    let (sent, received) = std::thread::scope(|scope| {
         let received = scope.spawn(|| destination.run(&mut host));
         (source.migrate(&mut guest), received.join())
     });
     if let Err(failure) = sent {
-        return Ok(Err(failure.to_string()));
+        return Ok(Err(format!("{failure}; at the destination: {received:?}")));
     }
     guest.check_copy(&copy).map(Ok)
 }
@@ -259,10 +263,12 @@ fn to_a_slow_host(memory_limit: Duration) -> Result<Result<(), String>> {
 #[test]
 fn a_destination_may_make_its_memory_slowly() -> Result<()> {
     let _watchdog = Watchdog::start();
-    let result = to_a_slow_host(Duration::from_secs(60))?;
+    // What a busy machine needs to run a thread again is far below a second.
+    let second = Duration::from_secs(1);
+    let result = to_a_slow_host(2 * second, second, 60 * second)?;
     ensure!(result.is_ok(), "{result:?}");
     // But not for ever.
-    let result = to_a_slow_host(2 * SHORT)?;
+    let result = to_a_slow_host(10 * SHORT, SHORT, 2 * SHORT)?;
     let text = result.err().context("it may not take so long")?;
     ensure!(
         text.contains("the destination has taken nothing for 0.05 s"),

@@ -39,6 +39,7 @@ fn a_cut_anywhere() {
         let mut random = PageSource::new(seed);
         let hops = [("none", 2), ("zstd", 2), ("none", 2)];
         let mut setup = Setup::new(&hops[..2 + random.below(2)]);
+        setup.wait_for_source(Duration::from_secs(3));
         setup.blocks = vec![("ram", 200)];
         setup.seed = seed;
         let victim = (random.below(setup.hops.len()), random.below(3));
@@ -73,6 +74,7 @@ fn an_abort_of_anybody_at_any_time() {
     for seed in 0..60 {
         let mut random = PageSource::new(seed);
         let mut setup = Setup::new(&[("none", 2), ("zstd", 2)]);
+        setup.wait_for_source(Duration::from_secs(3));
         setup.blocks = vec![("ram", 200)];
         setup.seed = seed;
         let (who, hop, at) = (random.below(3), random.below(2), random.below(300_000));

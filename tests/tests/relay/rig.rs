@@ -97,6 +97,13 @@ impl Setup {
         }
     }
 
+    /// Relays and destination wait no longer for their source to show itself: one whose connections broke before
+    /// that is taken for a stranger, and there is no other to come.
+    pub(crate) fn wait_for_source(&mut self, limit: Duration) {
+        self.relay.wait = Some(limit);
+        self.destination.wait = Some(limit);
+    }
+
     /// The method with which a hop is sent.
     fn sends(&self, hop: usize) -> Arc<dyn MultifdMethods> {
         let other = self.other_method.filter(|(other, _)| *other == hop);
