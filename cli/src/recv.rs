@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
-use migration::{Destination, DestinationConfig, DestinationHost, HostError, channel_count};
+use migration::{Destination, DestinationConfig, DestinationHost, HostError, Work, channel_count};
 use migration_params::Settings;
 use multifd_core::GuestMemory;
 
@@ -96,6 +96,10 @@ impl DestinationHost for Host<'_> {
 
     fn sync_mode(&mut self, mode: SyncMode) {
         self.store.set_sync_mode(mode);
+    }
+
+    fn work(&self) -> Work {
+        Work::WritingToDisk
     }
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {

@@ -14,8 +14,15 @@
 //! both sides. What no protocol can rule out is that the word of step 3 is the one that is lost: then
 //! the source reports that it is in doubt, and the destination that it has everything but the word.
 //!
+//! A destination that needs time before step 2 says so, with a PONG that says what its host [does](Work): the
+//! source's guest is paused by then, and what is silent is given up.
+//!
 //! All of this is PING and PONG between two sides that know it; a QEMU on either side never sees more
 //! than one PING of an unusual value.
+
+use std::fmt;
+
+use serde::Serialize;
 
 /// The source can hand over.
 pub(crate) const OFFER: u32 = u32::from_be_bytes(*b"mfH?");
@@ -23,3 +30,60 @@ pub(crate) const OFFER: u32 = u32::from_be_bytes(*b"mfH?");
 pub(crate) const ACCEPT: u32 = u32::from_be_bytes(*b"mfH!");
 /// The source has given the guest up.
 pub(crate) const GO: u32 = u32::from_be_bytes(*b"mfGo");
+
+/// What a destination's host does with a guest that has come, for as long as the source waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Work {
+    /// The hypervisor loads the state of the devices.
+    LoadingDevices,
+    /// The guest is written to a disk.
+    WritingToDisk,
+}
+
+impl Work {
+    /// The value of the PONG that says so.
+    pub(crate) fn pong(self) -> u32 {
+        match self {
+            Self::LoadingDevices => u32::from_be_bytes(*b"mfWl"),
+            Self::WritingToDisk => u32::from_be_bytes(*b"mfWd"),
+        }
+    }
+
+    /// What a PONG of this value says, if it does.
+    pub(crate) fn from_pong(value: u32) -> Option<Self> {
+        [Self::LoadingDevices, Self::WritingToDisk]
+            .into_iter()
+            .find(|work| work.pong() == value)
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LoadingDevices => "loading the devices",
+            Self::WritingToDisk => "writing to disk",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_is_another() {
+        let words = [
+            OFFER,
+            ACCEPT,
+            GO,
+            Work::LoadingDevices.pong(),
+            Work::WritingToDisk.pong(),
+        ];
+        for (at, word) in words.iter().enumerate() {
+            assert!(!words[..at].contains(word), "{word:#x}");
+            assert_eq!(Work::from_pong(*word).is_some(), at > 2);
+        }
+    }
+}

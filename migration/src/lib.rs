@@ -28,6 +28,7 @@ pub use destination::{
     Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere,
 };
 pub use dirty::{DirtyBitmap, DirtyLog};
+pub use handover::Work;
 pub use host_error::HostError;
 pub use multifd_core::Limits;
 pub use options::{channel_count, method_options};

@@ -25,6 +25,9 @@ pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
     if let Some(percent) = now.cpu_throttle_percentage {
         let _ = write!(text, ", throttled by {percent} %");
     }
+    if let Some(work) = now.more.destination {
+        let _ = write!(text, ", the destination is {work}");
+    }
     for (at, channel) in now.more.channels.iter().enumerate().take(MOST_CHANNELS) {
         let before = last.more.channels.get(at).copied().unwrap_or_default();
         let share = |now: Duration, last: Duration| {

@@ -2,8 +2,8 @@
 
 use multifd_core::GuestMemory;
 
-use crate::HostError;
 use crate::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use crate::{HostError, Work};
 
 /// What a destination wants of the host.
 pub trait DestinationHost {
@@ -28,6 +28,12 @@ pub trait DestinationHost {
     /// same machine again must do it so, too. Called once, after [`Self::memory`].
     fn sync_mode(&mut self, mode: SyncMode) {
         let _ = mode;
+    }
+
+    /// What takes the time of [`Self::complete`]. A source of this crate is told so again and again while that
+    /// has not returned, and waits for it for [`Limits::work`](crate::Limits::work).
+    fn work(&self) -> Work {
+        Work::LoadingDevices
     }
 
     /// Takes the state of the devices. Called once, when all memory is there. After an answer of

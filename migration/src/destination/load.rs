@@ -5,11 +5,12 @@ use std::time::Instant;
 use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, Fault, GuestMemory, Place, Receiver};
 
+use super::teller::Teller;
 use super::{DestinationConfig, DestinationHost};
 use crate::handover;
 use crate::host_error::refused;
 use crate::stream::{
-    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage,
+    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage, Tail,
 };
 
 /// What is known while memory comes.
@@ -25,6 +26,8 @@ pub(super) struct Load<'a> {
     pub(super) main_zero_pages: u64,
     /// The source says when the guest may run here.
     pub(super) hands_over: bool,
+    /// Tells the source what the host does, if it can be told so.
+    pub(super) teller: Option<Teller>,
     /// The channels have met in the section of RAM that is being read.
     met: bool,
 }
@@ -45,6 +48,7 @@ impl<'a> Load<'a> {
             ram_bytes: 0,
             main_zero_pages: 0,
             hands_over: false,
+            teller: None,
             met: false,
         }
     }
@@ -56,6 +60,7 @@ impl<'a> Load<'a> {
             Event::Command(Command::Ping(handover::OFFER)) => {
                 self.hands_over = true;
                 stream.reply(ReturnMessage::Pong(handover::ACCEPT))?;
+                self.teller = Some(Teller::start(stream, &self.config.receiver)?);
             }
             Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
             Event::RamStart { blocks, .. } => {
@@ -93,6 +98,18 @@ impl<'a> Load<'a> {
                 "RAM's END section has no barrier, wanted one: pages may still be under way",
             )),
         }
+    }
+
+    /// Gives the devices to the host, and tells the source meanwhile that it works.
+    pub(super) fn complete(&mut self, tail: &Tail) -> Result<(), Error> {
+        let Some(teller) = self.teller.take() else {
+            return self.host.complete(tail).map_err(refused);
+        };
+        teller.begin(self.host.work());
+        let completed = self.host.complete(tail);
+        let told = teller.end();
+        completed.map_err(refused)?;
+        told
     }
 
     fn check_machine(&self) -> Result<(), Error> {

@@ -4,6 +4,7 @@ mod config;
 mod failure;
 mod host;
 mod load;
+mod teller;
 
 pub use config::DestinationConfig;
 pub use failure::{DestinationFailure, GuestHere};
@@ -19,7 +20,6 @@ use multifd_core::{
 };
 
 use crate::handover;
-use crate::host_error::refused;
 use crate::report::Report;
 use crate::stream::{Incoming, Reader, ReturnMessage};
 use load::Load;
@@ -152,7 +152,7 @@ impl Destination {
         let limit = Some(self.limits().devices);
         stream.reader_mut().set_time_limit(limit);
         let tail = stream.read_tail()?;
-        load.host.complete(&tail).map_err(refused)?;
+        load.complete(&tail)?;
         Ok(Arrived {
             report: Report {
                 total_time: Duration::ZERO,

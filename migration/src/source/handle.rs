@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::info::{MoreInfo, RamInfo};
 use super::{DownTime, MigrationInfo, Status, Tuning};
+use crate::Work;
 use crate::millis::millis;
 
 /// Watches and steers a migration from any thread. Cheap to clone.
@@ -44,6 +45,8 @@ pub(super) struct Progress {
     /// Set at the end.
     pub(super) total_time: Option<Duration>,
     pub(super) down_time: Option<DownTime>,
+    /// What it does before it confirms, as far as it has said so.
+    pub(super) destination: Option<Work>,
     pub(super) expected_down_time: Option<Duration>,
     pub(super) expected_remaining: Option<Duration>,
     pub(super) throttle: u8,
@@ -128,6 +131,7 @@ impl SourceHandle {
             ratio: (sent.pages * page_size) as f64 / sent.bytes.max(1) as f64,
             expected_remaining_time: progress.expected_remaining.map(millis),
             downtime_items: progress.down_time,
+            destination: progress.destination,
             channels: stats.channels,
         };
         MigrationInfo {

@@ -6,6 +6,7 @@ use multifd_core::ChannelStats;
 use serde::{Serialize, Serializer};
 
 use super::{DownTime, Status};
+use crate::Work;
 
 /// What `query-migrate` answers, with QEMU's names, units and meaning; [`Self::more`] has what QEMU
 /// lacks. Times are milliseconds, with a fraction.
@@ -85,6 +86,9 @@ pub struct MoreInfo {
     /// Where the down time went; once the guest was paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downtime_items: Option<DownTime>,
+    /// What the destination does with the guest before it confirms, as far as it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Work>,
     /// Each channel.
     #[serde(serialize_with = "channels")]
     pub channels: Vec<ChannelStats>,
@@ -151,6 +155,7 @@ mod tests {
         };
         info.ram.duplicate = 7;
         info.more.downtime_items = Some(down_time);
+        info.more.destination = Some(Work::WritingToDisk);
         info.more.channels = vec![channel, ChannelStats::default()];
         let want = concat!(
             r#"{"status":"device","total-time":12.5,"setup-time":0.0,"downtime":1245.068,"#,
@@ -159,7 +164,8 @@ mod tests {
             r#""normal-bytes":0,"duplicate":7,"page-size":0,"mbps":0.0,"pages-per-second":0.0,"#,
             r#""dirty-sync-count":0,"dirty-pages-rate":0.0},"#,
             r#""x-multifd":{"ratio":0.0,"downtime-items":{"pause":1.5,"wait":0.0,"fetch":2.0,"#,
-            r#""memory":3.001,"devices":4.0,"destination":1234.567},"channels":["#,
+            r#""memory":3.001,"devices":4.0,"destination":1234.567},"#,
+            r#""destination":"writing-to-disk","channels":["#,
             r#"{"packets":9,"normal":8,"duplicate":7,"guest-bytes":61440,"wire-bytes":33000,"#,
             r#""cpu-time":0.25,"waited-for-work":10.0,"waited-for-connection":2.0},"#,
             r#"{"packets":0,"normal":0,"duplicate":0,"guest-bytes":0,"wire-bytes":0,"#,

@@ -9,7 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::transport::{Interrupt, Transport};
 use multifd_core::{AbortHandle, Error, Fault, Spawn};
 
-use crate::handover;
+use crate::handover::{self, Work};
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 
 /// Listens to the destination on a thread of its own, so that a failure there is known at once.
@@ -19,6 +19,8 @@ use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 pub(super) struct ReturnPath {
     answers: queue::Receiver<Result<Answer, Error>>,
     pongs: queue::Receiver<u32>,
+    /// What the destination works at, when it has just said so.
+    works: queue::Receiver<Work>,
     /// The destination takes the guest only when it is told to.
     hands_over: Arc<AtomicBool>,
     /// Everything has been sent: only from now on can the destination have everything.
@@ -33,6 +35,14 @@ pub(super) struct ReturnPath {
     /// Has a message once the migration is over.
     over: queue::Receiver<()>,
     interrupter: Arc<dyn Interrupt>,
+}
+
+/// What the destination says while it is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Answer(Answer),
+    /// It has everything, but its host is not done yet.
+    Works(Work),
 }
 
 /// What the destination says once it has everything.
@@ -53,6 +63,7 @@ impl ReturnPath {
         abort.watch(Arc::new(Over(say_over)));
         let (say, answers) = queue::bounded(1);
         let (pong, pongs) = queue::bounded(1);
+        let (work, works) = queue::bounded(1);
         let complete = Arc::new(AtomicBool::new(false));
         let hands_over = Arc::new(AtomicBool::new(false));
         let (answered, refused) = (Arc::default(), Arc::default());
@@ -64,6 +75,7 @@ impl ReturnPath {
                 say: pong,
                 said: pongs.clone(),
             },
+            works: work,
             complete: Arc::clone(&complete),
             hands_over: Arc::clone(&hands_over),
             answered: Arc::clone(&answered),
@@ -81,6 +93,7 @@ impl ReturnPath {
         Ok(Self {
             answers,
             pongs,
+            works,
             hands_over,
             complete,
             answered,
@@ -165,15 +178,22 @@ impl ReturnPath {
         }
     }
 
-    /// Waits for the destination's next word, first that everything is safe there; `None` if it has
-    /// not come within `limit`.
-    pub(super) fn wait(&self, limit: Duration) -> Result<Option<Answer>, Error> {
+    /// Waits for the destination's next word, first that everything is safe there, and answers as well when it says
+    /// what it works at meanwhile; `None` if nothing has come by the deadline.
+    pub(super) fn wait(&self, deadline: Instant) -> Result<Option<Word>, Error> {
+        let deadline = queue::at(deadline);
         select_biased! {
             recv(self.answers) -> word => {
-                word.unwrap_or_else(|_| Err(Error::aborted())).map(Some)
+                word.unwrap_or_else(|_| Err(Error::aborted())).map(|answer| Some(Word::Answer(answer)))
             }
             recv(self.over) -> _ => Err(self.abort.error().unwrap_or_else(Error::aborted)),
-            default(limit) => Ok(None),
+            recv(self.works) -> work => match work {
+                Ok(work) => Ok(Some(Word::Works(work))),
+                // The thread has ended, and has said before why.
+                Err(_) => self.answers.recv().unwrap_or_else(|_| Err(Error::aborted()))
+                    .map(|answer| Some(Word::Answer(answer))),
+            },
+            recv(deadline) -> _ => Ok(None),
         }
     }
 
@@ -217,6 +237,7 @@ fn ended() -> Error {
 struct Listener {
     reader: ReturnReader,
     pongs: LastPong,
+    works: queue::Sender<Work>,
     complete: Arc<AtomicBool>,
     memory_made: Arc<AtomicBool>,
     hands_over: Arc<AtomicBool>,
@@ -260,6 +281,7 @@ impl Listener {
                 ReturnMessage::Pong(handover::GO) if self.confirmed => {
                     return Ok(Answer { hands_over: false });
                 }
+                ReturnMessage::Pong(value) if self.says_work(value) => {}
                 ReturnMessage::Pong(value) => {
                     self.answered.store(true, Ordering::Release);
                     if value == MEMORY_PING {
@@ -270,6 +292,16 @@ impl Listener {
                 ReturnMessage::SwitchoverAck => {}
             }
         }
+    }
+
+    /// Whether this is no answer to a PING, but a word of a destination that works, and has everything.
+    fn says_work(&self, value: u32) -> bool {
+        let works = Work::from_pong(value).filter(|_| self.complete.load(Ordering::Acquire));
+        if let Some(work) = works {
+            // If there is one already that nobody has read, this one says nothing new.
+            let _ = self.works.try_send(work);
+        }
+        works.is_some()
     }
 
     fn shut(&mut self, code: u32) -> Result<Answer, Error> {

@@ -5,6 +5,8 @@ use std::fmt;
 use multifd_core::Error;
 use serde::{Serialize, Serializer};
 
+use crate::Work;
+
 /// The state of a migration. Names and order are those of QEMU's `MigrationStatus`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -72,6 +74,8 @@ pub enum SourceEvent {
     Status(Status),
     /// QEMU's event `MIGRATION_PASS`: the dirty log was fetched, for the given time.
     Pass(u64),
+    /// The destination has everything, and says what it does before it confirms; once for each kind of work.
+    DestinationWorks(Work),
 }
 
 /// Why a migration failed at its source, and where the guest is after it.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use multifd_core::{Error, Fault};
 
 use super::dirty_memory::DirtyMemory;
-use super::return_path::ReturnPath;
+use super::return_path::{Answer, ReturnPath, Word};
 use super::status::Stage;
 use super::supervised::Supervised;
 use super::{DownTime, Source, SourceEvent, Status};
-use crate::handover;
+use crate::handover::{self, Work};
 use crate::host_error::refused;
 use crate::stream::{Command, DeviceSection};
 
@@ -47,7 +47,7 @@ impl Source {
         self.send_tail(&devices)?;
         down_time.devices = saved + clock.lap();
 
-        self.hand_over()?;
+        self.hand_over(host)?;
         down_time.destination = clock.lap();
         let main_bytes = self.stream.writer_mut().offset();
         self.handle.set_main(main_bytes, self.main_zero_pages);
@@ -121,27 +121,50 @@ impl Source {
     }
 
     /// Waits for the destination's confirmation, and gives the guest up.
-    fn hand_over(&mut self) -> Result<(), Error> {
+    fn hand_over(&mut self, host: &mut Supervised<'_>) -> Result<(), Error> {
         let Some(return_path) = &self.return_path else {
             return Ok(());
         };
-        let limit = self.config.limits.confirm;
-        let Some(confirmed) = return_path.wait(limit)? else {
-            return Err(unanswered("has everything but has not confirmed it", limit));
-        };
+        let confirmed =
+            self.wait_answer(return_path, host, "has everything but has not confirmed it")?;
         if confirmed.hands_over {
             self.handle.commit()?;
             self.stage = Stage::GivenUp;
             self.stream.command(Command::Ping(handover::GO))?;
             self.stream.flush()?;
-            if return_path.wait(limit)?.is_none() {
-                return Err(unanswered(
-                    "was told to run the guest but has not answered",
-                    limit,
-                ));
-            }
+            self.wait_answer(
+                return_path,
+                host,
+                "was told to run the guest but has not answered",
+            )?;
         }
         Ok(())
+    }
+
+    /// Waits for the destination's answer, as long as it works for as long as that may take.
+    fn wait_answer(
+        &self,
+        return_path: &ReturnPath,
+        host: &mut Supervised<'_>,
+        without: &str,
+    ) -> Result<Answer, Error> {
+        let limits = &self.config.limits;
+        let start = Instant::now();
+        let mut last = None;
+        loop {
+            let silent = Instant::now() + limits.confirm;
+            let deadline = silent.min(start + limits.confirm.max(limits.work));
+            match return_path.wait(deadline)? {
+                Some(Word::Answer(answer)) => return Ok(answer),
+                Some(Word::Works(work)) => {
+                    if last.replace(work) != Some(work) {
+                        self.handle.update(|state| state.destination = Some(work));
+                        host.host.event(&SourceEvent::DestinationWorks(work));
+                    }
+                }
+                None => return Err(unanswered(without, start.elapsed(), last)),
+            }
+        }
     }
 
     /// Changes the status and tells the host.
@@ -159,9 +182,12 @@ impl Source {
     }
 }
 
-fn unanswered(what: &str, limit: Duration) -> Error {
-    let seconds = limit.as_secs_f32();
-    let what = format!("the destination {what} within {seconds} s");
+fn unanswered(what: &str, time: Duration, work: Option<Work>) -> Error {
+    let seconds = time.as_secs_f32();
+    let last = work.map_or_else(String::new, |work| {
+        format!(", and was {work} when it last spoke")
+    });
+    let what = format!("the destination {what} within {seconds:.1} s{last}");
     Error::new(Fault::Connection, what)
 }
 

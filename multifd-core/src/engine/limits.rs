@@ -36,6 +36,9 @@ pub struct Limits {
     pub pong: Duration,
     /// How long the destination may take to confirm once it has everything, and the source to answer that. 60 s.
     pub confirm: Duration,
+    /// How long a destination that says that it works, loading devices or writing to a disk, may take until it
+    /// confirms; [`Self::confirm`] is for one that is silent. 10 min.
+    pub work: Duration,
     /// How long the source may take nothing of a message to it. 10 s.
     pub reply: Duration,
     /// How long source and destination of a relay may keep their connections once they are done with each
@@ -52,7 +55,8 @@ pub struct Limits {
 
 impl Limits {
     /// All waits for the peer are as long as `limit`. Those that only put something off are not longer than
-    /// they are by default: [`Self::pong`], [`Self::reply`], [`Self::set_up`], [`Self::last_word`] and [`Self::threads`].
+    /// they are by default: [`Self::pong`], [`Self::reply`], [`Self::set_up`], [`Self::last_word`] and [`Self::threads`];
+    /// and a peer that says that it [works](Self::work) is not the one that `limit` is for: it has no less than by default.
     pub fn all(limit: Duration) -> Self {
         let usual = Self::default();
         Self {
@@ -65,6 +69,7 @@ impl Limits {
             memory: limit,
             pong: limit.min(usual.pong),
             confirm: limit,
+            work: limit.max(usual.work),
             reply: limit.min(usual.reply),
             closing: limit,
             set_up: usual.set_up,
@@ -87,6 +92,7 @@ impl Default for Limits {
             memory: seconds(600),
             pong: seconds(10),
             confirm: seconds(60),
+            work: seconds(600),
             reply: seconds(10),
             closing: seconds(30),
             set_up: seconds(60),
@@ -109,5 +115,6 @@ mod tests {
         assert_eq!((long.pong, long.last_word), (usual.pong, usual.last_word));
         let short = Limits::all(Duration::from_millis(2));
         assert_eq!((short.pong, short.last_word), (short.init, short.init));
+        assert_eq!((short.work, long.work), (usual.work, long.confirm));
     }
 }

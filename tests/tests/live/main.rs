@@ -6,6 +6,7 @@ mod last_word;
 mod promise;
 mod silence;
 mod strangers;
+mod working;
 mod wrong_source;
 
 use std::sync::Arc;
