@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use super::control::Control;
 use super::spawn::{Spawn, channel_ready};
 use crate::channel::{Counters, SendChannel};
 use crate::error::{Error, Fault};
@@ -63,6 +65,23 @@ impl ChannelStart {
         Ok(opened)
     }
 }
+
+/// Tells the destination that a channel ends here, and not because it has failed. Its transport may have a word for
+/// that; QEMU from 10.0 on waits for TLS's.
+pub(crate) fn say_end(control: &Control, connection: &mut dyn Transport) {
+    if control.error().is_some() {
+        return;
+    }
+    // It was interrupted with the migration's end.
+    connection.resume();
+    connection.set_time_limit(Some(LAST_WORD));
+    if let Err(error) = connection.finish() {
+        log::debug!("the destination cannot be told that a channel ends: {error}");
+    }
+}
+
+/// The guest is at the destination by now: nobody should wait for long.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The channels of so many connections.
 ///

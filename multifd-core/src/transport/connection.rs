@@ -51,6 +51,15 @@ pub trait Transport: Send {
         false
     }
 
+    /// Says that nothing more will be sent, if the transport has a word for that: TLS has, `close_notify`. Called on
+    /// each channel of a source after a migration that succeeded.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// How long calls have been blocked so far, waiting for the peer or for room to send.
     fn waited(&self) -> Duration {
         Duration::ZERO
