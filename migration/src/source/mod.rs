@@ -89,7 +89,10 @@ impl Source {
         abort.watch(connections.main.interrupter());
         let return_path = connections
             .return_path
-            .map(|transport| ReturnPath::start(transport, abort.clone(), &*config.threads))
+            .map(|transport| {
+                let listens_to = (transport, config.hand_over);
+                ReturnPath::start(listens_to, abort.clone(), &*config.threads)
+            })
             .transpose()?;
         let mut writer = Writer::new(connections.main);
         // The destination reads the main connection no further while it waits for the channels.

@@ -53,8 +53,9 @@ pub(super) struct Answer {
 }
 
 impl ReturnPath {
+    /// Listens to a destination to which a handover is offered, or is not.
     pub(super) fn start(
-        transport: Box<dyn Transport>,
+        (transport, offers): (Box<dyn Transport>, bool),
         abort: AbortHandle,
         threads: &dyn Spawn,
     ) -> Result<Self, Error> {
@@ -77,6 +78,7 @@ impl ReturnPath {
             },
             works: work,
             complete: Arc::clone(&complete),
+            offers,
             hands_over: Arc::clone(&hands_over),
             answered: Arc::clone(&answered),
             refused: Arc::clone(&refused),
@@ -240,6 +242,8 @@ struct Listener {
     works: queue::Sender<Work>,
     complete: Arc<AtomicBool>,
     memory_made: Arc<AtomicBool>,
+    /// This side says when the guest may run there, if the destination accepts it.
+    offers: bool,
     hands_over: Arc<AtomicBool>,
     answered: Arc<AtomicBool>,
     refused: Arc<AtomicBool>,
@@ -274,7 +278,7 @@ impl Listener {
             };
             match message {
                 ReturnMessage::Shut(code) => return self.shut(code),
-                ReturnMessage::Pong(handover::ACCEPT) => {
+                ReturnMessage::Pong(handover::ACCEPT) if self.offers => {
                     self.hands_over.store(true, Ordering::Release);
                     self.answered.store(true, Ordering::Release);
                 }

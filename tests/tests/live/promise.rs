@@ -101,6 +101,29 @@ fn a_destination_like_qemus_that_refuses_leaves_the_guest_here() -> Result<()> {
     second_attempt(&mut guest)
 }
 
+/// Such a destination may run the guest as soon as it has everything, whatever it says.
+#[test]
+fn a_handover_that_was_not_offered_is_none() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Never)?;
+    let mut pair = pair()?;
+    pair.config.hand_over = false;
+    let failure = scripted(pair, &mut guest, |taps, mut main, _| {
+        let mut first = true;
+        let answered = take_memory(&mut main, |value| {
+            Some(if std::mem::take(&mut first) {
+                ACCEPT
+            } else {
+                value
+            })
+        });
+        answered.and_then(|()| main.read_tail()).unwrap();
+        taps.back.cut(Ending::Eof);
+    })?;
+    ensure!(failure.guest == GuestAfter::InDoubt, "{failure:?}");
+    ensure!(!guest.is_running() && guest.resumed == 0);
+    Ok(())
+}
+
 /// After SHUT 0 a destination that hands over has no say: whatever it sends, the guest was given up.
 #[test]
 fn what_comes_after_the_confirmation_does_not_bring_the_guest_back() -> Result<()> {
