@@ -1,4 +1,4 @@
-//! Writes the seeds of every fuzz target, each to a folder of the target's name.
+//! Writes the seeds of every fuzz target and what was found with it, each to a folder of the target's name.
 //!
 //! ```text
 //! cargo run -p multifd-tests --example seed_corpora -- FOLDER
@@ -19,8 +19,10 @@ fn main() -> Result<()> {
     for target in Target::ALL {
         let folder = folder.join(target.name);
         fs::create_dir_all(&folder)?;
-        for (number, seed) in (target.seeds)()?.iter().enumerate() {
-            fs::write(folder.join(format!("seed-{number}")), seed)?;
+        for (kind, inputs) in [("seed", (target.seeds)()?), ("found", target.found()?)] {
+            for (number, input) in inputs.iter().enumerate() {
+                fs::write(folder.join(format!("{kind}-{number}")), input)?;
+            }
         }
         println!("{}", target.name);
     }

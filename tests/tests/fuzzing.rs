@@ -11,6 +11,9 @@ use multifd_tests::network::Watchdog;
 /// As long as scripts/fuzz.sh lets one input take.
 const A_LONG_INPUT: Duration = Duration::from_secs(20);
 
+/// How many changed seeds each target gets.
+const CHANGES: usize = 300;
+
 #[test]
 fn seeds_are_what_the_decoders_take() {
     let _watchdog = Watchdog::start();
@@ -22,12 +25,25 @@ fn seeds_are_what_the_decoders_take() {
 }
 
 #[test]
-fn changed_seeds_are_no_findings() {
+fn every_migration_is_taken() {
     let _watchdog = Watchdog::start();
+    for name in ["channels", "destination", "relay", "source"] {
+        let target = Target::ALL.iter().find(|target| target.name == name);
+        let target = target.unwrap();
+        for (number, seed) in (target.seeds)().unwrap().iter().enumerate() {
+            assert!((target.run)(seed), "{name} does not take its seed {number}");
+        }
+    }
+}
+
+#[test]
+fn changed_seeds_are_no_findings() {
     let mut random = PageSource::new(1);
     for target in Target::ALL {
-        for seed in (target.seeds)().unwrap() {
-            for _ in 0..60 {
+        let seeds = (target.seeds)().unwrap();
+        for seed in &seeds {
+            for _ in 0..CHANGES.div_ceil(seeds.len()) {
+                let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
                 let mut bytes = seed.clone();
                 bytes.truncate(1 + random.below(2 * seed.len()));
                 for _ in 0..random.below(4) {
@@ -41,9 +57,34 @@ fn changed_seeds_are_no_findings() {
 }
 
 #[test]
-fn a_main_connection_is_no_channel() {
-    let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
-    Target::run_named("channel", b"QEVM");
+fn what_was_found_is_found_no_more() {
+    for target in Target::ALL {
+        for input in target.found().unwrap() {
+            let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
+            (target.run)(&input);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_waited_for() {
+    // The beginning of a main connection, of a channel, and marks of whose bytes follow.
+    let begins: [&[u8]; 6] = [
+        b"",
+        b"QEVM",
+        b"\x11\x22\x33\x44\0\0\0\x01",
+        b"\xf5\xe1\x7c\xff\x03",
+        b"\xf5\xe1\x7c\0QEVM",
+        b"\xf5\xe1\x7c\xfe",
+    ];
+    for target in Target::ALL {
+        for begin in begins {
+            for (len, byte) in [(0, 0), (60, 0), (60, 1), (60, 0xff)] {
+                let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
+                (target.run)(&[begin, &vec![byte; len]].concat());
+            }
+        }
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(super) const CHANNEL: Target = Target {
     seeds: || {
         let recorded = Folder::new("none-qemu-10.0").channel(0)?;
         let first = recorded.get(..RECORDED).context("a recorded channel")?;
-        Ok(vec![packets(true)?, first.to_vec()])
+        Ok(vec![packets()?, first.to_vec()])
     },
 };
 
@@ -132,7 +132,7 @@ fn memory() -> Result<GuestMemory> {
 }
 
 /// One packet of each kind, three of them SYNC.
-pub(super) fn packets(with_device_state: bool) -> Result<Vec<u8>> {
+fn packets() -> Result<Vec<u8>> {
     let init = InitPacket {
         uuid: Uuid::default(),
         channel: 0,
@@ -157,10 +157,8 @@ pub(super) fn packets(with_device_state: bool) -> Result<Vec<u8>> {
         instance_id: 0,
         payload_len: 5,
     };
-    if with_device_state {
-        bytes.extend_from_slice(&state.encode()?);
-        bytes.extend_from_slice(b"state");
-    }
+    bytes.extend_from_slice(&state.encode()?);
+    bytes.extend_from_slice(b"state");
     // As old senders do: SYNC on a packet with pages.
     let pages = PageOffsets {
         normal: &[],

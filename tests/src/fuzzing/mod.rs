@@ -5,22 +5,35 @@
 //! its input, so that a test on a stable compiler can replay the seeds and knows that they are good.
 
 mod channel;
+mod channels;
 mod deflate;
+mod destination;
+mod guest;
 mod headers;
+mod limits;
+mod machine;
 mod main_stream;
+mod packets;
+mod parts;
 mod payload;
 mod relay;
+mod script;
+mod source;
 mod target;
+mod text;
 
 pub use target::Target;
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         headers::INIT_PACKET,
         headers::RAM_HEADER,
         headers::DEVICE_STATE_HEADER,
         channel::CHANNEL,
+        channels::CHANNELS,
+        destination::DESTINATION,
+        source::SOURCE,
         main_stream::MAIN_STREAM,
         main_stream::RETURN_PATH,
         relay::RELAY,

@@ -1,95 +1,212 @@
-//! A whole source, in front of a relay.
+//! A whole source in front of a relay, and what the destination behind it says.
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use migration::stream::{
-    AnnouncedBlock, DeviceSection, Outgoing, RAM_SECTION_ID, SyncMode, Writer,
-};
+use anyhow::{Context, Result};
+use migration::stream::{Command, Event, Incoming, Reader, ReturnMessage};
 use migration::{HostError, Relay, RelayConfig, RelayHost};
-use multifd_core::transport::{Transport, send_all};
-use multifd_core::wire::{BlockName, RamHeader, Uuid, ram_header_len};
-use multifd_core::{ChannelCount, ChannelId, MethodFactory, MethodOptions, PageSize};
+use multifd_core::transport::Transport;
+use multifd_core::wire::{InitPacket, Uuid};
+use multifd_core::{ChannelCount, ChannelId, Error, PageSize};
 
 use super::Target;
 use super::channel::{self, Joined};
-use crate::network::{self, Endpoint, Link, Tap};
+use super::destination::messages;
+use super::limits::limits;
+use super::machine::Machine;
+use super::packets::packets;
+use super::parts::{self, BACK, ON_MAIN, Part, Parts, SETUP};
+use super::script::{Order, Piece, Progress, Script, Sent};
+use super::text::check_error;
 
-/// The length of the main stream in two bytes, the main stream, and all of one channel.
+/// The main connection and up to four channels of a source, and what the destination says between the pieces of the
+/// main connection's.
 pub(super) const RELAY: Target = Target {
     name: "relay",
     run: |bytes| {
         let threads = Arc::new(Joined::default());
-        let passed = pass_on(bytes, Arc::clone(&threads));
+        let passed = pass_on(&Parts::of(bytes), &threads);
         threads.join();
         passed.unwrap_or(false)
     },
-    seeds: || Ok(vec![seed()?]),
+    seeds,
 };
 
 /// Answers whether all of it was passed on.
-fn pass_on(bytes: &[u8], threads: Arc<Joined>) -> Result<bool> {
-    let (len, rest) = bytes.split_first_chunk().context("no length")?;
-    let len = usize::from(u16::from_be_bytes(*len));
-    let (main, channel_bytes) = rest.split_at_checked(len).context("too short")?;
-
+fn pass_on(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
+    let (main, channels) = (parts.bytes(ON_MAIN), parts.channels());
+    let [outgoing_method, outgoing] = parts.setup.more;
     let mut config = RelayConfig::default();
-    config.forwarder.channels = ChannelCount::new(1).context("one channel")?;
-    config.outgoing_channels = config.forwarder.channels;
-    config.forwarder.threads = threads;
-    let method = multifd_none::NoneFactory.open(&MethodOptions::new())?;
-    let relay = Relay::new(config, Arc::clone(&method), method);
-    for bytes in [main, channel_bytes] {
-        let link = Link::default().capacity(bytes.len());
-        let (mut source, here, _) = network::pair(link, Link::default());
-        send_all(&mut source, &mut [bytes.into()])?;
-        relay.accept(Box::new(here))?;
+    config.forwarder.channels = parts.setup.count();
+    config.forwarder.zero_pages = outgoing & 4 == 0;
+    config.forwarder.threads = Arc::clone(threads) as _;
+    let comes_to_an_end =
+        parts::is_complete(&main, &channels, None) && !waits_for_ever(&main, &channels);
+    config.forwarder.limits = limits(comes_to_an_end);
+    config.wait = Some(config.forwarder.limits.main);
+    config.outgoing_channels = ChannelCount::new(1 + outgoing % 4).context("channels")?;
+    let count = config.outgoing_channels.count();
+    let relay = Relay::new(
+        config,
+        parts.setup.open_method()?,
+        parts::open_method(outgoing_method)?,
+    );
+    let (source, destination) = both_ends(parts);
+    let told = source.sent();
+    relay.accept(Box::new(source))?;
+    for bytes in &channels {
+        // The failure of one before it is told below.
+        let _ = relay.accept(Box::new(Script::new(bytes)));
     }
-    if !main.starts_with(&channel::MAIN) || !channel::is_channel(channel_bytes) {
-        // It would be waited for: that is the target of a channel's.
-        return Ok(false);
-    }
-    // Nothing becomes larger: zero pages stay without content.
-    let link = || Link::default().capacity(1 << 16 | bytes.len()).recorded();
-    let (here, _there, taps) = network::pair(link(), Link::default());
-    let (here_too, _there_too, channel_taps) = network::pair(link(), Link::default());
-    let mut host = Onward([Some(here), Some(here_too)]);
+    let mut host = Onward::new(destination, count);
+    let sent = host.sent.clone();
     let result = relay.run(&mut host);
     drop(relay);
 
-    let sent = taps.forth.bytes();
-    assert!(main.starts_with(&sent), "the main stream was changed");
-    check(&channel_taps.forth)?;
-    if result.is_ok() {
-        assert!(sent == main, "a part of the main stream is missing");
-    }
+    let result = result.map(|report| report.confirmed);
+    check(
+        &result,
+        &told,
+        &main,
+        &sent.first().context("main")?.bytes(),
+        parts,
+    );
+    let onward = sent.iter().skip(1).map(Sent::bytes);
+    check_channels(&onward.collect::<Vec<_>>(), result.is_ok());
     Ok(result.is_ok())
 }
 
-/// What a relay sends are whole packets of pages that are in their blocks, but for the last one.
-fn check(channel: &Tap) -> Result<()> {
-    let bytes = channel.bytes();
-    let Some((_, mut rest)) = bytes.split_at_checked(multifd_core::wire::INIT_PACKET_LEN) else {
-        return Ok(());
-    };
-    let header_len = ram_header_len(PageSize::X86);
-    while let Some((header, after)) = rest.split_at_checked(header_len) {
-        if header.get(8..12) == Some(&[0, 0, 0, 0x40]) {
-            return Ok(());
+/// The connection to the source, and the one to the destination, which says each piece once the piece of the main
+/// stream before it has been read. The source closes its connection when the destination has said everything.
+fn both_ends(parts: &Parts<'_>) -> (Script, Script) {
+    let (read, over) = (Arc::new(Progress::default()), Arc::new(Progress::default()));
+    let (mut main, mut back): (Vec<Piece<'_>>, Vec<Piece<'_>>) = (Vec::new(), Vec::new());
+    for (owner, bytes) in parts.pieces() {
+        match owner {
+            ON_MAIN => main.push((0, bytes)),
+            BACK => back.push((u32::try_from(main.len()).unwrap_or_default(), bytes)),
+            _ => {}
         }
-        let header = RamHeader::decode(header, PageSize::X86);
-        assert!(header.is_ok(), "{header:?}");
-        let header = header?;
-        for offset in header.offsets() {
-            assert!(offset % 4096 == 0);
-        }
-        rest = after.get(header.payload_len..).unwrap_or_default();
     }
-    Ok(())
+    let source = Order {
+        tells: Some(Arc::clone(&read)),
+        end: Some(Arc::clone(&over)),
+        ..Order::default()
+    };
+    let destination = Order {
+        pieces: Some(Arc::clone(&read)),
+        end: Some(read),
+        tells: Some(over),
+        ..Order::default()
+    };
+    (
+        Script::ordered(&main, source),
+        Script::ordered(&back, destination),
+    )
 }
 
-/// The main connection, and the channel.
-struct Onward([Option<Endpoint>; 2]);
+/// What both sides were told goes together.
+fn check(result: &Result<bool, Error>, told: &Sent, main: &[u8], sent: &[u8], parts: &Parts<'_>) {
+    if !main.starts_with(&channel::MAIN) {
+        // Another connection is the main one.
+        return;
+    }
+    assert!(main.starts_with(sent), "the main stream was changed");
+    let told = messages(&told.bytes());
+    let said = parts.bytes(BACK);
+    let (last, before) = match told.split_last() {
+        Some((last, before)) => (Some(*last), before),
+        None => (None, &[][..]),
+    };
+    let encoded = |messages: &[ReturnMessage]| {
+        let bytes = messages.iter().flat_map(|message| message.encode());
+        bytes.collect::<Vec<_>>()
+    };
+    // The last one may be the relay's own: that it has failed.
+    let is_own = last == Some(ReturnMessage::Shut(1));
+    assert!(said.starts_with(&encoded(before)), "{told:?}");
+    assert!(is_own || said.starts_with(&encoded(&told)), "{told:?}");
+    let is_shut = |message: &ReturnMessage| matches!(message, ReturnMessage::Shut(_));
+    let confirmed = told.contains(&ReturnMessage::Shut(0));
+    match result {
+        Ok(is_confirmed) => {
+            assert!(*is_confirmed == confirmed, "{told:?}");
+            assert!(
+                confirmed || sent == main,
+                "a part of the main stream is missing"
+            );
+        }
+        Err(error) => {
+            check_error(error);
+            assert!(!confirmed, "{error}, and {told:?}");
+            assert!(
+                told.iter().filter(|message| is_shut(message)).count() <= 1,
+                "{told:?}"
+            );
+        }
+    }
+}
+
+/// What a relay sends are whole packets, but for the last one, and in the end as many barriers on each channel.
+fn check_channels(channels: &[Vec<u8>], is_over: bool) {
+    let mut syncs = Vec::new();
+    for bytes in channels {
+        let len: usize = packets(bytes).map(|(_, packet)| packet.len()).sum();
+        let rest = bytes.get(multifd_core::wire::INIT_PACKET_LEN + len..);
+        assert!(!is_over || rest == Some(&[]), "not a whole packet");
+        let count = packets(bytes).filter(|(packet, _)| packet.is_sync).count();
+        syncs.push(count);
+        assert!(
+            bytes
+                .first_chunk()
+                .is_none_or(|init| InitPacket::decode(init).is_ok())
+        );
+    }
+    let (least, most) = (syncs.iter().min(), syncs.iter().max());
+    assert!(!is_over || least == most, "{syncs:?} barriers");
+}
+
+/// Whether a channel has device state before the barrier behind which the main stream allows it: it is held back, and
+/// a barrier waits for the channel in vain.
+fn waits_for_ever(main: &[u8], channels: &[Vec<u8>]) -> bool {
+    let reader = Reader::new(Box::new(Script::new(main)), &[]);
+    let mut stream = Incoming::new(reader, PageSize::X86);
+    let mut barriers = 0;
+    let opened = loop {
+        match stream.next_event() {
+            Ok(Event::Command(Command::SwitchoverStart)) => break Some(barriers),
+            Ok(event) => barriers += usize::from(event == Event::Sync),
+            Err(_) => break None,
+        }
+    };
+    channels.iter().any(|bytes| {
+        let mut packets = packets(bytes).map(|(packet, _)| packet);
+        let mut met = 0;
+        packets.any(|packet| {
+            met += usize::from(packet.is_sync);
+            packet.is_device_state && opened.is_none_or(|opened| met < opened)
+        })
+    })
+}
+
+/// The connections to the destination: the main one, and the channels.
+struct Onward {
+    main: Option<Script>,
+    channels: Vec<Script>,
+    sent: Vec<Sent>,
+}
+
+impl Onward {
+    fn new(main: Script, channels: usize) -> Self {
+        let channels: Vec<_> = (0..channels).map(|_| Script::new(&[])).collect();
+        let sent = std::iter::once(&main).chain(&channels);
+        Self {
+            sent: sent.map(Script::sent).collect(),
+            main: Some(main),
+            channels,
+        }
+    }
+}
 
 impl RelayHost for Onward {
     fn connect(
@@ -97,54 +214,35 @@ impl RelayHost for Onward {
         _uuid: Uuid,
         channel: Option<ChannelId>,
     ) -> Result<Box<dyn Transport>, HostError> {
-        let [main, first] = &mut self.0;
-        let end = channel.map_or(main, |_| first).take();
+        let end = match channel {
+            None => self.main.take(),
+            Some(_) if self.channels.is_empty() => None,
+            Some(_) => Some(self.channels.remove(0)),
+        };
         Ok(Box::new(end.ok_or("connected twice")?))
     }
 }
 
-/// A migration of one packet of each kind but device state, without a return path.
-fn seed() -> Result<Vec<u8>> {
-    let link = Link::default().capacity(1 << 16).recorded();
-    let (here, _there, taps) = network::pair(link, Link::default());
-    let mut stream = Outgoing::new(
-        Writer::new(Box::new(here)),
-        PageSize::X86,
-        SyncMode::PerRound,
-    );
-    stream.configuration(&migration::stream::Configuration {
-        machine: "none".into(),
-        ..Default::default()
-    })?;
-    let block = |name, pages: u64| -> Result<AnnouncedBlock> {
-        Ok(AnnouncedBlock {
-            name: BlockName::new(name).context("name")?,
-            used_length: pages * 4096,
-        })
-    };
-    let mut section = stream.ram_start(vec![block("ram", 4)?, block("rom", 1)?])?;
-    section.sync()?;
-    section.finish()?;
-    for zero in [true, false] {
-        let mut section = stream.ram_part()?;
-        if zero {
-            section.zero_page(1, 0)?;
-        }
-        section.sync()?;
-        section.finish()?;
+fn seeds() -> Result<Vec<Vec<u8>>> {
+    let mut seeds = Vec::new();
+    for (number, machine) in (0..).zip(Machine::all()?) {
+        let ends = machine.ends()?;
+        let (upto_tail, go) = machine.main.split_at(ends.tail);
+        let (ram, tail) = upto_tail.split_at(ends.ram);
+        let [pongs, shut, last] = machine.said();
+        let more = [number % 6, number % 4];
+        let setup = machine.setup(more).bytes();
+        let pieces: [Part<'_>; 7] = [
+            (SETUP, &setup),
+            (ON_MAIN, ram),
+            (BACK, &pongs),
+            (ON_MAIN, tail),
+            (BACK, &shut),
+            (ON_MAIN, go),
+            (BACK, &last),
+        ];
+        let pieces = pieces.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        seeds.push(parts::join(pieces.chain(machine.of_channels())));
     }
-    stream.ram_end()?.finish()?;
-    stream.tail(&[DeviceSection {
-        name: "timer".into(),
-        instance: 0,
-        version: RAM_SECTION_ID,
-        data: vec![7; 40],
-    }])?;
-    stream.flush()?;
-    let main = taps.forth.bytes();
-    let mut bytes = u16::try_from(main.len())?.to_be_bytes().to_vec();
-    bytes.extend(main);
-    bytes.extend(channel::packets(false)?);
-    ensure!(bytes.len() > 1000);
-    Ok(bytes)
+    Ok(seeds)
 }

@@ -1,8 +1,11 @@
 //! What a fuzz target is.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
 
-/// A decoder, and what it is fed with.
+use anyhow::{Context, Result};
+
+/// What decodes a peer's bytes, and what it is fed with.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// Name of the target: its file in `fuzz_targets`.
@@ -11,4 +14,24 @@ pub struct Target {
     pub run: fn(&[u8]) -> bool,
     /// Inputs to start from, made from what real QEMUs sent and from what this project sends.
     pub seeds: fn() -> Result<Vec<Vec<u8>>>,
+}
+
+impl Target {
+    /// Inputs that something was found with, from this package's folder `found`.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn found(&self) -> Result<Vec<Vec<u8>>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("found")
+            .join(self.name);
+        if !folder.exists() {
+            return Ok(Vec::new());
+        }
+        let inputs = fs::read_dir(&folder)?.map(|entry| {
+            let path = entry?.path();
+            fs::read(&path).with_context(|| path.display().to_string())
+        });
+        inputs.collect()
+    }
 }
