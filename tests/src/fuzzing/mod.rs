@@ -18,6 +18,7 @@ mod parts;
 mod payload;
 mod relay;
 mod script;
+mod settings;
 mod source;
 mod target;
 mod text;
@@ -26,7 +27,7 @@ pub use target::Target;
 
 impl Target {
     /// Every target.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         headers::INIT_PACKET,
         headers::RAM_HEADER,
         headers::DEVICE_STATE_HEADER,
@@ -37,6 +38,7 @@ impl Target {
         main_stream::MAIN_STREAM,
         main_stream::RETURN_PATH,
         relay::RELAY,
+        settings::SETTINGS,
         payload::NONE,
         payload::ZLIB,
         payload::ZSTD,
