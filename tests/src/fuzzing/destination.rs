@@ -12,6 +12,7 @@ use super::channel::{self, Joined};
 use super::guest::Taker;
 use super::limits::limits;
 use super::machine::Machine;
+use super::messages::{GO, all_messages};
 use super::packets::pages_before;
 use super::parts::{self, ON_MAIN, Parts};
 use super::script::{Order, Script, Sent};
@@ -86,7 +87,7 @@ fn take(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
 
 /// Where the guest is, and what the source was told, go together.
 fn check(result: &Result<Report, DestinationFailure>, host: &Taker, said: &Sent) {
-    let said = messages(&said.bytes());
+    let said = all_messages(&said.bytes());
     let shuts = said
         .iter()
         .filter(|message| matches!(message, ReturnMessage::Shut(_)));
@@ -120,24 +121,6 @@ fn check(result: &Result<Report, DestinationFailure>, host: &Taker, said: &Sent)
     }
 }
 
-/// The messages of a return path, of which nothing is wrong.
-pub(super) fn messages(mut bytes: &[u8]) -> Vec<ReturnMessage> {
-    let mut messages = Vec::new();
-    while !bytes.is_empty() {
-        let decoded = ReturnMessage::decode(bytes);
-        assert!(
-            matches!(decoded, Ok(Some(_))),
-            "{decoded:?} after {messages:?}"
-        );
-        let Ok(Some((message, len))) = decoded else {
-            break;
-        };
-        messages.push(message);
-        bytes = bytes.get(len..).unwrap_or_default();
-    }
-    messages
-}
-
 /// What a main stream says of its memory.
 #[derive(Default)]
 struct Events {
@@ -157,6 +140,3 @@ impl Events {
         events
     }
 }
-
-/// What the source says when the guest may run, and what a destination answers.
-pub(super) const GO: u32 = u32::from_be_bytes(*b"mfGo");

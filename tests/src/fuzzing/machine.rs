@@ -13,8 +13,8 @@ use migration_params::ZeroPageDetection;
 use multifd_core::transport::Transport;
 use multifd_core::{ChannelCount, DeviceState, PageSize};
 
-use super::destination::messages;
 use super::guest::{self, PAGE, Taker};
+use super::messages::all_messages;
 use super::packets::first_packets;
 use super::parts::{self, ON_MAIN, Part, SETUP, Setup};
 use super::script::Script;
@@ -199,7 +199,7 @@ impl Machine {
     pub(super) fn said(&self) -> [Vec<u8>; 3] {
         let mut parts: [Vec<u8>; 3] = Default::default();
         let [before, shut, behind] = &mut parts;
-        for message in messages(&self.back) {
+        for message in all_messages(&self.back) {
             let part = match message {
                 ReturnMessage::Shut(_) => &mut *shut,
                 _ if shut.is_empty() => &mut *before,

@@ -13,6 +13,7 @@ mod headers;
 mod limits;
 mod machine;
 mod main_stream;
+mod messages;
 mod packets;
 mod parts;
 mod payload;

@@ -11,9 +11,9 @@ use multifd_core::{ChannelCount, ChannelId, Error, PageSize};
 
 use super::Target;
 use super::channel::{self, Joined};
-use super::destination::messages;
 use super::limits::limits;
 use super::machine::Machine;
+use super::messages::all_messages;
 use super::packets::packets;
 use super::parts::{self, BACK, ON_MAIN, Part, Parts, SETUP};
 use super::script::{Order, Piece, Progress, Script, Sent};
@@ -112,7 +112,7 @@ fn check(result: &Result<bool, Error>, told: &Sent, main: &[u8], sent: &[u8], pa
         return;
     }
     assert!(main.starts_with(sent), "the main stream was changed");
-    let told = messages(&told.bytes());
+    let told = all_messages(&told.bytes());
     let said = parts.bytes(BACK);
     let (last, before) = match told.split_last() {
         Some((last, before)) => (Some(*last), before),

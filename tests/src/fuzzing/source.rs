@@ -12,10 +12,10 @@ use multifd_core::transport::Transport;
 
 use super::Target;
 use super::channel::Joined;
-use super::destination::{GO, messages};
 use super::guest;
 use super::limits::{MOMENT, limits};
 use super::machine::{DEVICE, GO_PING, Machine};
+use super::messages::{GO, all_messages, messages};
 use super::parts::{self, Parts, SETUP};
 use super::script::{Order, Piece, Progress, Script};
 use super::text::check_error;
@@ -149,18 +149,9 @@ fn answers(script: &[Piece<'_>]) -> bool {
 
 /// The messages of the destination, up to the first thing that is none.
 fn said(script: &[Piece<'_>]) -> Vec<ReturnMessage> {
-    let bytes: Vec<u8> = script
-        .iter()
-        .flat_map(|(_, bytes)| *bytes)
-        .copied()
-        .collect();
-    let mut rest = bytes.as_slice();
-    let mut messages = Vec::new();
-    while let Ok(Some((message, len))) = ReturnMessage::decode(rest) {
-        messages.push(message);
-        rest = rest.get(len..).unwrap_or_default();
-    }
-    messages
+    let bytes = script.iter().flat_map(|(_, bytes)| *bytes);
+    let bytes: Vec<u8> = bytes.copied().collect();
+    messages(&bytes).0
 }
 
 /// A guest that does not write.
@@ -207,7 +198,7 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
     for machine in machines.filter(|machine| !machine.back.is_empty()) {
         let (mut pings, mut parts) = (0, Vec::new());
         let flags = u8::from(!contains(&machine.back, &ACCEPT.to_be_bytes()));
-        for message in messages(&machine.back) {
+        for message in all_messages(&machine.back) {
             pings += u8::from(matches!(message, ReturnMessage::Pong(_)));
             let owner = match message {
                 ReturnMessage::Pong(value) if value != GO => pings,
