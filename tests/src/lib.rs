@@ -3,6 +3,7 @@
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.
 
 pub mod arena;
+pub mod by_hand;
 pub mod command;
 pub mod conformance;
 pub mod fuzzing;

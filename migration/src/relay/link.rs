@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::last_words::LastWords;
+use crate::stream::ReturnMessage;
+
 /// Shared by the thread that passes on the main stream and the one that passes on the return path.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -12,9 +15,7 @@ pub(super) struct Link {
     return_path: AtomicBool,
     ram_complete: AtomicBool,
     shut: AtomicBool,
-    has_guest: AtomicBool,
-    /// When the source was told that the destination has the guest.
-    confirmed: Mutex<Option<Instant>>,
+    last_words: Mutex<LastWords>,
     pings: Mutex<Pings>,
     main_bytes: AtomicU64,
     main_busy: AtomicBool,
@@ -27,8 +28,7 @@ impl Link {
             return_path: AtomicBool::new(false),
             ram_complete: AtomicBool::new(false),
             shut: AtomicBool::new(false),
-            has_guest: AtomicBool::new(false),
-            confirmed: Mutex::new(None),
+            last_words: Mutex::default(),
             pings: Mutex::default(),
             main_bytes: AtomicU64::new(0),
             main_busy: AtomicBool::new(false),
@@ -67,26 +67,38 @@ impl Link {
         self.shut.load(Ordering::Acquire)
     }
 
-    /// The destination has the guest, and the source is being told so: it may close its connections.
-    pub(super) fn set_destination_has_guest(&self) {
-        self.has_guest.store(true, Ordering::Release);
+    /// Whether the destination has the guest, and the source is being told so: it may close its connections.
+    pub(super) fn destination_has_guest(&self) -> bool {
+        self.last_words.lock().destination_has_guest()
     }
 
-    pub(super) fn destination_has_guest(&self) -> bool {
-        self.has_guest.load(Ordering::Acquire)
+    /// Whether the destination has everything, and waits for the source to give the guest up.
+    pub(super) fn waits_for_release(&self) -> bool {
+        self.last_words.lock().waits_for_release()
+    }
+
+    /// Whether the source has given the guest up.
+    pub(super) fn is_released(&self) -> bool {
+        self.last_words.lock().is_released()
+    }
+
+    /// Whether no message follows this one.
+    pub(super) fn is_last(&self, message: ReturnMessage) -> bool {
+        self.last_words.lock().is_last(message)
     }
 
     /// The source has been told that the destination has the guest.
     pub(super) fn set_confirmed(&self) {
-        *self.confirmed.lock() = Some(Instant::now());
+        self.last_words.lock().set_confirmed();
     }
 
     pub(super) fn confirmed(&self) -> Option<Instant> {
-        *self.confirmed.lock()
+        self.last_words.lock().confirmed()
     }
 
     /// A PING is being passed on.
-    pub(super) fn set_ping(&self) {
+    pub(super) fn set_ping(&self, value: u32) {
+        self.last_words.lock().ping(value);
         let mut pings = self.pings.lock();
         pings.sent += 1;
         pings.unanswered.get_or_insert_with(Instant::now);
@@ -98,10 +110,11 @@ impl Link {
         pings.before_start = Some(pings.sent);
     }
 
-    /// The destination has said something.
-    pub(super) fn clear_ping(&self, is_pong: bool) {
+    /// The destination has said something, which is being passed on.
+    pub(super) fn hear(&self, message: ReturnMessage) {
+        self.last_words.lock().hear(message);
         let mut pings = self.pings.lock();
-        pings.answered += u64::from(is_pong);
+        pings.answered += u64::from(matches!(message, ReturnMessage::Pong(_)));
         pings.unanswered = None;
         if pings.answered < pings.sent && pings.is_making_memory() {
             pings.unanswered = Some(Instant::now());

@@ -9,6 +9,7 @@ use multifd_core::{Error, Fault};
 use super::RelayHost;
 use super::link::Link;
 use super::side::{from_source, to_destination};
+use crate::handover;
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, StreamError, Writer,
 };
@@ -70,7 +71,15 @@ impl<'a, 'f> MainStream<'a, 'f> {
             return Ok(());
         }
         if self.link.has_return_path() {
-            let what = "the source closed the main connection before the destination has confirmed";
+            let what = match self.link.waits_for_release() {
+                true => {
+                    "the destination has everything, but the source closed the main connection before it has \
+                     given the guest up"
+                }
+                false => {
+                    "the source closed the main connection before the destination has confirmed"
+                }
+            };
             return Err(from_source(Error::new(Fault::Connection, what)));
         }
         self.forwarding.drain(closing_limit)
@@ -93,7 +102,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
             }
             Event::Command(Command::OpenReturnPath) => self.link.set_return_path(),
             // Before it is passed on: the answer may be there at once.
-            Event::Command(Command::Ping(_)) => self.link.set_ping(),
+            Event::Command(Command::Ping(value)) => self.link.set_ping(value),
             Event::Command(Command::SwitchoverStart) => switchover = true,
             Event::RamStart { blocks, .. } => {
                 self.link.set_announced();
@@ -144,6 +153,9 @@ impl<'a, 'f> MainStream<'a, 'f> {
     fn devices(&mut self) -> Result<(), Error> {
         // Behind its last byte, which a relay does not know, the source waits for the destination.
         self.stream.reader_mut().set_time_limit(None);
+        let release = Command::Ping(handover::GO).encode();
+        // The last bytes, of which nobody knows in what pieces they come.
+        let mut last: Vec<u8> = Vec::new();
         loop {
             let reader = self.stream.reader_mut();
             match reader.read_on() {
@@ -152,6 +164,12 @@ impl<'a, 'f> MainStream<'a, 'f> {
                 // Both sides have what they need.
                 Err(_) if self.link.destination_has_guest() => return Ok(()),
                 Err(error) => return Err(source_error(error)),
+            }
+            last.extend(reader.copied());
+            last.drain(..last.len().saturating_sub(release.len()));
+            // Before it is passed on: the answer may be there at once.
+            if last == release && self.link.waits_for_release() {
+                self.link.set_ping(handover::GO);
             }
             reader
                 .pass_on(&mut self.writer)

@@ -2,6 +2,7 @@
 
 mod config;
 mod host;
+mod last_words;
 mod link;
 mod main_stream;
 mod report;
@@ -152,7 +153,7 @@ impl Relay {
         let result = stream.run(self.limits().closing);
         let result = result.map_err(|error| self.fail(error));
         let (incoming, passed) = stream.close();
-        let ended = back.end(self.patience(&result));
+        let ended = back.end(self.patience(&result, &link));
         let result = Self::outcome(result, ended.as_ref(), &link);
         if let (Err(error), Some(ended)) = (&result, ended) {
             self.fail(error.clone());
@@ -192,11 +193,16 @@ impl Relay {
         })
     }
 
-    /// How long to wait for the destination's word: it comes a moment after its connections break.
-    fn patience(&self, result: &Result<(), Error>) -> Duration {
-        match result {
-            Err(error) if is_destination_gone(error) => self.limits().last_word,
-            _ => Duration::ZERO,
+    /// How long to wait for the destination's word: it comes a moment after its connections break, or after it was
+    /// told to run the guest.
+    fn patience(&self, result: &Result<(), Error>, link: &Link) -> Duration {
+        let is_to_come = match result {
+            Err(error) => is_destination_gone(error),
+            Ok(()) => link.is_released() && link.confirmed().is_none(),
+        };
+        match is_to_come {
+            true => self.limits().last_word,
+            false => Duration::ZERO,
         }
     }
 

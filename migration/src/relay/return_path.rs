@@ -65,6 +65,7 @@ impl ReturnPath {
                 to_source: ways.to_source,
                 link,
                 stall: Stall::new(work.limits.destination),
+                silence: Stall::new(work.limits.devices.max(work.limits.confirm)),
                 abort: ways.abort,
                 work,
             };
@@ -114,40 +115,44 @@ struct Listener {
     work: Work,
     /// Watches how many bytes the destination has taken.
     stall: Stall,
+    /// Watches what moves behind the end of RAM.
+    silence: Stall,
 }
 
 impl Listener {
+    /// Passes on up to the last message, behind which both sides are done.
     fn run(&mut self) -> Result<(), Error> {
-        loop {
+        while self.link.confirmed().is_none() {
             match self.reader.next_message() {
                 Ok(Some(message)) => self.pass_on(message)?,
                 Ok(None) => return self.closed(),
                 Err(StreamError::Receive { error, .. })
-                    if error.kind() == io::ErrorKind::TimedOut =>
-                {
-                    if self.is_over() {
-                        return Ok(());
-                    }
-                    self.watch()?;
-                }
-                // The other thread is done, or both sides are.
+                    if error.kind() == io::ErrorKind::TimedOut => {}
+                // The other thread is done.
                 Err(error) if error.fault() == Fault::Aborted => return Ok(()),
-                Err(_) if self.link.confirmed().is_some() => return Ok(()),
                 Err(error) => return Err(to_destination(error.into())),
             }
+            self.watch()?;
+            self.watch_end()?;
         }
+        Ok(())
     }
 
     fn pass_on(&mut self, message: ReturnMessage) -> Result<(), Error> {
-        self.link
-            .clear_ping(matches!(message, ReturnMessage::Pong(_)));
         if message == ReturnMessage::Shut(0) && !self.link.is_ram_complete() {
             let what = "the destination confirmed before everything was sent";
             return Err(to_destination(Error::new(Fault::Peer, what)));
         }
+        // Before the source hears it, and does what follows.
+        self.link.hear(message);
         match message {
-            ReturnMessage::Shut(0) => self.confirm(message),
+            ReturnMessage::Shut(0) => {
+                self.confirm(message)?;
+                self.link.set_shut();
+                Ok(())
+            }
             ReturnMessage::Shut(code) => Err(self.refuse(message, code)),
+            message if self.link.is_last(message) => self.confirm(message),
             _ => self.tell(message).map_err(|error| {
                 let what = format!("cannot pass on {}: {error}", message.id());
                 from_source(Error::new(Fault::Connection, what))
@@ -160,18 +165,26 @@ impl Listener {
         send_all(&mut *self.to_source, &mut [bytes.as_slice().into()])
     }
 
-    /// The destination has the guest.
+    /// The destination has everything, or runs the guest.
     fn confirm(&mut self, message: ReturnMessage) -> Result<(), Error> {
-        self.link.set_destination_has_guest();
+        let is_last = self.link.is_last(message);
         self.tell(message).map_err(|error| {
-            let what = format!(
-                "the destination has the guest, but the source could not be told so, and may run it, \
-                 too: {error}"
-            );
-            from_source(Error::new(Fault::Connection, what))
+            let what = match (is_last, message) {
+                (false, _) => "the destination has everything, but the source could not be told so",
+                (true, ReturnMessage::Shut(_)) => {
+                    "the destination has the guest, but the source could not be told so, and may run it, \
+                     too"
+                }
+                (true, _) => {
+                    "the destination has the guest, but the source, which has given it up, could not be told \
+                     so"
+                }
+            };
+            from_source(Error::new(Fault::Connection, format!("{what}: {error}")))
         })?;
-        self.link.set_shut();
-        self.link.set_confirmed();
+        if is_last {
+            self.link.set_confirmed();
+        }
         Ok(())
     }
 
@@ -193,22 +206,17 @@ impl Listener {
     /// The destination has closed the connection.
     fn closed(&self) -> Result<(), Error> {
         let link = &self.link;
-        let without_a_word = link.is_ram_complete() && !link.has_return_path();
-        if link.confirmed().is_some() || without_a_word {
+        if link.is_ram_complete() && !link.has_return_path() {
             return Ok(());
         }
-        let what = if link.has_return_path() {
-            "the destination closed the main connection without confirming"
-        } else {
-            "the destination closed the main connection"
+        let when = match (link.has_return_path(), link.is_shut()) {
+            (false, _) => "",
+            (true, false) => " without confirming",
+            (true, true) if link.is_released() => " without saying that it runs the guest",
+            (true, true) => " before the source has given the guest up",
         };
+        let what = format!("the destination closed the main connection{when}");
         Err(to_destination(Error::new(Fault::Connection, what)))
-    }
-
-    /// Whether source and destination have had the time to close their connections.
-    fn is_over(&self) -> bool {
-        let confirmed = self.link.confirmed();
-        confirmed.is_some_and(|confirmed| confirmed.elapsed() > self.work.limits.closing)
     }
 
     /// Gives up a destination that does nothing.
@@ -231,6 +239,36 @@ impl Listener {
             return Err(self.silent("the destination has taken nothing", limit));
         }
         Ok(())
+    }
+
+    /// Gives up two sides that behind the end of RAM both say nothing: whether the source has more to say, a relay
+    /// cannot know.
+    fn watch_end(&mut self) -> Result<(), Error> {
+        let link = &self.link;
+        let is_busy = self.work.backlog.packets() > 0 || link.is_main_busy();
+        if !link.is_ram_complete() || is_busy {
+            self.silence.restart();
+        }
+        let moved = link.main_bytes() + self.work.outgoing.wire_bytes() + u64::from(link.is_shut());
+        if self.silence.left(moved).is_some() {
+            return Ok(());
+        }
+        let what = match (link.is_released(), link.waits_for_release()) {
+            (true, _) => "the destination was told to run the guest, and has not answered",
+            (_, true) => {
+                "the destination has everything, but the source has not given the guest up"
+            }
+            _ => {
+                "behind the end of memory the source has sent nothing, nor has the destination said that it \
+                 has everything,"
+            }
+        };
+        let what = format!("{what} for {} s", self.silence.limit().as_secs_f32());
+        let error = Error::new(Fault::Connection, what);
+        Err(match link.is_released() {
+            true => to_destination(error),
+            false => from_source(error),
+        })
     }
 
     fn silent(&self, what: &str, limit: Duration) -> Error {

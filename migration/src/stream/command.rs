@@ -56,14 +56,20 @@ impl Command {
 
     /// Writes the command, from the byte `0x08` on.
     pub(super) fn write(self, writer: &mut Writer) -> Result<(), StreamError> {
-        writer.put(&[SectionType::COMMAND.0])?;
-        writer.put(&self.id().0.to_be_bytes())?;
-        match self {
-            Self::Ping(value) => {
-                writer.put(&4_u16.to_be_bytes())?;
-                writer.put(&value.to_be_bytes())
-            }
-            Self::OpenReturnPath | Self::SwitchoverStart => writer.put(&0_u16.to_be_bytes()),
-        }
+        writer.put(&self.encode())
+    }
+
+    /// The command, from the byte `0x08` on.
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let data = match self {
+            Self::Ping(value) => Some(value.to_be_bytes()),
+            Self::OpenReturnPath | Self::SwitchoverStart => None,
+        };
+        let len = if data.is_some() { 4_u16 } else { 0 };
+        let mut bytes = vec![SectionType::COMMAND.0];
+        bytes.extend(self.id().0.to_be_bytes());
+        bytes.extend(len.to_be_bytes());
+        bytes.extend(data.into_iter().flatten());
+        bytes
     }
 }

@@ -78,6 +78,11 @@ impl Reader {
         Ok(())
     }
 
+    /// What the next call of [`Self::pass_on`] writes.
+    pub(crate) fn copied(&self) -> &[u8] {
+        self.tee.as_ref().map_or(&[], |tee| &tee.bytes)
+    }
+
     /// How many bytes have come and not been read.
     pub fn buffered(&self) -> usize {
         self.available().len() + self.input.get_ref().prefix.len()

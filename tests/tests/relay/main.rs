@@ -8,6 +8,7 @@
 )]
 
 mod broken;
+mod ending;
 mod rig;
 mod silent;
 mod whole;

@@ -1,0 +1,11 @@
+//! Peers made by hand, byte for byte: what no real one says can be said as well.
+
+pub mod main_stream;
+pub mod packet;
+mod source;
+
+pub use packet::Packet;
+pub use source::Source;
+
+/// Of all that is made here.
+pub const PAGE: usize = 4096;
