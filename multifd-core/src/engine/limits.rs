@@ -22,8 +22,10 @@ pub struct Limits {
     pub sync: Duration,
     /// How long the peer may be silent inside of a section, a packet or a message. 60 s.
     pub silence: Duration,
-    /// How long the source may be silent while it sends the state of the devices. A QEMU that is told to send
-    /// no description of it never says where it ends. 30 s.
+    /// How long the source may be silent while it sends the state of the devices: a QEMU waits there until its disks
+    /// have written everything. One that is told to send no description of the state never says where it ends.
+    /// A relay, which does not look for that end, waits behind the end of memory for as long as this or
+    /// [`Self::confirm`], whichever is longer. 90 s.
     pub devices: Duration,
     /// How long the destination may take nothing of what is sent, on any connection, and how long the host of
     /// a TCP peer may acknowledge nothing. 60 s.
@@ -41,8 +43,7 @@ pub struct Limits {
     pub work: Duration,
     /// How long the source may take nothing of a message to it. 10 s.
     pub reply: Duration,
-    /// How long source and destination of a relay may keep their connections once they are done with each
-    /// other. 30 s.
+    /// How long a source that expects no answer may keep its channels at a relay once it has sent everything. 30 s.
     pub closing: Duration,
     /// How long a method may take to be set up on all channels of a sender. 60 s.
     pub set_up: Duration,
@@ -87,7 +88,7 @@ impl Default for Limits {
             main: seconds(30),
             sync: seconds(60),
             silence: seconds(60),
-            devices: seconds(30),
+            devices: seconds(90),
             destination: seconds(60),
             memory: seconds(600),
             pong: seconds(10),
@@ -105,6 +106,11 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_may_write_for_a_minute() {
+        assert!(Limits::default().devices > Duration::from_secs(60));
+    }
 
     #[test]
     fn one_limit_for_all() {
