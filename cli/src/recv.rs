@@ -27,7 +27,8 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let listener = Listener::bind(&args.from, args.migration.limits().destination)?;
+    let mut listener = Listener::bind(&args.from, args.migration.limits().destination)?;
+    listener.leave_room_for(0);
     let address = listener.uri().to_string();
     store.set_address(&address);
     let config = config(args, &settings, &store);

@@ -100,7 +100,7 @@ impl<'a> Reception<'a> {
         }
     }
 
-    fn accept_all(&self) -> io::Result<()> {
+    fn accept_all(&mut self) -> io::Result<()> {
         while let Some(connection) = self.listener.accept()? {
             // The migration knows what is wrong. Until it is over, even one that has failed takes
             // connections: they are to last until the source has heard of it.

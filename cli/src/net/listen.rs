@@ -1,7 +1,7 @@
 //! The destination's connections.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -12,6 +12,7 @@ use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::peer::Peer;
+use crate::net::room::Room;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -25,6 +26,9 @@ pub(crate) struct Listener {
     limit: Duration,
     wake: UnixStream,
     waker: Waker,
+    room: Room,
+    /// How many descriptors are left for others when a connection is accepted.
+    free: usize,
 }
 
 enum Socket {
@@ -93,6 +97,8 @@ impl Listener {
             limit,
             wake,
             waker: Waker(Arc::new(waker)),
+            room: Room::default(),
+            free: 0,
         })
     }
 
@@ -102,6 +108,12 @@ impl Listener {
         if json || output::line(text).is_err() {
             output::message(text);
         }
+    }
+
+    /// From now on accepts no connection where there would not be room for so many others that this process makes
+    /// itself, and for a few files: those who connect without end are not to take it.
+    pub(crate) fn leave_room_for(&mut self, connections: usize) {
+        self.free = FEW + 2 * connections;
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -124,16 +136,23 @@ impl Listener {
         others: &[BorrowedFd<'_>],
         limit: Option<Duration>,
     ) -> io::Result<Ready> {
+        // A connection that there is no room for would wake again and again.
+        let (limit, own) = match self.room.is_full() {
+            false => (limit, vec![self.wake.as_fd(), self.socket.as_fd()]),
+            true => {
+                let pause = limit.map_or(Room::PAUSE, |limit| limit.min(Room::PAUSE));
+                (Some(pause), vec![self.wake.as_fd()])
+            }
+        };
         let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(LONGEST));
         let (woken, connected, none) = {
-            let own = [self.wake.as_fd(), self.socket.as_fd()];
             let all = own.iter().chain(others);
             let mut fds: Vec<_> = all
                 .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
                 .collect();
             let count = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))?;
             let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-            (ready(0), ready(1), count == 0)
+            (ready(0), own.len() > 1 && ready(1), count == 0)
         };
         if none {
             return Ok(Ready::TimedOut);
@@ -150,35 +169,26 @@ impl Listener {
         })
     }
 
-    /// Accepts a connection that is there already.
-    pub(crate) fn accept(&self) -> io::Result<Option<SocketTransport>> {
+    /// Accepts a connection that is there already. One that this process has no room for waits.
+    pub(crate) fn accept(&mut self) -> io::Result<Option<SocketTransport>> {
         let accepted = self.accept_from()?;
         Ok(accepted.map(|(connection, _)| connection))
     }
 
-    /// Accepts a connection that is there already, and answers who has made it.
-    pub(crate) fn accept_from(&self) -> io::Result<Option<(SocketTransport, Peer)>> {
-        let accepted = match &self.socket {
-            Socket::Tcp(socket) => socket.accept().and_then(|(stream, address)| {
-                let connection = SocketTransport::tcp(stream, self.limit)?;
-                Ok((connection, Some(Peer::Host(address.ip()))))
-            }),
-            Socket::Unix(socket, _) => socket
-                .accept()
-                .and_then(|(stream, _)| Ok((SocketTransport::new(stream)?, None))),
-        };
-        match accepted {
-            Ok((connection, host)) => {
-                let process = || {
-                    connection
-                        .peer_process()
-                        .map_or(Peer::Somebody, Peer::Process)
-                };
-                let peer = host.unwrap_or_else(process);
-                Ok(Some((connection, peer)))
-            }
+    /// As [`Self::accept`], and answers who has made it.
+    pub(crate) fn accept_from(&mut self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        // A connection takes two descriptors: one that was accepted, and then closed for want of the other, would be
+        // lost to its source.
+        let spare = (0..=self.free).map(|_| self.wake.try_clone());
+        let spare: io::Result<Vec<_>> = spare.collect();
+        let accepted = spare.and_then(|spare| {
+            let accepted = self.socket.accept()?;
+            drop(spare);
+            accepted.into_connection(self.limit)
+        });
+        match self.room.look(accepted) {
             Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(error),
+            result => result,
         }
     }
 }
@@ -199,6 +209,41 @@ impl Waker {
     pub(crate) fn wake(&self) {
         // A full pipe wakes as well.
         let _ = (&*self.0).write(&[1]);
+    }
+}
+
+/// A connection that was accepted.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                Ok(Accepted::Tcp(stream, address))
+            }
+            Self::Unix(socket, _) => Ok(Accepted::Unix(socket.accept()?.0)),
+        }
+    }
+}
+
+impl Accepted {
+    /// The connection, whose host is noticed when it is gone for longer than `limit`.
+    fn into_connection(self, limit: Duration) -> io::Result<(SocketTransport, Peer)> {
+        match self {
+            Self::Tcp(stream, address) => {
+                let connection = SocketTransport::tcp(stream, limit)?;
+                Ok((connection, Peer::Host(address.ip())))
+            }
+            Self::Unix(stream) => {
+                let connection = SocketTransport::new(stream)?;
+                let process = connection.peer_process();
+                Ok((connection, process.map_or(Peer::Somebody, Peer::Process)))
+            }
+        }
     }
 }
 
@@ -252,6 +297,9 @@ fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | ConnectionAborted | Interrupted)
 }
+
+/// Files that are opened once a source is there.
+const FEW: usize = 8;
 
 /// A time that is as good as for ever.
 const LONGEST: Timespec = Timespec {

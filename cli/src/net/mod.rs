@@ -6,4 +6,5 @@ pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod peer;
+pub(crate) mod room;
 pub(crate) mod uri;

@@ -11,16 +11,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::SocketTransport;
-use rustix::io::Errno;
 
 use super::line::{Arrival, Class, Line, Waiting};
+use super::turned_away::TurnedAway;
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
-use crate::show::output;
 
 /// The listener, and connections that have no migration yet.
 pub(super) struct Entrance {
@@ -31,8 +29,7 @@ pub(super) struct Entrance {
     /// How long a connection may not say what it is.
     limit: Duration,
     taking: Taking,
-    /// No connection could be accepted, which would be the same again at once.
-    exhausted: bool,
+    turned_away: TurnedAway,
 }
 
 /// Which connections are taken.
@@ -55,7 +52,7 @@ impl Entrance {
             connections,
             limit,
             taking: Taking::Several,
-            exhausted: false,
+            turned_away: TurnedAway::default(),
         }
     }
 
@@ -76,10 +73,6 @@ impl Entrance {
 
     /// Waits until there may be something to do, or somebody has called the listener's waker.
     pub(super) fn wait(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.exhausted) {
-            thread::sleep(PAUSE);
-            return Ok(());
-        }
         let mut deadline = None;
         let mut heads = Vec::new();
         for head in self.lines.values().filter_map(Line::unknown_head) {
@@ -99,15 +92,13 @@ impl Entrance {
     /// Takes all connections that are there. Answers those that belong to a migration, and where one
     /// is to be started; then `open` has to be called before this is called again.
     pub(super) fn arrivals(&mut self, may_start: bool) -> io::Result<Vec<Arrival>> {
-        while let Some((connection, peer)) = self.accept()? {
+        while let Some((connection, peer)) = self.listener.accept_from()? {
             let (peer, class) = match self.taking {
                 Taking::Several => (peer, Class::Unknown),
                 Taking::One => (Peer::Somebody, Class::Main),
                 Taking::None => {
-                    output::message(format_args!(
-                        "a connection of {peer} was closed: --keep-listening takes more than one \
-                         migration"
-                    ));
+                    let why = "only --keep-listening takes more than one migration";
+                    self.turned_away.add(peer, why);
                     continue;
                 }
             };
@@ -123,7 +114,7 @@ impl Entrance {
         }
         let mut arrivals = Vec::new();
         for (peer, line) in &mut self.lines {
-            line.sort(*peer, self.limit, &mut arrivals);
+            line.sort(*peer, self.limit, &mut self.turned_away, &mut arrivals);
         }
         if may_start {
             let ready = self.lines.iter().find(|(_, line)| line.is_ready());
@@ -133,16 +124,11 @@ impl Entrance {
         Ok(arrivals)
     }
 
-    /// A connection that is there. Where there are others to look after, one that this process has no room for waits.
-    fn accept(&mut self) -> io::Result<Option<(SocketTransport, Peer)>> {
-        match self.listener.accept_from() {
-            Err(error) if self.taking == Taking::Several && is_no_room(&error) => {
-                log::warn!("a connection cannot be accepted yet: {error}");
-                self.exhausted = true;
-                Ok(None)
-            }
-            result => result,
-        }
+    /// Closes a channel that is of none of its peer's migrations.
+    pub(super) fn turn_away(&mut self, peer: Peer, channel: SocketTransport) {
+        drop(channel);
+        let why = "it is a channel, of a migration that has all of its channels or of none";
+        self.turned_away.add(peer, why);
     }
 
     /// The next connections of a peer belong to this migration.
@@ -165,13 +151,5 @@ impl Entrance {
     }
 }
 
-/// Too many files are open, here or in the whole system, or there is no memory for another.
-fn is_no_room(error: &io::Error) -> bool {
-    let errors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    errors
-        .iter()
-        .any(|no_room| error.raw_os_error() == Some(no_room.raw_os_error()))
-}
-
-/// Until more of four bytes has come, or there is room for a connection.
+/// Until more of four bytes has come.
 const PAUSE: Duration = Duration::from_millis(10);

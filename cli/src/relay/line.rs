@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use multifd_core::transport::SocketTransport;
 use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 
+use super::turned_away::TurnedAway;
 use crate::net::peer::Peer;
-use crate::show::output;
 
 /// The connections of one peer.
 #[derive(Default)]
@@ -35,7 +35,13 @@ pub(super) enum Arrival {
 
 impl Line {
     /// Takes from the front what belongs to a migration, or to none.
-    pub(super) fn sort(&mut self, peer: Peer, limit: Duration, arrivals: &mut Vec<Arrival>) {
+    pub(super) fn sort(
+        &mut self,
+        peer: Peer,
+        limit: Duration,
+        turned_away: &mut TurnedAway,
+        arrivals: &mut Vec<Arrival>,
+    ) {
         loop {
             if let Some((number, left)) = self.open.take() {
                 let Some(next) = self.waiting.pop_front() else {
@@ -61,11 +67,16 @@ impl Line {
                         (Class::Channel, Some(head)) => {
                             arrivals.push(Arrival::Surplus(peer, head.connection));
                         }
-                        (Class::Unknown, _) => output::message(format_args!(
-                            "a connection of {peer} said nothing for {} s, and was closed",
-                            limit.as_secs_f32()
-                        )),
-                        _ => log::info!("a connection of {peer} is of no migration"),
+                        (Class::Other(start), _) => turned_away.add(
+                            peer,
+                            format_args!("it began with \"{}\"", start.escape_ascii()),
+                        ),
+                        (Class::Closed, _) => turned_away.add(peer, "it ended without a word"),
+                        _ => {
+                            let seconds = limit.as_secs_f32();
+                            let why = format_args!("it said nothing for {seconds} s");
+                            turned_away.add(peer, why);
+                        }
                     }
                 }
             }
@@ -94,8 +105,10 @@ impl Line {
 pub(super) enum Class {
     Main,
     Channel,
-    /// It is closed, or of no migration.
-    Other,
+    /// It is of no migration.
+    Other([u8; 4]),
+    /// It is closed.
+    Closed,
     /// Too few bytes have come.
     Unknown,
 }
@@ -108,8 +121,8 @@ fn classify(connection: &SocketTransport) -> Class {
         Ok(Some(4)) => match u32::from_be_bytes(magic) {
             MAIN_MAGIC => Class::Main,
             MULTIFD_MAGIC => Class::Channel,
-            _ => Class::Other,
+            _ => Class::Other(magic),
         },
-        Ok(_) | Err(_) => Class::Other,
+        Ok(_) | Err(_) => Class::Closed,
     }
 }

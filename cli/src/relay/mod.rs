@@ -6,6 +6,7 @@ mod passage;
 mod plan;
 mod report;
 mod turn;
+mod turned_away;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,11 +37,13 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         &plan.config.forwarder.channels,
         &plan.config.outgoing_channels,
     );
-    if let Err(failure) = descriptors::allow(2 + taken.count() + made.count()) {
+    let allowed = descriptors::allow(2 + taken.count() + made.count());
+    let mut listener = Listener::bind(&args.listen, args.limits().destination)?;
+    match allowed {
+        Ok(()) => listener.leave_room_for(1 + made.count()),
         // One migration ends with that, and says so; others may be smaller.
-        output::message(format_args!("multifd: warning: {failure}"));
+        Err(failure) => output::message(format_args!("multifd: warning: {failure}")),
     }
-    let listener = Listener::bind(&args.listen, args.limits().destination)?;
     let address = listener.uri().to_string();
     let (send_messages, messages) = mpsc::channel();
     let desk = Desk {
@@ -163,14 +166,12 @@ impl Relaying<'_> {
     }
 
     /// A channel more than there should be, in the last migration of its peer that may still have some.
-    fn surplus(&self, peer: Peer, connection: SocketTransport) {
+    fn surplus(&mut self, peer: Peer, connection: SocketTransport) {
         let of = |passage: &Passage| passage.peer == peer && !passage.announced;
         let last = self.passages.iter().rev().find(|(_, passage)| of(passage));
         match last {
             Some((number, _)) => self.accept(*number, connection),
-            None => output::message(format_args!(
-                "a channel of {peer} belongs to no migration, and was closed"
-            )),
+            None => self.entrance.turn_away(peer, connection),
         }
     }
 

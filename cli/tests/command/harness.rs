@@ -32,6 +32,14 @@ pub(crate) fn recv(from: &str, args: &[&str]) -> Result<(Running, String)> {
     Ok((running, address))
 }
 
+/// Starts a relay, with `--json`, and answers where it listens.
+pub(crate) fn relay(listen: &str, to: &str, args: &[&str]) -> Result<(Running, String)> {
+    let relay = ["relay", "--json", "--quiet", "--listen", listen, "--to", to];
+    let mut running = start(&[&relay[..], args].concat())?;
+    let address = running.wait_address()?;
+    Ok((running, address))
+}
+
 /// Runs a source to its end, with `--json`.
 pub(crate) fn send(to: &str, args: &[&str]) -> Result<Finished> {
     let mut all = vec!["send", "--json", "--to", to];

@@ -16,5 +16,6 @@ mod migrate;
 mod refused;
 mod relayed;
 mod room;
+mod strangers;
 mod targets;
 mod tree;

@@ -9,19 +9,11 @@ use multifd_tests::command::{Finished, Running};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Folder, guest, recv, run, send, start};
+use crate::harness::{Folder, guest, recv, relay, run, send, start};
 
 const PAGES: usize = 700;
 const PEER_OR_CONNECTION: [i32; 2] = [3, 4];
 const INTERRUPTED: i32 = 130;
-
-/// Starts a relay, with `--json`, and answers where it listens.
-fn relay(listen: &str, to: &str, args: &[&str]) -> Result<(Running, String)> {
-    let relay = ["relay", "--json", "--quiet", "--listen", listen, "--to", to];
-    let mut running = start(&[&relay[..], args].concat())?;
-    let address = running.wait_address()?;
-    Ok((running, address))
-}
 
 #[test]
 fn through_two_relays_with_each_method_between_them() -> Result<()> {

@@ -1,6 +1,7 @@
 //! A source's connections.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -12,34 +13,61 @@ use super::{PAGE, Packet, main_stream as stream, packet};
 
 /// A source that says what it is told to, and keeps its connections until it is dropped.
 #[derive(Debug)]
-pub struct Source {
+pub struct Source<S = UnixStream> {
     /// The main connection.
-    pub main: UnixStream,
+    pub main: S,
     /// The others.
-    pub channels: Vec<UnixStream>,
+    pub channels: Vec<S>,
 }
 
 impl Source {
-    /// One that has said on each channel which it is.
-    ///
-    /// # Errors
-    /// The connections'.
-    pub fn new(main: UnixStream, channels: Vec<UnixStream>) -> Result<Self> {
-        main.set_read_timeout(Some(PATIENCE))?;
-        for (mut channel, number) in channels.iter().zip(0..) {
-            channel.write_all(&packet::init(number))?;
-        }
-        Ok(Self { main, channels })
-    }
-
     /// Connects to a destination or relay, with the main connection first.
     ///
     /// # Errors
     /// The connections'.
     pub fn connect(to: &Path, channels: usize) -> Result<Self> {
         let main = UnixStream::connect(to)?;
+        main.set_read_timeout(Some(PATIENCE))?;
         let channels = (0..channels).map(|_| UnixStream::connect(to));
         Self::new(main, channels.collect::<std::io::Result<_>>()?)
+    }
+}
+
+impl Source<TcpStream> {
+    /// The main connection of one that has no channels yet.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn connect_tcp(to: &str) -> Result<Self> {
+        let main = TcpStream::connect(to)?;
+        main.set_read_timeout(Some(PATIENCE))?;
+        Self::new(main, Vec::new())
+    }
+
+    /// Makes the next channel.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn connect_channel(&mut self, to: &str) -> Result<()> {
+        let mut channel = TcpStream::connect(to)?;
+        let number = u8::try_from(self.channels.len())?;
+        channel.write_all(&packet::init(number))?;
+        self.channels.push(channel);
+        Ok(())
+    }
+}
+
+impl<S: Read + Write> Source<S> {
+    /// One that says on each channel which it is.
+    ///
+    /// # Errors
+    /// The connections'.
+    pub fn new(main: S, channels: Vec<S>) -> Result<Self> {
+        let mut source = Self { main, channels };
+        for (channel, number) in source.channels.iter_mut().zip(0..) {
+            channel.write_all(&packet::init(number))?;
+        }
+        Ok(source)
     }
 
     /// Says something on the main connection.
@@ -66,8 +94,21 @@ impl Source {
     /// # Errors
     /// The connections'.
     pub fn begin(&mut self, more: &[u8]) -> Result<()> {
+        self.begin_with(&stream::head(), more)
+    }
+
+    /// As [`Self::begin`], where the magic has been said.
+    ///
+    /// # Errors
+    /// The connections'.
+    pub fn begin_behind_magic(&mut self) -> Result<()> {
+        let head = stream::head();
+        self.begin_with(head.get(4..).unwrap_or_default(), &[])
+    }
+
+    fn begin_with(&mut self, head: &[u8], more: &[u8]) -> Result<()> {
         let start = stream::ram_start_with(b"ram", 2 * PAGE as u64);
-        self.say(&[&stream::head(), &stream::open_return_path(), more, &start].concat())?;
+        self.say(&[head, &stream::open_return_path(), more, &start].concat())?;
         self.say_on_all(&packet::sync())
     }
 
