@@ -3,6 +3,7 @@
 mod accelerated;
 mod advise;
 mod arguments;
+mod crowd;
 mod doctor;
 mod footprint;
 mod guest;
