@@ -68,8 +68,9 @@ impl<T: PageTarget> IntakeThread<T> {
         why: &Stranger,
     ) {
         self.shared.control.forget(interrupter);
-        drop(connection);
+        // Counted first: whoever finds it closed, and comes again, is the next one.
         self.shared.arrivals.refuse(why);
+        drop(connection);
     }
 
     /// Gives the main channel to the host's thread. Answers it if there is one already. After a failure it
