@@ -94,3 +94,17 @@ pub(crate) fn channel_count(connections: usize) -> Result<ChannelCount, Error> {
         Error::new(Fault::Caller, what)
     })
 }
+
+/// The error for channels whose method is not set up within a limit.
+pub(crate) fn not_set_up(channels: usize, limit: Duration) -> Error {
+    let seconds = limit.as_secs_f32();
+    let what = format!("the method is not set up on {channels} channels after {seconds} s");
+    Error::new(Fault::Caller, what)
+}
+
+/// The error for a thread that has ended without a word.
+pub(crate) fn dropped(control: &Control) -> Error {
+    let what = "the host has dropped a channel's thread";
+    let error = control.error();
+    error.unwrap_or_else(|| Error::new(Fault::Caller, what))
+}

@@ -45,7 +45,7 @@ pub struct Limits {
     pub reply: Duration,
     /// How long a source that expects no answer may keep its channels at a relay once it has sent everything. 30 s.
     pub closing: Duration,
-    /// How long a method may take to be set up on all channels of a sender. 60 s.
+    /// How long a method may take to be set up on all channels that send. 60 s.
     pub set_up: Duration,
     /// How long a peer that fails may take to say why, or to hear it. 1 s.
     pub last_word: Duration,

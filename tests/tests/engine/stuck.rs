@@ -4,8 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use multifd_core::wire::Uuid;
 use multifd_core::{
-    ChannelCount, Fault, PageSize, Receiver, ReceiverConfig, Sender, SenderConfig, Spawn,
+    ChannelCount, Error, Fault, Forwarder, ForwarderConfig, MultifdMethods, PageSize, Receiver,
+    ReceiverConfig, Sender, SenderConfig, Spawn,
 };
 use multifd_tests::network::{self, Link, Watchdog};
 
@@ -68,6 +70,32 @@ fn a_method_that_is_never_set_up_at_the_source() {
     gate.open();
 }
 
+/// The side of a relay that sends, with nothing but a connection to it.
+fn start_onward(config: ForwarderConfig, method: Arc<dyn MultifdMethods>) -> Error {
+    let forwarder = Forwarder::new(config, rig::none());
+    let (here, _there, _) = network::pair(Link::default(), Link::default());
+    let started = forwarder.start(Uuid::default(), &method, vec![Box::new(here)]);
+    started.map(drop).unwrap_err()
+}
+
+#[test]
+fn a_method_that_is_never_set_up_at_a_relay() {
+    let _watchdog = Watchdog::start();
+    let gate = Arc::new(Gate::closed());
+    let method = Arc::new(Scripted {
+        setup_gate: Arc::clone(&gate),
+        ..Scripted::default()
+    });
+    let mut config = ForwarderConfig::default();
+    config.limits.set_up = SHORT;
+    config.limits.threads = SHORT;
+    assert_eq!(
+        start_onward(config, method).to_string(),
+        "relay, destination side: the method is not set up on 1 channels after 0.05 s"
+    );
+    gate.open();
+}
+
 #[test]
 fn a_method_that_is_never_set_up_at_the_destination() {
     let _watchdog = Watchdog::start();
@@ -116,5 +144,12 @@ fn a_host_that_starts_no_thread() {
     assert_eq!(
         error.to_string(),
         "source: the host has dropped a channel's thread"
+    );
+    let mut config = ForwarderConfig::default();
+    config.limits.set_up = Duration::MAX;
+    config.threads = Arc::new(Forgetful);
+    assert_eq!(
+        start_onward(config, rig::none()).to_string(),
+        "relay, destination side: the host has dropped a channel's thread"
     );
 }

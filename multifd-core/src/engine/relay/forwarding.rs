@@ -55,6 +55,7 @@ impl<'f> Forwarding<'f> {
         let method = &start.method;
         log::info!("passing on {}: {}", method.name(), method.implementation());
         let channels = channel_count(connections.len())?;
+        let set_up = intake.config().limits.set_up;
         let (rounds, report) = Rounds::new(channels);
         let mut forwarding = Self {
             intake,
@@ -79,10 +80,12 @@ impl<'f> Forwarding<'f> {
                 .start_channel(thread, connection)
                 .map_err(|error| error.at(Place::default().channel(channel)))?;
         }
+        // A host that drops a thread's body is found by that.
+        drop(report);
         let Self {
             rounds, exchange, ..
         } = &mut forwarding;
-        rounds.wait(&exchange.control)?;
+        rounds.wait_set_up(&exchange.control, set_up)?;
         Ok(forwarding)
     }
 

@@ -1,10 +1,11 @@
 //! How far the sending channels of a relay are.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 
 use super::delay::{Delay, DelayCounters};
+use crate::engine::channel_start::{dropped, not_set_up};
 use crate::engine::control::Control;
 use crate::error::Error;
 use crate::geometry::{ChannelCount, ChannelId};
@@ -67,6 +68,29 @@ impl Rounds {
         Ok(())
     }
 
+    /// Waits until every channel is set up, for no longer than `limit`.
+    ///
+    /// # Errors
+    /// The migration failed, or the host has dropped a thread, and a limit that is over.
+    pub(super) fn wait_set_up(&mut self, control: &Control, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(limit);
+        let deadline = deadline.map_or_else(queue::never, queue::at);
+        while !self.is_settled() {
+            select_biased! {
+                recv(control.woken()) -> _ => return Err(control.reason()),
+                recv(self.reports) -> report => match report {
+                    Ok(report) => self.take(&report),
+                    Err(_) => return Err(dropped(control)),
+                },
+                recv(deadline) -> _ => {
+                    let left = self.channels.iter().filter(|round| round.is_none()).count();
+                    return Err(not_set_up(left, limit));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// From each barrier's last arrival until it was sent on the last channel.
     pub(super) fn delays(&mut self) -> Delay {
         while let Ok(report) = self.reports.try_recv() {
@@ -102,8 +126,6 @@ const REPORTS_PER_CHANNEL: usize = 4;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

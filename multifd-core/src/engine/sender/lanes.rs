@@ -9,7 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::config::SenderConfig;
 use super::thread::{Job, JobDone, SenderThread};
 use crate::channel::{Batch, Counters};
-use crate::engine::channel_start::{ChannelStart, channel_count};
+use crate::engine::channel_start::{ChannelStart, channel_count, dropped, not_set_up};
 use crate::engine::control::Control;
 use crate::engine::spawn::ThreadGroup;
 use crate::engine::stall::Stall;
@@ -199,16 +199,10 @@ impl Lanes {
                 recv(self.control.woken()) -> _ => return Err(self.control.reason()),
                 recv(self.reports) -> report => match report {
                     Ok(report) => self.take(report),
-                    Err(_) => {
-                        self.control.check()?;
-                        return Err(caller("the host has dropped a channel's thread"));
-                    }
+                    Err(_) => return Err(at_source(dropped(&self.control))),
                 },
                 recv(deadline) -> _ => {
-                    let (left, seconds) = (self.unsynced, limit.as_secs_f32());
-                    return Err(caller(format!(
-                        "the method is not set up on {left} channels after {seconds} s"
-                    )));
+                    return Err(at_source(not_set_up(self.unsynced, limit)));
                 }
             }
         }
@@ -266,5 +260,9 @@ impl Lanes {
 
 /// A mistake of the host's.
 pub(super) fn caller(what: impl Into<String>) -> Error {
-    Error::new(Fault::Caller, what.into()).at(Place::on(Side::Source))
+    at_source(Error::new(Fault::Caller, what.into()))
+}
+
+fn at_source(error: Error) -> Error {
+    error.at(Place::on(Side::Source))
 }
