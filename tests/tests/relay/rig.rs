@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     /// What the destination says in the end.
     pub(crate) verdict: Result<(), &'static str>,
     pub(crate) seed: u64,
+    /// How long the destination takes to make its memory.
+    pub(crate) memory_takes: Duration,
     /// The sending end of a hop uses this method instead.
     pub(crate) other_method: Option<(usize, &'static str)>,
 }
@@ -93,6 +95,7 @@ impl Setup {
             links: Box::new(|_, _| (Link::default(), Link::default())),
             verdict: Ok(()),
             seed: 1,
+            memory_takes: Duration::ZERO,
             other_method: None,
         }
     }
@@ -165,6 +168,7 @@ impl Setup {
         };
         let mut host = Host {
             memory: to.clone(),
+            memory_takes: self.memory_takes,
             verdict: self.verdict,
             complete: false,
             devices: None,
@@ -280,6 +284,7 @@ pub(crate) struct Failed {
 /// A destination.
 struct Host {
     memory: GuestMemory,
+    memory_takes: Duration,
     verdict: Result<(), &'static str>,
     complete: bool,
     devices: Option<Tail>,
@@ -291,6 +296,7 @@ impl DestinationHost for Host {
         _configuration: &Configuration,
         _blocks: &[AnnouncedBlock],
     ) -> Result<GuestMemory, HostError> {
+        thread::sleep(self.memory_takes);
         Ok(self.memory.clone())
     }
 

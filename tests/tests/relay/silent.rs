@@ -49,6 +49,36 @@ fn until_the_relay_gives_up(running: Running) {
     running.destination.abort();
 }
 
+/// Neither the source nor a relay takes it for one that has stopped.
+#[test]
+fn a_destination_may_make_its_memory_slowly() {
+    let _watchdog = Watchdog::start();
+    // What a busy machine needs to run a thread again is far below a second.
+    let second = Duration::from_secs(1);
+    let setup = |takes: Duration, limit: Duration, memory_limit: Duration| {
+        let mut setup = Setup::new(&[("none", 2), ("none", 2), ("none", 2)]);
+        // More than fits into relays and connections.
+        setup.blocks = vec![("ram", 8192)];
+        setup.memory_takes = takes;
+        let (source, relay) = (&mut setup.source.limits, &mut setup.relay.forwarder.limits);
+        (source.destination, relay.destination) = (limit, limit);
+        (source.memory, relay.memory) = (FOREVER, memory_limit);
+        setup
+    };
+    let outcome = setup(3 * second, second, FOREVER).run();
+    outcome.assert_migrated();
+    // But not for ever.
+    let outcome = setup(3 * second, second, 2 * second).run();
+    outcome.assert_failed();
+    let error = outcome.relays.iter().find_map(|relay| {
+        let error = relay.as_ref().unwrap_err().to_string();
+        error
+            .contains("the destination has not answered a PING for 2 s")
+            .then_some(error)
+    });
+    assert!(error.is_some(), "{:?}", outcome.relays);
+}
+
 /// Without a return path only what is not taken tells.
 #[test]
 fn a_destination_that_takes_nothing() {
