@@ -1,8 +1,7 @@
 //! Reading one direction of the main connection, and knowing how far it has come.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io;
 use std::time::Duration;
 
 use multifd_core::memory::{IoVec, IoVecMut};
@@ -12,23 +11,20 @@ use super::{Direction, Position, Problem, StreamError, Writer};
 
 /// The receiving end of a main connection: a transport, a buffer, and a count of bytes.
 ///
-/// It asks the transport for more only when the buffer is empty, so it never waits for a byte that
-/// nobody wanted. Between reads its owner may [send](Self::send) over the same transport.
+/// It asks the transport for more only when the buffer has less than is wanted, so it never waits for a byte
+/// that nobody wanted. Between reads its owner may [send](Self::send) over the same transport.
 pub struct Reader {
-    input: BufReader<Input>,
+    transport: Box<dyn Transport>,
+    /// What has come and not been read, from `start` to `end`.
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
     direction: Direction,
     offset: u64,
     sent: u64,
     time_limit: Option<Duration>,
     /// What has been read and is to be passed on, if that is wanted.
     tee: Option<Tee>,
-}
-
-/// What the buffer is filled from.
-struct Input {
-    /// What somebody else has read from the transport.
-    prefix: VecDeque<u8>,
-    transport: Box<dyn Transport>,
 }
 
 /// The bytes from `start` on that have been read.
@@ -49,9 +45,13 @@ impl Reader {
         prefix: &[u8],
         direction: Direction,
     ) -> Self {
-        let prefix = prefix.iter().copied().collect();
+        let mut buffer = vec![0; BUFFER_LEN.max(prefix.len())].into_boxed_slice();
+        let end = copy(&mut buffer, prefix);
         Self {
-            input: BufReader::with_capacity(BUFFER_LEN, Input { prefix, transport }),
+            transport,
+            buffer,
+            start: 0,
+            end,
             direction,
             offset: 0,
             sent: 0,
@@ -85,7 +85,7 @@ impl Reader {
 
     /// How many bytes have come and not been read.
     pub fn buffered(&self) -> usize {
-        self.available().len() + self.input.get_ref().prefix.len()
+        self.available().len()
     }
 
     /// Reads what comes next, whatever it is and at least one byte, to be [passed on](Self::pass_on).
@@ -114,12 +114,12 @@ impl Reader {
 
     /// The transport, for instance to limit how long it may block.
     pub fn transport_mut(&mut self) -> &mut dyn Transport {
-        &mut *self.input.get_mut().transport
+        &mut *self.transport
     }
 
     /// The transport.
     pub fn transport(&self) -> &dyn Transport {
-        &*self.input.get_ref().transport
+        &*self.transport
     }
 
     /// How long to wait for the next byte; `None`, as at the start, for ever. An error says it.
@@ -130,7 +130,7 @@ impl Reader {
 
     /// Gives the transport back. Bytes that have come but not been read are lost.
     pub fn into_transport(self) -> Box<dyn Transport> {
-        self.input.into_inner().transport
+        self.transport
     }
 
     /// Sends bytes the other way, all of them.
@@ -238,14 +238,48 @@ impl Reader {
 
     /// Has at least one byte in the buffer and answers true, or false at the stream's end.
     pub(super) fn fill(&mut self) -> Result<bool, StreamError> {
-        let at = self.position();
-        match self.input.fill_buf() {
-            Ok(bytes) => Ok(!bytes.is_empty()),
-            Err(error) => {
-                let error = self.explain(error);
-                Err(StreamError::Receive { at, error })
+        Ok(!self.peek_up_to(1)?.is_empty())
+    }
+
+    /// The next bytes, which stay unread: `count` of them at least, or all up to the stream's end. `count` is
+    /// at most [`BUFFER_LEN`].
+    pub(super) fn peek_up_to(&mut self, count: usize) -> Result<&[u8], StreamError> {
+        while self.available().len() < count {
+            if self.receive()? == 0 {
+                break;
             }
         }
+        Ok(self.available())
+    }
+
+    /// Receives what comes next behind what is in the buffer; answers how many bytes.
+    fn receive(&mut self) -> Result<usize, StreamError> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let at = Position {
+            direction: self.direction,
+            offset: self.offset + self.available().len() as u64,
+        };
+        let room = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let len = room.len();
+        let received = match self.transport.recv(&mut [IoVecMut::from(room)]) {
+            Ok(received) if received <= len => received,
+            Ok(received) => {
+                let what = format!("the transport received {received} bytes, wanted at most {len}");
+                let error = io::Error::other(what);
+                return Err(StreamError::Receive { at, error });
+            }
+            Err(error) => {
+                let error = self.explain(error);
+                return Err(StreamError::Receive { at, error });
+            }
+        };
+        self.end += received;
+        Ok(received)
     }
 
     /// Says of a wait that was over what its limit was.
@@ -263,20 +297,20 @@ impl Reader {
 
     /// What has come and not been read.
     pub(super) fn available(&self) -> &[u8] {
-        self.input.buffer()
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Marks bytes of [`available`](Self::available) as read.
     pub(super) fn consume(&mut self, count: usize) {
-        let available = self.input.buffer();
+        let available = self.buffer.get(self.start..self.end).unwrap_or_default();
         let count = count.min(available.len());
         if let Some(tee) = &mut self.tee {
             let skipped = tee.start.saturating_sub(self.offset);
             let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            let read = available.iter().take(count).skip(skipped);
-            tee.bytes.extend(read.copied());
+            let read = available.get(skipped..count).unwrap_or_default();
+            tee.bytes.extend_from_slice(read);
         }
-        self.input.consume(count);
+        self.start += count;
         self.offset = self.offset.saturating_add(count as u64);
     }
 
@@ -290,22 +324,6 @@ impl Reader {
     }
 }
 
-impl Read for Input {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        if !self.prefix.is_empty() {
-            return self.prefix.read(room);
-        }
-        let len = room.len();
-        match self.transport.recv(&mut [IoVecMut::from(room)])? {
-            received if received <= len => Ok(received),
-            received => {
-                let what = format!("the transport received {received} bytes, wanted at most {len}");
-                Err(io::Error::other(what))
-            }
-        }
-    }
-}
-
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader")
@@ -315,9 +333,9 @@ impl fmt::Debug for Reader {
     }
 }
 
-/// Bytes that are asked for at once. The tail of a large machine is megabytes; everything before it
-/// is short.
-const BUFFER_LEN: usize = 64 * 1024;
+/// Bytes that are asked for at once. The state of devices may be megabytes, or gigabytes; everything else is
+/// short.
+pub(super) const BUFFER_LEN: usize = 64 * 1024;
 
 fn copy(target: &mut [u8], source: &[u8]) -> usize {
     let count = target.len().min(source.len());
