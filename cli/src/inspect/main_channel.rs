@@ -133,6 +133,8 @@ impl MainRecord {
                     });
                     section = Some(new());
                 }
+                // The pieces of its data are no sections of RAM.
+                Event::EarlyStart(_) | Event::EarlyData(_) | Event::EarlyEnd => {}
                 Event::Sync => section.get_or_insert_with(new).syncs += 1,
                 Event::ZeroPage { .. } => section.get_or_insert_with(new).zero_pages += 1,
                 Event::SectionEnd(part) => {
@@ -199,7 +201,9 @@ impl CommandRecord {
             name: command.id().to_string(),
             value: match command {
                 Command::Ping(value) => Some(value),
-                Command::OpenReturnPath | Command::SwitchoverStart => None,
+                Command::OpenReturnPath | Command::PostcopyAdvise(_) | Command::SwitchoverStart => {
+                    None
+                }
             },
         }
     }

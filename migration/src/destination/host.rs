@@ -2,7 +2,7 @@
 
 use multifd_core::GuestMemory;
 
-use crate::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use crate::stream::{AnnouncedBlock, Configuration, EarlySection, SyncMode, Tail};
 use crate::{HostError, Work};
 
 /// What a destination wants of the host.
@@ -34,6 +34,21 @@ pub trait DestinationHost {
     /// has not returned, and waits for it for [`Limits::work`](crate::Limits::work).
     fn work(&self) -> Work {
         Work::LoadingDevices
+    }
+
+    /// Takes a section that is not RAM's and came before its end: of virtio-mem, for instance, of a dirty bitmap,
+    /// or of a VFIO device. Called for each, in the order in which they came, before [`Self::complete`]. Sections that continue
+    /// these may be at the front of the [tail](Tail), too.
+    ///
+    /// # Errors
+    /// The host does not take such a section, as this default; the source is told, and its guest runs on.
+    fn early_section(&mut self, section: EarlySection) -> Result<(), HostError> {
+        let idstr = section.head.idstr;
+        Err(format!(
+            "state of {idstr:?} before the end of RAM is not taken here: migrate without this device, or without the \
+             capability that sends it"
+        )
+        .into())
     }
 
     /// Takes the state of the devices. Called once, when all memory is there. After an answer of

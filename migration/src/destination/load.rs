@@ -5,6 +5,7 @@ use std::time::Instant;
 use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, Fault, GuestMemory, Place, Receiver};
 
+use super::early::EarlyKeeper;
 use super::teller::Teller;
 use super::{DestinationConfig, DestinationHost};
 use crate::handover;
@@ -28,6 +29,8 @@ pub(super) struct Load<'a> {
     pub(super) hands_over: bool,
     /// Tells the source what the host does, if it can be told so.
     pub(super) teller: Option<Teller>,
+    /// The section that is not RAM's and is being read.
+    early: EarlyKeeper,
     /// The channels have met in the section of RAM that is being read.
     met: bool,
 }
@@ -49,6 +52,7 @@ impl<'a> Load<'a> {
             main_zero_pages: 0,
             hands_over: false,
             teller: None,
+            early: EarlyKeeper::default(),
             met: false,
         }
     }
@@ -76,6 +80,13 @@ impl<'a> Load<'a> {
             }
             Event::SectionEnd(part) => return self.section_end(part, stream),
             Event::Command(_) => {}
+            Event::EarlyStart(head) => self.early.begin(head, self.is_attached()),
+            Event::EarlyData(data) => self.early.extend(&data)?,
+            Event::EarlyEnd => {
+                if let Some(section) = self.early.end() {
+                    self.host.early_section(section).map_err(refused)?;
+                }
+            }
         }
         Ok(false)
     }
@@ -110,6 +121,11 @@ impl<'a> Load<'a> {
         let told = teller.end();
         completed.map_err(refused)?;
         told
+    }
+
+    /// Whether the source has announced its memory.
+    fn is_attached(&self) -> bool {
+        !self.blocks.is_empty()
     }
 
     fn check_machine(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The receiving end of a migration.
 
 mod config;
+mod early;
 mod failure;
 mod host;
 mod load;

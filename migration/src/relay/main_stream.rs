@@ -117,6 +117,9 @@ impl<'a, 'f> MainStream<'a, 'f> {
                 self.forwarding.sync_beside(&|| stream.source_is_gone())?;
             }
             Event::SectionEnd(part) => last = part == RamPart::End,
+            // Each piece leaves before the next one is waited for, whatever it is.
+            Event::EarlyStart(_) | Event::EarlyData(_) | Event::EarlyEnd => {}
+            Event::Command(Command::PostcopyAdvise(_)) => {}
         }
         if last {
             self.passed.ram_end = Some(Instant::now());

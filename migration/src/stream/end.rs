@@ -15,6 +15,8 @@ use super::{vmdesc, walk};
 /// Looks for the end in a growing tail.
 #[derive(Debug, Default)]
 pub(super) struct EndFinder {
+    /// How many of the devices that the description names first may have come before the tail.
+    early: usize,
     /// Every zero byte before this place has been looked at.
     scanned: usize,
     /// Candidates whose text has not wholly come: two at most, one within the other's head.
@@ -58,6 +60,14 @@ enum Head {
 }
 
 impl EndFinder {
+    /// Before the tail so many devices have sent all of their state.
+    pub(super) fn behind(early: usize) -> Self {
+        Self {
+            early,
+            ..Self::default()
+        }
+    }
+
     /// Looks at what has been added to the tail since the last call.
     pub(super) fn advance(&mut self, tail: &[u8]) {
         // Whatever was the end before, more came behind it.
@@ -165,7 +175,7 @@ impl EndFinder {
         let Ok(devices) = vmdesc::parse(bytes) else {
             return;
         };
-        match walk::walk(sections, &devices) {
+        match walk::walk(sections, &devices, self.early) {
             Ok(sections) => {
                 self.found = Some(Found {
                     description: Some(text),

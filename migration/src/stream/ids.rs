@@ -15,7 +15,7 @@ impl CommandId {
     pub const OPEN_RETURN_PATH: Self = Self(1);
     /// See [`Command::Ping`](super::Command::Ping).
     pub const PING: Self = Self(2);
-    /// Postcopy may follow.
+    /// See [`Command::PostcopyAdvise`](super::Command::PostcopyAdvise).
     pub const POSTCOPY_ADVISE: Self = Self(3);
     /// Postcopy: listen for pages.
     pub const POSTCOPY_LISTEN: Self = Self(4);
@@ -52,12 +52,28 @@ impl CommandId {
         })
     }
 
+    /// Whether the command may have data of this length.
+    pub(super) fn may_have(self, len: u16) -> bool {
+        match self {
+            Self::PING | Self::PACKAGED => len == 4,
+            Self::POSTCOPY_ADVISE => len == 0 || len == 16,
+            Self::POSTCOPY_RAM_DISCARD | Self::RECV_BITMAP => len > 0,
+            Self::OPEN_RETURN_PATH
+            | Self::POSTCOPY_LISTEN
+            | Self::POSTCOPY_RUN
+            | Self::ENABLE_COLO
+            | Self::POSTCOPY_RESUME
+            | Self::SWITCHOVER_START => len == 0,
+            _ => false,
+        }
+    }
+
     /// What to do when a source sends this command and it is not taken.
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::ENABLE_COLO => "turn off the capability x-colo at the source",
-            Self(3..=10) => {
-                "turn off the capabilities postcopy-ram and dirty-bitmaps at the source"
+            Self(4..=7 | 9..=10) => {
+                "postcopy has begun at the source, wanted a migration without migrate-start-postcopy"
             }
             _ => "the stream is damaged, or the source is newer than this program",
         }

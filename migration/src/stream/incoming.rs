@@ -5,14 +5,15 @@ use std::time::Duration;
 use multifd_core::PageSize;
 
 use super::configuration::{CONFIGURATION_OFFSET, Configuration, MAPPED_RAM};
+use super::early::{Body, OpenSections, Piece, SectionHead, SectionKind, begins_twice};
 use super::ram::{AnnouncedBlock, RAM_IDSTR, RamPart, RamReader, SyncMode, Word};
 use super::section::{self, SectionHeader, SectionType};
 use super::tail::{self, MAX_TAIL_LEN, Tail};
-use super::{Command, Problem, Reader, ReturnMessage, StreamError};
+use super::{Command, Event, Problem, Reader, ReturnMessage, StreamError};
 
 /// The main stream of a migration, read event by event.
 ///
-/// [`next_event`](Self::next_event) gives what comes before the device state; the last event is the
+/// [`next_event`](Self::next_event) gives what comes before the end of RAM; the last event is the
 /// [end](Event::SectionEnd) of [`RamPart::End`]. Then [`read_tail`](Self::read_tail) takes the device
 /// state as it is.
 #[derive(Debug)]
@@ -22,41 +23,16 @@ pub struct Incoming {
     state: State,
     return_path: bool,
     ram: Option<RamReader>,
+    /// The sections that are not RAM's.
+    open: OpenSections,
+    /// What page sizes the source's host has, if postcopy may follow.
+    host_page_sizes: Option<u64>,
     sync_mode: Option<SyncMode>,
     /// How long the source may be silent but between two sections.
     silence: Option<Duration>,
 }
 
-/// What a source says on the main stream before the device state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The first event: what machine this is.
-    Configuration(Configuration),
-    /// A command. Allowed between sections only.
-    Command(Command),
-    /// The RAM START section has begun. Comes once, before any other event of RAM.
-    RamStart {
-        /// The id that the source has given to RAM's sections.
-        section_id: u32,
-        /// The blocks that will come, each name once. A block's index in this list names it in
-        /// [`ZeroPage`](Self::ZeroPage).
-        blocks: Vec<AnnouncedBlock>,
-    },
-    /// A page is all zero. Inside of a RAM section; with `zero-page-detection=legacy` only.
-    ZeroPage {
-        /// Index of the block in the list of [`RamStart`](Self::RamStart).
-        block: usize,
-        /// The page's offset in bytes: aligned, and the page is inside of the block.
-        offset: u64,
-    },
-    /// Wait until every channel has come to its next SYNC, then let them all go on. Inside of a RAM
-    /// section, whatever the [`SyncMode`].
-    Sync,
-    /// A RAM section has ended.
-    SectionEnd(RamPart),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum State {
     /// Before the first byte.
     Header,
@@ -66,6 +42,8 @@ enum State {
     Words(RamPart),
     /// At the footer of a RAM section.
     Footer(RamPart),
+    /// In a section that is not RAM's.
+    Early(Box<Body>),
     /// At the device state.
     Tail,
     /// Everything has been read.
@@ -81,6 +59,8 @@ impl Incoming {
             state: State::Header,
             return_path: false,
             ram: None,
+            open: OpenSections::default(),
+            host_page_sizes: None,
             sync_mode: None,
             silence: None,
         }
@@ -105,12 +85,13 @@ impl Incoming {
     /// The connection's, the end of the stream, everything that a source must not send or that is
     /// not supported, and a call after the last event.
     pub fn next_event(&mut self) -> Result<Event, StreamError> {
-        if self.state == State::Between {
+        if self.is_between() {
             self.reader.set_time_limit(None);
             self.reader.peek("a section's type")?;
         }
         self.reader.set_time_limit(self.silence);
         match self.state {
+            State::Early(_) => self.early(),
             State::Header => self.configuration().map(Event::Configuration),
             State::Between => self.section(),
             State::Words(part) => self.word(part),
@@ -130,10 +111,11 @@ impl Incoming {
     /// The connection's, more than [`MAX_TAIL_LEN`] bytes, an end that cannot be right, and a call at
     /// another time.
     pub fn read_tail(&mut self) -> Result<Tail, StreamError> {
-        if self.state != State::Tail {
+        if !matches!(self.state, State::Tail) {
             return Err(self.misuse("the device state", "was asked for out of turn"));
         }
-        let tail = tail::read(&mut self.reader, self.return_path, MAX_TAIL_LEN)?;
+        let limits = (self.open.full(), MAX_TAIL_LEN);
+        let tail = tail::read(&mut self.reader, self.return_path, limits)?;
         self.state = State::Done;
         Ok(tail)
     }
@@ -180,6 +162,12 @@ impl Incoming {
         self.ram.as_ref().map_or(&[], |ram| &ram.blocks)
     }
 
+    /// How many devices have sent [all of their state](SectionKind::Full) before the end of RAM: a VM description names
+    /// them before those of the [tail](Tail).
+    pub fn early_full_sections(&self) -> usize {
+        self.open.full()
+    }
+
     /// The reader: how far the stream has come, and its transport.
     pub fn reader_mut(&mut self) -> &mut Reader {
         &mut self.reader
@@ -218,14 +206,14 @@ impl Incoming {
         match kind {
             SectionType::COMMAND => self.command(at).map(Event::Command),
             SectionType::START | SectionType::FULL => self.start(kind, at),
-            SectionType::PART => self.resume(RamPart::Part, at),
-            SectionType::END => self.resume(RamPart::End, at),
+            SectionType::PART => self.resume(RamPart::Part, SectionKind::Part, at),
+            SectionType::END => self.resume(RamPart::End, SectionKind::End, at),
             SectionType::EOF => {
                 let (what, when) = ("the end of the stream", "comes before the end of RAM");
                 Err(self.reader.wrong(at, Problem::Order { what, when }))
             }
             SectionType(got) => {
-                let want = "a command (8) or a section of RAM (1, 2, 3)";
+                let want = "a command (8) or a section (1, 2, 3, 4)";
                 Err(self
                     .reader
                     .wrong(at, Problem::value("a section's type", got, want)))
@@ -246,23 +234,30 @@ impl Incoming {
             return Err(self.reader.wrong(at, Problem::Order { what, when }));
         }
         self.return_path |= command == Command::OpenReturnPath;
+        if let Command::PostcopyAdvise(Some(sizes)) = command {
+            self.host_page_sizes = Some(sizes.host);
+        }
         Ok(command)
     }
 
     fn start(&mut self, kind: SectionType, at: u64) -> Result<Event, StreamError> {
         let header = SectionHeader::read(&mut self.reader)?;
         if header.idstr != RAM_IDSTR || kind != SectionType::START {
-            let problem = Problem::Unsupported {
-                what: format!("state of {:?} before the end of RAM", header.idstr),
-                advice: "migrate without this device, or without the capability that sends it",
-            };
-            return Err(self.reader.wrong(at, problem));
+            return self.early_start(kind, header, at);
         }
         if self.ram.is_some() {
             let (what, when) = ("the start of RAM", "comes twice");
             return Err(self.reader.wrong(at, Problem::Order { what, when }));
         }
-        let ram = RamReader::start(&mut self.reader, &header, self.page_size, at)?;
+        let ram = RamReader::start(
+            &mut self.reader,
+            &header,
+            (self.page_size, self.host_page_sizes),
+            at,
+        )?;
+        if self.open.contains(ram.section_id) {
+            return Err(self.reader.wrong(at, begins_twice()));
+        }
         let event = Event::RamStart {
             section_id: ram.section_id,
             blocks: ram.blocks.clone(),
@@ -272,23 +267,83 @@ impl Incoming {
         Ok(event)
     }
 
-    fn resume(&mut self, part: RamPart, at: u64) -> Result<Event, StreamError> {
+    fn resume(&mut self, part: RamPart, kind: SectionKind, at: u64) -> Result<Event, StreamError> {
         let id = self.reader.u32("a section's id")?;
-        match &self.ram {
-            Some(ram) if ram.section_id == id => {
-                self.state = State::Words(part);
-                self.word(part)
-            }
+        if self.is_ram(id) {
+            self.state = State::Words(part);
+            return self.word(part);
+        }
+        if let Some(head) = self.open.resume(kind, id) {
+            return Ok(self.enter(head, at));
+        }
+        let problem = match &self.ram {
             Some(ram) => {
-                let want = format_args!("{:#x}, RAM's", ram.section_id);
-                Err(self
-                    .reader
-                    .wrong(at, Problem::value("a section's id", id, want)))
+                let want =
+                    format_args!("{:#x}, RAM's, or that of another open one", ram.section_id);
+                Problem::value("a section's id", id, want)
             }
             None => {
-                let (what, when) = ("a section's continuation", "comes before the start of RAM");
-                Err(self.reader.wrong(at, Problem::Order { what, when }))
+                let (what, when) = ("a section's continuation", "comes before its start");
+                Problem::Order { what, when }
             }
+        };
+        Err(self.reader.wrong(at, problem))
+    }
+
+    /// A section that is not RAM's begins.
+    fn early_start(
+        &mut self,
+        kind: SectionType,
+        header: SectionHeader,
+        at: u64,
+    ) -> Result<Event, StreamError> {
+        let kind = match kind {
+            SectionType::START => SectionKind::Start,
+            _ => SectionKind::Full,
+        };
+        if self.is_ram(header.id) {
+            return Err(self.reader.wrong(at, begins_twice()));
+        }
+        let head = self
+            .open
+            .begin(kind, header)
+            .map_err(|problem| self.reader.wrong(at, problem))?;
+        Ok(self.enter(head, at))
+    }
+
+    /// Whether this id is that of RAM's sections.
+    fn is_ram(&self, id: u32) -> bool {
+        self.ram.as_ref().is_some_and(|ram| ram.section_id == id)
+    }
+
+    fn enter(&mut self, head: SectionHead, at: u64) -> Event {
+        self.state = State::Early(Box::new(Body::new(head.clone(), at)));
+        Event::EarlyStart(head)
+    }
+
+    /// Reads on in a section that is not RAM's.
+    fn early(&mut self) -> Result<Event, StreamError> {
+        let State::Early(body) = &mut self.state else {
+            return Err(self.misuse("a device's state", "was asked for out of turn"));
+        };
+        let (ram, open) = (&self.ram, &self.open);
+        let is_open =
+            |id| ram.as_ref().is_some_and(|ram| ram.section_id == id) || open.contains(id);
+        match body.read(&mut self.reader, &is_open)? {
+            Piece::Data(data) => Ok(Event::EarlyData(data)),
+            Piece::End => {
+                self.state = State::Between;
+                Ok(Event::EarlyEnd)
+            }
+        }
+    }
+
+    /// Whether a section or a command may begin next.
+    fn is_between(&self) -> bool {
+        match &self.state {
+            State::Between => true,
+            State::Early(body) => body.may_have_ended(),
+            _ => false,
         }
     }
 

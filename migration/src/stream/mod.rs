@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | head | magic `QEVM`, version 3, [`Configuration`] | [`Event::Configuration`] | [`Outgoing::configuration`] |
 //! | [commands](Command) | between sections | [`Event::Command`] | [`Outgoing::command`] |
+//! | [other sections](EarlySection) | between RAM's | [`Event::EarlyStart`], [`Event::EarlyData`], [`Event::EarlyEnd`] | [`Outgoing::early_section`] |
 //! | RAM START | the list of [blocks](AnnouncedBlock) | [`Event::RamStart`] | [`Outgoing::ram_start`] |
 //! | RAM PART | any number; the rounds | [`Event::Sync`], [`Event::ZeroPage`] | [`Outgoing::ram_part`] |
 //! | RAM END | the last round, with the guest stopped | as PART | [`Outgoing::ram_end`] |
@@ -21,8 +22,10 @@
 mod command;
 mod configuration;
 mod device;
+mod early;
 mod end;
 mod error;
+mod event;
 mod ids;
 mod incoming;
 mod outgoing;
@@ -38,16 +41,18 @@ mod vmdesc;
 mod walk;
 mod writer;
 
-pub use command::Command;
+pub use command::{Command, PageSizes};
 pub use configuration::{
     Configuration, MAIN_VERSION, MAPPED_RAM, MAX_CAPABILITIES, MAX_MACHINE_NAME_LEN,
     X_IGNORE_SHARED,
 };
 pub use device::{DeviceSection, SectionInfo};
+pub use early::{EarlySection, MAX_EARLY_DEVICES, MAX_UNKNOWN_LEN, SectionHead, SectionKind};
 pub use end::MAX_DESCRIPTION_LEN;
 pub use error::{Direction, Position, StreamError};
+pub use event::Event;
 pub use ids::{CommandId, MessageId};
-pub use incoming::{Event, Incoming};
+pub use incoming::Incoming;
 pub use outgoing::{Outgoing, RAM_SECTION_ID, RamSection};
 pub use problem::Problem;
 pub use ram::{

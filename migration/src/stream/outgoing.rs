@@ -4,7 +4,10 @@ use multifd_core::PageSize;
 
 use super::ram::{self, AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION};
 use super::section::{self, SectionHeader, SectionType};
-use super::{Command, Configuration, DeviceSection, Problem, StreamError, SyncMode, Writer};
+use super::{
+    Command, Configuration, DeviceSection, EarlySection, Problem, SectionKind, StreamError,
+    SyncMode, Writer,
+};
 use super::{tail, vmdesc};
 
 /// The main stream of a migration, written piece by piece.
@@ -20,6 +23,7 @@ pub struct Outgoing {
     machine: String,
     blocks: Vec<AnnouncedBlock>,
     last_block: Option<usize>,
+    ram_section_id: u32,
 }
 
 /// A RAM section that is being written. [`finish`](Self::finish) closes it; without that the stream
@@ -44,7 +48,14 @@ impl Outgoing {
             machine: String::new(),
             blocks: Vec::new(),
             last_block: None,
+            ram_section_id: RAM_SECTION_ID,
         }
+    }
+
+    /// Gives RAM's sections this id instead of [`RAM_SECTION_ID`], because another section has that. To be called before
+    /// [`ram_start`](Self::ram_start).
+    pub fn set_ram_section_id(&mut self, id: u32) {
+        self.ram_section_id = id;
     }
 
     /// Writes the stream's head: magic, version and configuration.
@@ -79,7 +90,7 @@ impl Outgoing {
             .total(&blocks)
             .map_err(|problem| self.misuse(problem))?;
         let header = SectionHeader {
-            id: RAM_SECTION_ID,
+            id: self.ram_section_id,
             idstr: RAM_IDSTR.to_owned(),
             instance: RAM_INSTANCE,
             version: RAM_VERSION,
@@ -114,8 +125,35 @@ impl Outgoing {
     /// Opens a RAM section that lists no blocks.
     fn resume(&mut self, kind: SectionType) -> Result<RamSection<'_>, StreamError> {
         self.writer.put(&[kind.0])?;
-        self.writer.put(&RAM_SECTION_ID.to_be_bytes())?;
+        self.writer.put(&self.ram_section_id.to_be_bytes())?;
         Ok(RamSection { stream: self })
+    }
+
+    /// Writes a section that was received before the end of RAM, as it came. To be called between RAM's sections, never
+    /// in one. Its id must not be RAM's.
+    ///
+    /// # Errors
+    /// The transport's, and a name that is not 1 to 255 bytes long.
+    pub fn early_section(&mut self, section: &EarlySection) -> Result<(), StreamError> {
+        let EarlySection { head, data, .. } = section;
+        let kind = head.kind.section_type();
+        match head.kind {
+            SectionKind::Start | SectionKind::Full => {
+                let header = SectionHeader {
+                    id: head.id,
+                    idstr: head.idstr.clone(),
+                    instance: head.instance,
+                    version: head.version,
+                };
+                header.write(kind, &mut self.writer)?;
+            }
+            SectionKind::Part | SectionKind::End => {
+                self.writer.put(&[kind.0])?;
+                self.writer.put(&head.id.to_be_bytes())?;
+            }
+        }
+        self.writer.put(data)?;
+        section::write_footer(&mut self.writer, head.id)
     }
 
     /// Writes the rest of the stream as it is: the [bytes](super::Tail::bytes) of a tail that was
@@ -226,6 +264,6 @@ impl RamSection<'_> {
     /// The transport's.
     pub fn finish(self) -> Result<(), StreamError> {
         self.stream.word(ram::EOS)?;
-        section::write_footer(&mut self.stream.writer, RAM_SECTION_ID)
+        section::write_footer(&mut self.stream.writer, self.stream.ram_section_id)
     }
 }

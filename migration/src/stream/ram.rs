@@ -26,6 +26,7 @@ use super::{Problem, Reader, StreamError};
 /// |---|---|
 /// | 1 + n | name |
 /// | 8 | length in bytes |
+/// | 8 | size of its host's pages; with `postcopy-ram` only, and only if that is not the usual one |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnouncedBlock {
     /// Its name.
@@ -95,7 +96,7 @@ impl RamReader {
     pub(super) fn start(
         reader: &mut Reader,
         header: &SectionHeader,
-        page_size: PageSize,
+        (page_size, host_page_sizes): (PageSize, Option<u64>),
         at: u64,
     ) -> Result<Self, StreamError> {
         for (what, got, want) in [
@@ -113,7 +114,7 @@ impl RamReader {
             page_size,
             last_block: None,
         };
-        ram.read_blocks(reader)?;
+        ram.read_blocks(reader, host_page_sizes)?;
         Ok(ram)
     }
 
@@ -134,7 +135,11 @@ impl RamReader {
         }
     }
 
-    fn read_blocks(&mut self, reader: &mut Reader) -> Result<(), StreamError> {
+    fn read_blocks(
+        &mut self,
+        reader: &mut Reader,
+        host_page_sizes: Option<u64>,
+    ) -> Result<(), StreamError> {
         let at = reader.offset();
         let word = reader.u64("the total of memory")?;
         let (mut left, flags) = self.split(word);
@@ -147,6 +152,9 @@ impl RamReader {
             let block = self.read_block(reader)?;
             self.add(block, &mut left)
                 .map_err(|problem| reader.wrong(at, problem))?;
+            if let Some(sizes) = host_page_sizes {
+                self.skip_host_page_size(reader, sizes)?;
+            }
         }
         Ok(())
     }
@@ -161,6 +169,20 @@ impl RamReader {
             return Err(reader.wrong(at, problem));
         }
         Ok(AnnouncedBlock { name, used_length })
+    }
+
+    /// Reads the size of a block's host pages, if it is there: behind a block of huge pages of a source that allows
+    /// postcopy. What else may stand there is no size that the source has named: the name of the next block begins
+    /// with its length, and a word of RAM has a flag of less than a page.
+    fn skip_host_page_size(&self, reader: &mut Reader, sizes: u64) -> Result<(), StreamError> {
+        let Some(size) = reader.peek_up_to(8)?.first_chunk() else {
+            return Ok(());
+        };
+        let size = u64::from_be_bytes(*size);
+        if size.is_power_of_two() && size & sizes != 0 && size > self.page_size.bytes_u64() {
+            reader.u64("the size of a RAM block's host pages")?;
+        }
+        Ok(())
     }
 
     fn add(&mut self, block: AnnouncedBlock, left: &mut u64) -> Result<(), Problem> {

@@ -2,6 +2,7 @@
 //!
 //! | size | field |
 //! |---|---|
+//! | .. | END sections of devices that have sent some of their state [before](super::EarlySection) |
 //! | .. | FULL sections, one for each device |
 //! | 1 | EOF, `0x00` |
 //! | 1 | `0x06` |
@@ -50,10 +51,19 @@ impl Tail {
     /// # Errors
     /// More than [`MAX_TAIL_LEN`] bytes, or no end.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Problem> {
+        Self::parse_behind(bytes, 0)
+    }
+
+    /// The same behind so many [sections](super::Incoming::early_full_sections) that are [all](super::SectionKind::Full)
+    /// of a device's state.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_behind(bytes: Vec<u8>, early_full_sections: usize) -> Result<Self, Problem> {
         if bytes.len() > MAX_TAIL_LEN {
             return Err(too_long(bytes.len() as u64, MAX_TAIL_LEN));
         }
-        let mut finder = EndFinder::default();
+        let mut finder = EndFinder::behind(early_full_sections);
         finder.advance(&bytes);
         finish(bytes, finder)
     }
@@ -71,11 +81,11 @@ impl Tail {
 pub(super) fn read(
     reader: &mut Reader,
     return_path: bool,
-    max_len: usize,
+    (early, max_len): (usize, usize),
 ) -> Result<Tail, StreamError> {
     let start = reader.offset();
     let mut bytes = Vec::new();
-    let mut finder = EndFinder::default();
+    let mut finder = EndFinder::behind(early);
     loop {
         match reader.fill() {
             Ok(true) => {}

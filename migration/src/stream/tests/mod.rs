@@ -1,5 +1,6 @@
 //! The main channel against recordings of real QEMUs, and against itself.
 
+mod early;
 mod hostile;
 mod machines;
 mod properties;

@@ -132,9 +132,18 @@ fn larger_pages() {
 fn commands() {
     for (data, text) in [
         (
-            &b"\x08\0\x03\0\x10"[..],
-            "byte 0x12: command POSTCOPY_ADVISE is not supported: \
-             turn off the capabilities postcopy-ram and dirty-bitmaps at the source",
+            &b"\x08\0\x03\0\x08"[..],
+            "byte 0x12: a command's length is 0x8, wanted 0 or 16 for POSTCOPY_ADVISE",
+        ),
+        (
+            b"\x08\0\x06\0\x08",
+            "byte 0x12: command POSTCOPY_RAM_DISCARD is not supported: \
+             postcopy has begun at the source, wanted a migration without migrate-start-postcopy",
+        ),
+        (
+            b"\x08\0\x07\0\x04\0\0\0\x10",
+            "byte 0x12: command PACKAGED is not supported: \
+             postcopy has begun at the source, wanted a migration without migrate-start-postcopy",
         ),
         (
             b"\x08\0\x08\0\0",
@@ -174,21 +183,11 @@ fn sections() {
         (
             b"\x7e\0\0\0\x01",
             "byte 0x11: a section's type is 0x7e, \
-             wanted a command (8) or a section of RAM (1, 2, 3)",
+             wanted a command (8) or a section (1, 2, 3, 4)",
         ),
         (
             b"\x02\0\0\0\x01",
-            "byte 0x11: a section's continuation comes before the start of RAM",
-        ),
-        (
-            b"\x04\0\0\0\0\x05timer\0\0\0\0\0\0\0\x02",
-            "byte 0x11: state of \"timer\" before the end of RAM is not supported: \
-             migrate without this device, or without the capability that sends it",
-        ),
-        (
-            b"\x01\0\0\0\0\x0cdirty-bitmap\0\0\0\0\0\0\0\x01",
-            "byte 0x11: state of \"dirty-bitmap\" before the end of RAM is not supported: \
-             migrate without this device, or without the capability that sends it",
+            "byte 0x11: a section's continuation comes before its start",
         ),
         (
             b"\x01\0\0\0\0\x00\0\0\0\0\0\0\0\x01",
@@ -209,7 +208,11 @@ fn sections() {
         (&start[..], "byte 0x4b: the start of RAM comes twice"),
         (
             b"\x02\0\0\0\x02",
-            "byte 0x4b: a section's id is 0x2, wanted 0x1, RAM's",
+            "byte 0x4b: a section's id is 0x2, wanted 0x1, RAM's, or that of another open one",
+        ),
+        (
+            b"\x04\0\0\0\x01\x05timer\0\0\0\0\0\0\0\x02",
+            "byte 0x4b: a section's id begins twice",
         ),
     ] {
         let stream = [&head(), &start[..], &words(&[FLUSH, 0x10]), FOOTER, data].concat();
