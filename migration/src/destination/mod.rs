@@ -1,6 +1,8 @@
 //! The receiving end of a migration.
 
+mod chunks;
 mod config;
+mod device_packets;
 mod early;
 mod failure;
 mod host;
@@ -14,6 +16,7 @@ pub use host::DestinationHost;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use multifd_core::engine::Stall;
 use multifd_core::transport::Transport;
 use multifd_core::wire::MAIN_MAGIC;
 use multifd_core::{
@@ -22,7 +25,8 @@ use multifd_core::{
 
 use crate::handover;
 use crate::report::Report;
-use crate::stream::{Incoming, Reader, ReturnMessage};
+use crate::stream::{Incoming, Reader, ReturnMessage, Tail};
+use device_packets::{DevicePackets, Wait};
 use load::Load;
 
 /// Receives a guest: its memory, then its devices.
@@ -33,13 +37,22 @@ use load::Load;
 pub struct Destination {
     config: DestinationConfig,
     receiver: Receiver,
+    device_packets: DevicePackets,
 }
 
 impl Destination {
     /// A destination that has no connection yet.
     pub fn new(config: DestinationConfig, method: Arc<dyn MultifdMethods>) -> Self {
-        let receiver = Receiver::new(config.receiver.clone(), method);
-        Self { config, receiver }
+        let device_packets = DevicePackets::default();
+        let mut receiver = config.receiver.clone();
+        receiver.device_state = receiver
+            .device_state
+            .map(|sink| device_packets.noting(sink));
+        Self {
+            receiver: Receiver::new(receiver, method),
+            config,
+            device_packets,
+        }
     }
 
     /// Takes a new connection, main or multifd. See [`Receiver::accept`].
@@ -152,7 +165,11 @@ impl Destination {
         let ram_end = Instant::now();
         let limit = Some(self.limits().devices);
         stream.reader_mut().set_time_limit(limit);
-        let tail = stream.read_tail()?;
+        let mut stall = Stall::new(self.limits().devices);
+        stall.left(self.received());
+        // While state comes over the channels the main one may be silent.
+        let tail = stream.read_tail_beside(&mut || stall.left(self.received()).is_some())?;
+        self.await_device_packets(&tail, load.hands_over, stream)?;
         load.complete(&tail)?;
         Ok(Arrived {
             report: Report {
@@ -170,6 +187,27 @@ impl Destination {
             ram_end,
             hands_over: load.hands_over,
         })
+    }
+
+    /// Waits until all state of the devices has come over the channels, too.
+    fn await_device_packets(
+        &self,
+        tail: &Tail,
+        hands_over: bool,
+        stream: &Incoming,
+    ) -> Result<(), Error> {
+        let wait = Wait {
+            abort: &self.receiver.abort_handle(),
+            stall: Stall::new(self.limits().devices),
+            received: &|| self.received(),
+            is_gone: &|| stream.source_is_gone(),
+        };
+        self.device_packets.complete(tail, hands_over, wait)
+    }
+
+    /// How many bytes have come over the channels.
+    fn received(&self) -> u64 {
+        self.receiver.monitor().wire_bytes()
     }
 
     /// Tells the source that the guest stays there, if it still listens, and closes the connections once it has

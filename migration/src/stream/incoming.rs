@@ -111,11 +111,23 @@ impl Incoming {
     /// The connection's, more than [`MAX_TAIL_LEN`] bytes, an end that cannot be right, and a call at
     /// another time.
     pub fn read_tail(&mut self) -> Result<Tail, StreamError> {
+        self.read_tail_beside(&mut || false)
+    }
+
+    /// The same, but when the transport's time limit has passed, it waits on while `is_moving` says so: state of
+    /// devices comes over the channels, too.
+    ///
+    /// # Errors
+    /// As [`Self::read_tail`].
+    pub(crate) fn read_tail_beside(
+        &mut self,
+        is_moving: &mut dyn FnMut() -> bool,
+    ) -> Result<Tail, StreamError> {
         if !matches!(self.state, State::Tail) {
             return Err(self.misuse("the device state", "was asked for out of turn"));
         }
         let limits = (self.open.full(), MAX_TAIL_LEN);
-        let tail = tail::read(&mut self.reader, self.return_path, limits)?;
+        let tail = tail::read(&mut self.reader, self.return_path, limits, is_moving)?;
         self.state = State::Done;
         Ok(tail)
     }

@@ -82,6 +82,7 @@ pub(super) fn read(
     reader: &mut Reader,
     return_path: bool,
     (early, max_len): (usize, usize),
+    is_moving: &mut dyn FnMut() -> bool,
 ) -> Result<Tail, StreamError> {
     let start = reader.offset();
     let mut bytes = Vec::new();
@@ -91,6 +92,7 @@ pub(super) fn read(
             Ok(true) => {}
             Ok(false) if return_path => return Err(ended(reader, &finder)),
             Ok(false) => return at_end_of_stream(bytes, finder, reader, start),
+            Err(error) if is_time_limit(&error) && is_moving() => continue,
             Err(error) => return Err(explain(error, &finder)),
         }
         let available = reader.available();
@@ -201,6 +203,12 @@ fn ended(reader: &Reader, finder: &EndFinder) -> StreamError {
             want: 1,
         },
     }
+}
+
+/// Whether this side has waited for as long as it wants to.
+fn is_time_limit(error: &StreamError) -> bool {
+    matches!(error, StreamError::Receive { error, .. }
+        if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none())
 }
 
 /// Says more about a time limit that has passed, when a description has come.

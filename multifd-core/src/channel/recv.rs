@@ -224,7 +224,10 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
             instance_id,
             data,
         })
-        .map_err(|error| Error::new(Fault::Caller, error))?;
+        .map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(error) => Error::new(Fault::Caller, error),
+        })?;
         self.counters.packet(0, 0, DEVICE_STATE_HEADER_LEN + len);
         Ok(())
     }

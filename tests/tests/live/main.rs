@@ -3,6 +3,7 @@
 mod converge;
 mod failure;
 mod last_word;
+mod late_devices;
 mod promise;
 mod silence;
 mod strangers;

@@ -164,14 +164,14 @@ fn a_tail_has_a_limit() {
     let bytes = write(|out| out.tail(&[device("one", &[7; 10_000])]));
     let wire = Wire::new(&bytes, 1000, Then::Silence);
     let mut reader = Reader::new(Box::new(wire), &[]);
-    let error = tail::read(&mut reader, true, (0, 4000)).unwrap_err();
+    let error = tail::read(&mut reader, true, (0, 4000), &mut || false).unwrap_err();
     assert_eq!(
         error.to_string(),
         "main stream, byte 0x0: the length of the device state is 5000, wanted at most 4000"
     );
     // A limit that is just enough.
     let mut reader = Reader::new(Box::new(Wire::new(&bytes, 1000, Then::Silence)), &[]);
-    tail::read(&mut reader, true, (0, bytes.len())).unwrap();
+    tail::read(&mut reader, true, (0, bytes.len()), &mut || false).unwrap();
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn write(write: impl FnOnce(&mut Outgoing) -> Result<(), StreamError>) -> Vec<u8
 
 fn read(bytes: &[u8], piece: usize, return_path: bool, then: Then) -> Result<Tail, StreamError> {
     let mut reader = Reader::new(Box::new(Wire::new(bytes, piece, then)), &[]);
-    tail::read(&mut reader, return_path, (0, MAX_TAIL_LEN))
+    tail::read(&mut reader, return_path, (0, MAX_TAIL_LEN), &mut || false)
 }
 
 #[test]
