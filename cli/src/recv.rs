@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
 fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationConfig {
     let mut config = DestinationConfig::default();
     config.machine = args.machine.clone();
-    config.receiver.uuid = args.migration.uuid.unwrap_or_default();
+    config.receiver.uuid = args.migration.uuid;
     config.receiver.channels = channel_count(&settings.parameters);
     config.receiver.memory_is_zeroed = store.is_fresh();
     config.receiver.device_state = store.sink();
@@ -95,6 +95,10 @@ impl DestinationHost for Host<'_> {
         Ok(memory)
     }
 
+    fn ram_section_id(&mut self, id: u32) {
+        self.store.set_ram_section_id(id);
+    }
+
     fn sync_mode(&mut self, mode: SyncMode) {
         self.store.set_sync_mode(mode);
     }
@@ -105,7 +109,8 @@ impl DestinationHost for Host<'_> {
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
         let pages = self.destination.received_pages();
-        self.store.complete(devices, pages).map_err(flat)?;
+        let uuid = self.destination.uuid().unwrap_or_default();
+        self.store.complete(devices, uuid, pages).map_err(flat)?;
         self.signs.set_whole();
         let names = |sections: &[SectionInfo]| {
             let names = sections.iter().map(|section| section.idstr.clone());

@@ -17,6 +17,7 @@ pub mod network;
 pub mod one_byte;
 pub mod peer;
 pub mod stand_in;
+pub mod streams;
 pub mod vendor_library;
 
 /// The embedding example of the README, compiled and run.

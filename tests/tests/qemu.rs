@@ -373,7 +373,7 @@ fn parameters(case: &Case) -> Parameters {
 fn destination(case: &Case) -> Result<Destination> {
     let mut config = DestinationConfig::default();
     config.receiver.channels = ChannelCount::new(case.channels).context("no channels")?;
-    config.receiver.uuid = uuid(case);
+    config.receiver.uuid = Some(uuid(case));
     Ok(Destination::new(config, host::open(&parameters(case))?))
 }
 

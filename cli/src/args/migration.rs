@@ -16,7 +16,10 @@ pub(crate) struct MigrationArgs {
     /// max-bandwidth is 0, unlimited. Settings for running guests have no effect.
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
-    /// The guest's UUID, the same on both sides [default: none, all zero]
+    /// The guest's UUID
+    ///
+    /// A source says it on every channel [default: none, all zero; with --load that of the guest]. A destination
+    /// refuses other guests [default: whatever the first channel says].
     #[arg(long, value_parser = uuid)]
     pub(crate) uuid: Option<Uuid>,
     /// How long to wait wherever the peer has to do something, in seconds

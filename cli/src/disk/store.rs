@@ -4,6 +4,7 @@ use std::path::Path;
 
 use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
 use migration_params::Settings;
+use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory};
 
 use crate::args::RecvArgs;
@@ -34,7 +35,6 @@ impl Store {
                 address: args.from.to_string(),
                 method: settings.parameters.multifd_compression.name().to_owned(),
                 channels: settings.parameters.multifd_channels.value(),
-                uuid: args.migration.uuid.unwrap_or_default(),
             };
             return Saving::plan(folder, how).map(Self::Folder);
         }
@@ -79,6 +79,12 @@ impl Store {
         }
     }
 
+    pub(crate) fn set_ram_section_id(&mut self, id: u32) {
+        if let Self::Folder(folder) = self {
+            folder.set_ram_section_id(id);
+        }
+    }
+
     pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
         if let Self::Folder(folder) = self {
             folder.set_sync_mode(mode);
@@ -86,11 +92,16 @@ impl Store {
     }
 
     /// All has come: gives it its names.
-    pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
+    pub(crate) fn complete(
+        &mut self,
+        tail: &Tail,
+        uuid: Uuid,
+        received_pages: u64,
+    ) -> anyhow::Result<()> {
         log::info!("all of the guest is here: writing what is not on the disk yet");
         match self {
             Self::Files { files, .. } => files.complete(&tail.bytes),
-            Self::Folder(folder) => folder.complete(tail, received_pages),
+            Self::Folder(folder) => folder.complete(tail, uuid, received_pages),
         }
     }
 

@@ -17,6 +17,7 @@ mod migrate;
 mod refused;
 mod relayed;
 mod room;
+mod sent_again;
 mod strangers;
 mod targets;
 mod tree;

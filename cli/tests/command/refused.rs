@@ -74,7 +74,7 @@ fn another_machine_uuid_or_block_is_named() -> Result<()> {
     sent.failed(&[PEER, CONNECTION], &[])?;
 
     let uuid = ["--uuid", "12345678-1234-1234-1234-123456789abc"];
-    let (sent, received) = fail(&[], &uuid)?;
+    let (sent, received) = fail(&uuid, &[])?;
     received.failed(&[PEER], &["12345678-1234", "--uuid"])?;
     sent.failed(&[PEER, CONNECTION], &[])?;
 

@@ -7,6 +7,12 @@ use crate::{HostError, Work};
 
 /// What a destination wants of the host.
 pub trait DestinationHost {
+    /// Learns the id of RAM's sections: whoever sends this guest again with the sections that stand around RAM's
+    /// must give them none of theirs. Called once, before [`Self::memory`].
+    fn ram_section_id(&mut self, id: u32) {
+        let _ = id;
+    }
+
     /// Provides the guest's memory once the source has said what it sends. Called once, before any
     /// page.
     ///

@@ -67,9 +67,10 @@ impl<'a> Load<'a> {
                 self.teller = Some(Teller::start(stream, &self.config.receiver)?);
             }
             Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
-            Event::RamStart { blocks, .. } => {
+            Event::RamStart { section_id, blocks } => {
                 // Not before: by now the return path is open, and the source can be told.
                 self.check_machine()?;
+                self.host.ram_section_id(section_id);
                 self.attach(&blocks)?;
             }
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
@@ -139,12 +140,18 @@ impl<'a> Load<'a> {
             );
             return Err(Error::new(Fault::Peer, what));
         }
-        let want = config.receiver.uuid;
-        if let Some(got) = configuration.uuid.filter(|got| *got != want) {
-            let what = format!("the source migrates the VM {got}, this side is {want}");
-            return Err(Error::new(Fault::Peer, what));
+        let Some(got) = configuration.uuid else {
+            return Ok(());
+        };
+        let want = self.receiver.wait_uuid(config.receiver.limits.main)?;
+        if got == want {
+            return Ok(());
         }
-        Ok(())
+        let what = match config.receiver.uuid {
+            Some(_) => format!("the source migrates the VM {got}, this side is {want}"),
+            None => format!("the source migrates the VM {got}, but its channels say {want}"),
+        };
+        Err(Error::new(Fault::Peer, what))
     }
 
     /// Asks the host for memory and checks that it has what was announced.

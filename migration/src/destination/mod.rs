@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use multifd_core::engine::Stall;
 use multifd_core::transport::Transport;
-use multifd_core::wire::MAIN_MAGIC;
+use multifd_core::wire::{MAIN_MAGIC, Uuid};
 use multifd_core::{
     AbortHandle, Error, Limits, Monitor, MultifdMethods, Place, Receiver, Side, Strangers,
 };
@@ -75,6 +75,12 @@ impl Destination {
     /// As there.
     pub fn wait_source(&self, wait: Option<Duration>) -> Result<Instant, Error> {
         self.receiver.wait_source(wait)
+    }
+
+    /// The VM's UUID: that of the configuration, or what the first channel has said. It is known when the
+    /// devices come.
+    pub fn uuid(&self) -> Option<Uuid> {
+        self.receiver.uuid()
     }
 
     /// Connections that were closed because they were not the source's.

@@ -10,7 +10,7 @@ use multifd_core::wire::Uuid;
 use multifd_core::{DeviceState, Limits, Spawn, StdThreads};
 
 use super::{AutoConverge, Tuning};
-use crate::stream::{DeviceSection, SyncMode};
+use crate::stream::{DeviceSection, RAM_SECTION_ID, SyncMode};
 
 /// How a [`Source`](super::Source) works.
 #[derive(Clone)]
@@ -23,6 +23,12 @@ pub struct SourceConfig {
     pub uuid: Uuid,
     /// Name the UUID in the configuration, too: QEMU's capability `validate-uuid`.
     pub validate_uuid: bool,
+    /// Name the size of the guest's pages in the configuration: its binary logarithm, as a QEMU does whose
+    /// processor can have pages of several sizes, and then wants to hear. Those of Arm do, x86 does not.
+    pub page_bits: Option<u32>,
+    /// The id of RAM's sections, which no section of the [tail](Self::tail) may have:
+    /// [`RAM_SECTION_ID`] unless a guest is sent again that came with another one.
+    pub ram_section_id: u32,
     /// How barriers stand on the main channel: what the destination is set to. Per round, unless it
     /// is QEMU's machine type 8.0 or older.
     pub sync_mode: SyncMode,
@@ -66,6 +72,8 @@ impl Default for SourceConfig {
             machine: "none".into(),
             uuid: Uuid::default(),
             validate_uuid: false,
+            page_bits: None,
+            ram_section_id: RAM_SECTION_ID,
             sync_mode: SyncMode::PerRound,
             zero_pages: ZeroPageDetection::Multifd,
             tuning: Tuning::default(),

@@ -98,7 +98,8 @@ impl Source {
         // The destination reads the main connection no further while it waits for the channels.
         let channels = sender.monitor();
         writer.set_patience(config.limits.destination, move || channels.wire_bytes());
-        let stream = Outgoing::new(writer, page_size, config.sync_mode);
+        let mut stream = Outgoing::new(writer, page_size, config.sync_mode);
+        stream.set_ram_section_id(config.ram_section_id);
         let handle = SourceHandle::new((abort, sender.monitor()), sizes, start, config.tuning);
         Ok(Self {
             config,
@@ -169,6 +170,7 @@ impl Source {
     fn send_head(&mut self) -> Result<(), Error> {
         let configuration = Configuration {
             machine: self.config.machine.clone(),
+            page_bits: self.config.page_bits,
             uuid: self.config.validate_uuid.then_some(self.config.uuid),
             ..Configuration::default()
         };

@@ -34,7 +34,7 @@ pub struct RamSection<'a> {
     stream: &'a mut Outgoing,
 }
 
-/// The id that this source gives to RAM's sections; QEMU's for x86 machines is the same.
+/// The id that a source gives to RAM's sections unless told otherwise; QEMU's for x86 machines is the same.
 pub const RAM_SECTION_ID: u32 = 1;
 
 impl Outgoing {
@@ -171,7 +171,9 @@ impl Outgoing {
     /// # Errors
     /// The transport's, and a name that is not 1 to 255 bytes long.
     pub fn tail(&mut self, sections: &[DeviceSection]) -> Result<(), StreamError> {
-        tail::write(&mut self.writer, RAM_SECTION_ID + 1, sections)?;
+        let ram = self.ram_section_id;
+        let ids = (RAM_SECTION_ID + 1..).filter(|id| *id != ram);
+        tail::write(&mut self.writer, ids, sections)?;
         let description = vmdesc::generate(&self.machine, self.page_size, sections);
         tail::write_end(&mut self.writer, &description)
     }

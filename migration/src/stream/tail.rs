@@ -110,13 +110,13 @@ pub(super) fn read(
     }
 }
 
-/// Writes FULL sections, with ids from `first_id` on.
+/// Writes FULL sections, with these ids.
 pub(super) fn write(
     writer: &mut Writer,
-    first_id: u32,
+    ids: impl Iterator<Item = u32>,
     sections: &[DeviceSection],
 ) -> Result<(), StreamError> {
-    for (id, section) in (first_id..).zip(sections) {
+    for (id, section) in ids.zip(sections) {
         if section.name.is_empty() {
             return Err(StreamError::Caller {
                 at: writer.position(),

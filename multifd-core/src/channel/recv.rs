@@ -209,7 +209,10 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let header = self.reader.peek_array::<DEVICE_STATE_HEADER_LEN>();
         let header = header.map_err(connection_error)?.ok_or_else(ended)?;
         let header = DeviceStateHeader::decode(header).map_err(wire_error)?;
-        let idstr = String::from_utf8_lossy(header.idstr).into_owned();
+        let idstr = String::from_utf8(header.idstr.to_vec()).map_err(|error| {
+            let got = error.as_bytes().escape_ascii().to_string();
+            wire_error(WireError::DeviceName { got })
+        })?;
         let (instance_id, len) = (header.instance_id, header.payload_len as usize);
         self.reader.consume();
         let Some(sink) = self.sink.device_state() else {

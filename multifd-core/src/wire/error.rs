@@ -134,6 +134,12 @@ pub enum WireError {
     /// A name field without its terminating NUL.
     #[error("name field without a terminating NUL")]
     NameNotTerminated,
+    /// A device's name that is not UTF-8, as no QEMU has one: it could not be passed on as it came.
+    #[error("device state for \"{got}\", whose name is not UTF-8")]
+    DeviceName {
+        /// The name, with what is not ASCII escaped.
+        got: String,
+    },
     /// A device state packet where the receiver was not told what to do with one.
     #[error("device state for {idstr:?}, but this side takes none")]
     UnexpectedDeviceState {

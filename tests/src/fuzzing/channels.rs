@@ -37,7 +37,7 @@ fn receive(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     config.limits = limits(parts::is_complete(
         &super::channel::MAIN,
         &channels,
-        Some(config.uuid),
+        config.uuid,
     ));
     config.threads = Arc::clone(threads) as _;
     config.device_state = Some(Arc::new(|state| {

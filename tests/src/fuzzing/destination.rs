@@ -43,7 +43,7 @@ fn take(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     let receiver = &mut config.receiver;
     receiver.channels = parts.setup.count();
     receiver.memory_is_zeroed = parts.setup.more[0] & 1 == 0;
-    receiver.limits = limits(parts::is_complete(&main, &channels, Some(receiver.uuid)));
+    receiver.limits = limits(parts::is_complete(&main, &channels, receiver.uuid));
     receiver.threads = Arc::clone(threads) as _;
     receiver.device_state = Some(Arc::new(|state| {
         assert!(!state.data.is_empty());

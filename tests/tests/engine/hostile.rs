@@ -219,6 +219,18 @@ fn device_state_that_nobody_may_send() {
     );
 }
 
+#[test]
+fn device_state_with_a_name_that_would_change() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::with(1, taking(Ok(())));
+    let mut packet = stream::device_state("vfio", b"state");
+    packet[14] = 0xff;
+    let _source = bench.connect(&[stream::init(0), packet].concat()).unwrap();
+    let error = bench.receiver.sync().unwrap_err();
+    assert!(error.to_string().contains("vf\\xffo"), "{error}");
+    assert_eq!(error.fault(), Fault::Peer);
+}
+
 /// A receiver whose host takes device state, or does not.
 fn taking(answer: Result<(), &'static str>) -> ReceiverConfig {
     let mut config = ReceiverConfig::default();
@@ -250,13 +262,33 @@ fn channels_of_another_migration() {
              set multifd-channels to the same number on both sides",
         ),
     ] {
-        let bench = Bench::new(2);
+        let mut config = ReceiverConfig::default();
+        config.uuid = Some(Uuid::default());
+        let bench = Bench::with(2, config);
         let _source = bench.connect(&init).unwrap();
         let error = bench.receiver.sync().unwrap_err();
         assert_eq!(error.to_string(), format!("destination: {text}"));
         assert_eq!(error.fault(), Fault::Peer);
         ended(&bench, &error);
     }
+}
+
+#[test]
+fn the_first_channel_says_whose_migration_it_is() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(2);
+    let init = |uuid, channel| InitPacket { uuid, channel }.encode();
+    let (ours, other) = (Uuid([7; 16]), Uuid([8; 16]));
+    let _zero = bench.connect(&init(ours, 0)).unwrap();
+    let limit = Duration::from_secs(60);
+    assert_eq!(bench.receiver.wait_uuid(limit).unwrap(), ours);
+    let _other = bench.connect(&init(other, 1)).unwrap();
+    let why = bench.wait_strangers(1);
+    assert!(why.contains("08080808-0808"), "{why}");
+    let _one = bench.connect(&init(ours, 1)).unwrap();
+    let _main = bench.connect(b"QEVM").unwrap();
+    bench.wait_complete();
+    assert_eq!(bench.receiver.uuid(), Some(ours));
 }
 
 /// All of the connections that this side wants are there, and one more comes.

@@ -13,7 +13,7 @@ fn migrate(channels: u8) -> (Rig, Vec<Vec<u8>>) {
     let mut setup = Setup::new(channels);
     setup.link = Box::new(|_| Link::default().recorded());
     setup.sender.uuid = Uuid([7; 16]);
-    setup.receiver.uuid = Uuid([7; 16]);
+    setup.receiver.uuid = Some(Uuid([7; 16]));
     let mut rig = setup.start().unwrap();
     let mut random = PageSource::new(11);
     rig.begin().unwrap();

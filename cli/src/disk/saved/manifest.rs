@@ -3,7 +3,7 @@
 use std::fmt;
 
 use anyhow::{bail, ensure};
-use migration::stream::{MAX_BLOCKS, SyncMode};
+use migration::stream::{MAX_BLOCKS, RAM_SECTION_ID, SyncMode};
 use multifd_core::PageSize;
 use multifd_core::wire::{BlockName, Uuid};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Manifest {
     /// [`FORMAT`].
     pub(crate) format: String,
-    /// [`VERSION`].
+    /// What a program has to know to send the guest as it came: [`OLD_VERSION`] or [`VERSION`].
     pub(crate) version: u32,
     /// The machine type, as the source named it.
     pub(crate) machine: String,
@@ -24,6 +24,15 @@ pub(crate) struct Manifest {
     pub(crate) uuid: String,
     /// Whether the source named it in its configuration, too: the capability `validate-uuid`.
     pub(crate) validate_uuid: bool,
+    /// The binary logarithm of the page size, if the source named it in its configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target_page_bits: Option<u32>,
+    /// The id that the source gave to RAM's sections.
+    #[serde(
+        default = "default_section_id",
+        skip_serializing_if = "is_default_section_id"
+    )]
+    pub(crate) ram_section_id: u32,
     /// `per-round` or `per-section`.
     pub(crate) sync_mode: SyncName,
     /// The RAM blocks, in the source's order.
@@ -105,8 +114,11 @@ pub(crate) enum SyncName {
 
 /// The value of `format`.
 pub(super) const FORMAT: &str = "multifd-saved-migration";
-/// The version that this program writes, and the only one that it reads.
-pub(super) const VERSION: u32 = 1;
+/// The newest version that this program reads. It is written if the guest has what version 1 does not know:
+/// [`Manifest::target_page_bits`] or a [`Manifest::ram_section_id`] of its own.
+pub(super) const VERSION: u32 = 2;
+/// What all other guests are written as, for older programs.
+pub(super) const OLD_VERSION: u32 = 1;
 
 impl Manifest {
     /// Checks all that can be checked without the other files.
@@ -120,8 +132,8 @@ impl Manifest {
             self.format
         );
         ensure!(
-            self.version == VERSION,
-            "the version is {}, this program reads version {VERSION}",
+            (OLD_VERSION..=VERSION).contains(&self.version),
+            "the version is {}, this program reads versions {OLD_VERSION} to {VERSION}",
             self.version
         );
         let page_size = PageSize::X86.bytes_u64();
@@ -140,6 +152,12 @@ impl Manifest {
             block.check(index)?;
         }
         Ok(())
+    }
+
+    /// Makes the version the oldest one in which nothing of the guest is lost.
+    pub(super) fn set_version(&mut self) {
+        let is_old = self.target_page_bits.is_none() && is_default_section_id(&self.ram_section_id);
+        self.version = if is_old { OLD_VERSION } else { VERSION };
     }
 
     pub(crate) fn uuid(&self) -> Option<Uuid> {
@@ -212,6 +230,18 @@ pub(super) fn is_file_name(name: &str) -> bool {
     index.len() >= 2 && index.bytes().all(|digit| digit.is_ascii_digit())
 }
 
+fn default_section_id() -> u32 {
+    RAM_SECTION_ID
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "what serde calls gets a reference"
+)]
+fn is_default_section_id(id: &u32) -> bool {
+    *id == RAM_SECTION_ID
+}
+
 /// Of a block's name, so many characters are in its file's.
 const MAX_NAME: usize = 64;
 
@@ -222,11 +252,13 @@ mod tests {
     pub(crate) fn manifest() -> Manifest {
         Manifest {
             format: FORMAT.into(),
-            version: VERSION,
+            version: OLD_VERSION,
             machine: "pc-q35-10.0".into(),
             page_size: 4096,
             uuid: Uuid::default().to_string(),
             validate_uuid: false,
+            target_page_bits: None,
+            ram_section_id: RAM_SECTION_ID,
             sync_mode: SyncName::PerRound,
             blocks: vec![
                 BlockEntry {
@@ -272,11 +304,30 @@ mod tests {
     }
 
     #[test]
+    fn old_programs_read_what_loses_nothing() {
+        type Change = fn(&mut Manifest);
+        let changes: [(Change, u32); 3] = [
+            (|_| {}, OLD_VERSION),
+            (|m| m.target_page_bits = Some(12), VERSION),
+            (|m| m.ram_section_id = 2, VERSION),
+        ];
+        for (change, want) in changes {
+            let mut manifest = manifest();
+            change(&mut manifest);
+            manifest.set_version();
+            assert_eq!(manifest.version, want);
+            manifest.check().unwrap();
+            let text = serde_json::to_string_pretty(&manifest).unwrap();
+            assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+        }
+    }
+
+    #[test]
     fn nothing_is_believed_unchecked() {
         type Change = fn(&mut Manifest);
         let changes: [(Change, &str); 12] = [
             (|m| m.format = "zip".into(), "the format is"),
-            (|m| m.version = 2, "reads version 1"),
+            (|m| m.version = 3, "reads versions 1 to 2"),
             (|m| m.page_size = 8192, "pages have"),
             (|m| m.page_size = 0, "pages have"),
             (|m| m.uuid = "none".into(), "no UUID"),

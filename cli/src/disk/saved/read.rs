@@ -89,6 +89,8 @@ impl Saved {
         config.machine = self.manifest.machine;
         config.uuid = self.uuid;
         config.validate_uuid = self.manifest.validate_uuid;
+        config.page_bits = self.manifest.target_page_bits;
+        config.ram_section_id = self.manifest.ram_section_id;
         config.sync_mode = self.manifest.sync_mode.into();
         config.tail = Some(self.tail.bytes);
         config.device_packets = self.packets;

@@ -19,7 +19,6 @@ fn plan(target: &Path) -> anyhow::Result<Saving> {
         address: "tcp:127.0.0.1:4444".into(),
         method: "zstd".into(),
         channels: 4,
-        uuid: UUID,
     };
     Saving::plan(target, how)
 }
@@ -68,7 +67,7 @@ fn save(target: &Path) {
     for number in 1..4 {
         sink(DeviceState::new("vfio", number, vec![9; 100])).unwrap();
     }
-    saving.complete(&tail(), 65).unwrap();
+    saving.complete(&tail(), UUID, 65).unwrap();
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -154,7 +153,7 @@ fn a_failure_leaves_nothing() {
     receive(&mut unlucky);
     fs::create_dir(&target).unwrap();
     fs::write(target.join("mine"), "").unwrap();
-    assert!(unlucky.complete(&tail(), 65).is_err());
+    assert!(unlucky.complete(&tail(), UUID, 65).is_err());
     drop(unlucky);
     assert_eq!(names(outer.path()), ["guest"]);
     assert_eq!(names(&target), ["mine"]);
@@ -177,7 +176,7 @@ fn a_whole_copy_stays_though_the_source_may_not_know() {
     let target = outer.path().join("guest");
     let mut saving = saving(&target);
     receive(&mut saving);
-    saving.complete(&tail(), 65).unwrap();
+    saving.complete(&tail(), UUID, 65).unwrap();
     assert!(saving.is_complete());
     drop(saving);
     Saved::open(&target).unwrap();

@@ -8,13 +8,13 @@ use std::slice;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, RAM_SECTION_ID, SyncMode, Tail};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
 
 use super::date;
-use super::manifest::{BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, VERSION, file_name};
+use super::manifest::{BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, file_name};
 use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
 use super::packets::PacketFile;
 use super::read::is_no_guest;
@@ -33,6 +33,8 @@ pub(crate) struct Saving {
     how: How,
     machine: String,
     validate_uuid: bool,
+    page_bits: Option<u32>,
+    ram_section_id: u32,
     sync_mode: Option<SyncMode>,
     blocks: Vec<(File, RamBlock)>,
     packets: PacketFile,
@@ -44,7 +46,6 @@ pub(crate) struct How {
     pub(crate) address: String,
     pub(crate) method: String,
     pub(crate) channels: u8,
-    pub(crate) uuid: Uuid,
 }
 
 impl Saving {
@@ -67,6 +68,8 @@ impl Saving {
             how,
             machine: String::new(),
             validate_uuid: false,
+            page_bits: None,
+            ram_section_id: RAM_SECTION_ID,
             sync_mode: None,
             blocks: Vec::new(),
             packets: PacketFile::default(),
@@ -104,6 +107,7 @@ impl Saving {
     ) -> anyhow::Result<GuestMemory> {
         self.machine.clone_from(&configuration.machine);
         self.validate_uuid = configuration.uuid.is_some();
+        self.page_bits = configuration.page_bits;
         let lengths = announced.iter().map(|block| block.used_length);
         sparse::check_space(self.folder.handle(), lengths.fold(0, u64::saturating_add))?;
         let ram = self.folder.path().join(RAM);
@@ -122,13 +126,22 @@ impl Saving {
         Ok(GuestMemory::new(PageSize::X86, blocks.collect())?)
     }
 
+    pub(crate) fn set_ram_section_id(&mut self, id: u32) {
+        self.ram_section_id = id;
+    }
+
     pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
         self.sync_mode = Some(mode);
     }
 
     /// Makes sure that all of it is on the disk, and gives the folder its name. From then on it stays,
     /// whatever happens: the source may be gone by now, and this the only copy.
-    pub(crate) fn complete(&mut self, tail: &Tail, received_pages: u64) -> anyhow::Result<()> {
+    pub(crate) fn complete(
+        &mut self,
+        tail: &Tail,
+        uuid: Uuid,
+        received_pages: u64,
+    ) -> anyhow::Result<()> {
         ensure!(
             !self.blocks.is_empty(),
             "the source has announced no memory"
@@ -140,13 +153,15 @@ impl Saving {
         if packets.packets == 0 {
             fs::remove_file(path.join(PACKETS)).context(PACKETS)?;
         }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format: FORMAT.into(),
-            version: VERSION,
+            version: 0,
             machine: self.machine.clone(),
             page_size: PageSize::X86.bytes_u64(),
-            uuid: self.how.uuid.to_string(),
+            uuid: uuid.to_string(),
             validate_uuid: self.validate_uuid,
+            target_page_bits: self.page_bits,
+            ram_section_id: self.ram_section_id,
             sync_mode: self.sync_mode.context("no section of memory came")?.into(),
             blocks,
             received_pages,
@@ -158,6 +173,7 @@ impl Saving {
             device_packets: Some(packets).filter(|packets| packets.packets > 0),
             received: self.origin(),
         };
+        manifest.set_version();
         let manifest = serde_json::to_vec_pretty(&manifest)?;
         write_synced(&path.join(MANIFEST), &manifest).context(MANIFEST)?;
         sync::folder(&File::open(path.join(RAM))?).context(RAM)?;

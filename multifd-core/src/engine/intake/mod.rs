@@ -161,6 +161,11 @@ impl<T: PageTarget> Intake<T> {
         }
     }
 
+    /// The VM's UUID, if it is known.
+    pub(super) fn uuid(&self) -> Option<Uuid> {
+        self.shared.uuid.value()
+    }
+
     /// The error for connections that have not come.
     fn missing(&self, what: &str, limit: Duration) -> Error {
         let (seconds, strangers) = (limit.as_secs_f32(), self.strangers());

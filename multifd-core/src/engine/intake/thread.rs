@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Seat;
 use super::linger;
-use super::shared::Shared;
+use super::shared::{IntakeConfig, Shared};
 use crate::channel::{
     Counters, PageTarget, Prelude, Received, RecvChannel, Stranger, recv_prelude,
 };
 use crate::engine::barrier::BarrierPlace;
 use crate::engine::spawn::{PanicGuard, channel_ready};
-use crate::error::{Error, Fault, Place};
+use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::ChannelId;
 use crate::method::ChannelSetup;
 use crate::transport::{Interrupt, Transport};
@@ -113,7 +113,12 @@ impl<T: PageTarget> IntakeThread<T> {
         let config = &self.shared.config;
         let peer = |error| Error::new(Fault::Peer, error);
         let uuid = self.shared.uuid.or(init.uuid);
-        let channel = init.check(uuid, config.channels).map_err(peer)?;
+        let channel = match init.check(uuid, config.channels) {
+            Err(other @ WireError::Uuid { .. }) if takes_one_of_many(config) => {
+                return Ok(Some(Stranger::InitPacket(other)));
+            }
+            checked => checked.map_err(peer)?,
+        };
         let Some(barrier) = self.shared.barrier.take_place(channel) else {
             let twice = WireError::DuplicateChannel { got: init.channel };
             return Ok(Some(Stranger::InitPacket(twice)));
@@ -169,4 +174,10 @@ impl<T: PageTarget> IntakeThread<T> {
         let counters = counters.ok_or_else(|| Error::new(Fault::Caller, "no such channel"));
         counters.map(Arc::clone)
     }
+}
+
+/// Whether another guest's channel is only a stranger. Not so in a relay, where it means that two migrations have been
+/// mixed up, which is to be known at once.
+fn takes_one_of_many(config: &IntakeConfig) -> bool {
+    config.uuid.is_none() && config.side == Side::Destination
 }

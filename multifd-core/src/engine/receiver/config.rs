@@ -12,8 +12,10 @@ use crate::wire::Uuid;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ReceiverConfig {
-    /// The VM's UUID, all zero if it has none. A channel of another VM is refused.
-    pub uuid: Uuid,
+    /// The VM's UUID, all zero if it has none: a channel of another VM fails the migration. `None`, the default,
+    /// takes what the first channel says; one that says something else is closed as a
+    /// [stranger](super::Receiver::strangers).
+    pub uuid: Option<Uuid>,
     /// `multifd-channels`: how many channels the source opens.
     pub channels: ChannelCount,
     /// Size of the guest's pages, which is the same on both sides.
@@ -33,7 +35,7 @@ pub struct ReceiverConfig {
 impl Default for ReceiverConfig {
     fn default() -> Self {
         Self {
-            uuid: Uuid::default(),
+            uuid: None,
             channels: ChannelCount::default(),
             page_size: PageSize::default(),
             memory_is_zeroed: false,
@@ -48,7 +50,7 @@ impl std::fmt::Debug for ReceiverConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "ReceiverConfig(uuid {}, {} channels)",
+            "ReceiverConfig(uuid {:?}, {} channels)",
             self.uuid, self.channels
         )
     }

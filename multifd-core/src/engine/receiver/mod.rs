@@ -15,6 +15,7 @@ use crate::error::{Error, Fault, Place, Side};
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
+use crate::wire::Uuid;
 
 /// Receives pages of guest memory over several channels at once.
 ///
@@ -35,7 +36,7 @@ impl Receiver {
     pub fn new(config: ReceiverConfig, method: Arc<dyn MultifdMethods>) -> Self {
         let intake = IntakeConfig {
             side: Side::Destination,
-            uuid: Some(config.uuid),
+            uuid: config.uuid,
             channels: config.channels,
             page_size: config.page_size,
             limits: config.limits,
@@ -173,6 +174,19 @@ impl Receiver {
     /// peer if it is closed while bytes of the peer's are unread.
     pub fn settle(&self, main: Option<Box<dyn Transport>>, limit: Duration) {
         self.intake.settle(main, limit);
+    }
+
+    /// Waits until a channel has said the VM's UUID, and until `limit` after the first connection that is known.
+    ///
+    /// # Errors
+    /// No channel came in time, or the migration failed.
+    pub fn wait_uuid(&self, limit: Duration) -> Result<Uuid, Error> {
+        self.intake.wait_uuid(limit)
+    }
+
+    /// The VM's UUID: that of the configuration, or what the first channel has said.
+    pub fn uuid(&self) -> Option<Uuid> {
+        self.intake.uuid()
     }
 
     /// What has been received so far.

@@ -24,7 +24,7 @@ fn the_uuid_is_the_sources() {
     let uuid = Uuid::parse("12345678-9abc-def0-1234-56789abcdef0").unwrap();
     let mut setup = Setup::new(2, 2);
     setup.sender.uuid = uuid;
-    setup.receiver.uuid = uuid;
+    setup.receiver.uuid = Some(uuid);
     three_rounds(setup, 3);
 
     let mut setup = Setup::new(2, 2);

@@ -1,0 +1,188 @@
+//! What is accepted can be sent again: a guest that `recv --save` has kept leaves `send --load` as it came.
+//!
+//! "As it came" is everything but what belongs to a single migration: commands (return path, PINGs), how many rounds
+//! there are and which page is on which channel in which packet, the method, and whether a zero page has content.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use multifd_tests::command::Finished;
+use multifd_tests::streams::{
+    Connections, Destination, Parts, Random, Stream, channel, init, memory, play,
+};
+
+use crate::harness::{Folder, recv, run};
+
+/// Keeps what a source sends in the folder `guest`.
+fn keep(folder: &Folder, sent: &Connections, args: &[&str]) -> Result<Finished> {
+    let from = format!("unix:{}", folder.text("from"));
+    let channels = format!("multifd-channels={}", sent.channels.len());
+    let save = folder.text("guest");
+    let all = [&["--save", &save, "--set", &channels][..], args].concat();
+    let (receiving, _) = recv(&from, &all)?;
+    play(&folder.path("from"), sent)?;
+    receiving.finish()
+}
+
+/// Sends the folder `guest` to a destination that takes everything, with all pages over the channels.
+fn load(folder: &Folder) -> Result<Connections> {
+    let destination = Destination::bind(&folder.path("to"))?;
+    let taking = thread::spawn(move || destination.take(3));
+    let to = format!("unix:{}", folder.text("to"));
+    let load = folder.text("guest");
+    run(&[
+        "send",
+        "--load",
+        &load,
+        "--to",
+        &to,
+        "--json",
+        "--set",
+        "return-path=off",
+        "--set",
+        "multifd-channels=3",
+        "--set",
+        "zero-page-detection=none",
+    ])?
+    .json(0)?;
+    taking.join().ok().context("the destination panicked")?
+}
+
+/// All that a source of this guest sends, on two channels.
+fn connections(stream: &Stream) -> Connections {
+    Connections {
+        main: stream.main(),
+        channels: (0..2).map(|id| channel(stream, id, 2)).collect(),
+    }
+}
+
+/// Keeps a guest, sends it again, and compares.
+fn round_trip(stream: &Stream, args: &[&str]) -> Result<()> {
+    let folder = Folder::new()?;
+    let sent = connections(stream);
+    keep(&folder, &sent, args)?.json(0)?;
+    let got = load(&folder)?;
+    let early = stream.early.len();
+    let (parts, want) = (
+        Parts::read(&got.main, early)?,
+        Parts::read(&sent.main, early)?,
+    );
+    ensure!(
+        parts == want,
+        "the main channel: {parts:?}, wanted {want:?}"
+    );
+    let blocks = stream.blocks.iter();
+    let want: BTreeMap<_, _> = blocks
+        .map(|block| (block.name.clone(), block.content.clone()))
+        .collect();
+    ensure!(memory(stream, &got.channels)? == want, "the memory");
+    Ok(())
+}
+
+#[test]
+fn guests_with_random_facts() -> Result<()> {
+    for seed in 0..24 {
+        let stream = Random::new(seed).stream(4096);
+        round_trip(&stream, &[]).with_context(|| format!("seed {seed}: {stream:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_page_size_in_the_configuration_and_the_uuid() -> Result<()> {
+    let mut stream = Stream::plain(vec![7; 2 * 4096]);
+    stream.machine = b"virt-10.0".to_vec();
+    stream.page_bits = Some(12);
+    stream.uuid = [9; 16];
+    stream.validate_uuid = true;
+    // An empty list of capabilities says what no list says.
+    round_trip(&stream, &["--uuid", "09090909-0909-0909-0909-090909090909"])?;
+    round_trip(&stream, &[])
+}
+
+#[test]
+fn recorded_guests() -> Result<()> {
+    for (vector, method) in [
+        ("none-qemu-10.0", "none"),
+        ("none-legacy-zero-qemu-10.0", "none"),
+        ("zlib-qemu-10.0", "zlib"),
+        ("zstd-qemu-10.0", "zstd"),
+        ("zstd-per-section-qemu-10.0", "zstd"),
+        ("qatzip-qemu-10.2", "qatzip"),
+        ("qpl-qemu-10.2", "qpl"),
+    ] {
+        let vectors = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors");
+        let read = |name: &str| std::fs::read(vectors.join(vector).join(name));
+        let sent = Connections {
+            main: read("main.bin")?,
+            channels: vec![read("channel-0.bin")?, read("channel-1.bin")?],
+        };
+        let folder = Folder::new()?;
+        let method = format!("multifd-compression={method}");
+        keep(&folder, &sent, &["--set", &method])?.json(0)?;
+        let got = load(&folder)?;
+        ensure!(
+            Parts::read(&got.main, 0)? == Parts::read(&sent.main, 0)?,
+            "{vector}"
+        );
+        let ram = std::fs::read(vectors.join("ram.bin"))?;
+        let want = BTreeMap::from([(b"ram".to_vec(), ram)]);
+        let plain = Stream::plain(Vec::new());
+        ensure!(memory(&plain, &got.channels)? == want, "{vector}");
+    }
+    Ok(())
+}
+
+#[test]
+fn names_that_cannot_be_kept_are_refused() -> Result<()> {
+    type Change = fn(&mut Stream);
+    let changes: [(Change, &str); 5] = [
+        (|guest| guest.machine = b"pc\xff".to_vec(), "machine"),
+        (|guest| guest.machine = b"p\0c".to_vec(), "machine"),
+        (
+            |guest| guest.blocks[0].name = b"\xc3\x28".to_vec(),
+            "RAM block",
+        ),
+        (|guest| guest.blocks[0].name = b"a\0".to_vec(), "RAM block"),
+        (|guest| guest.blocks[0].name = Vec::new(), "RAM block"),
+    ];
+    for (change, what) in changes {
+        let folder = Folder::new()?;
+        let mut stream = Stream::plain(vec![7; 4096]);
+        change(&mut stream);
+        keep(&folder, &connections(&stream), &[])?.failed(&[3], &[what])?;
+        assert_eq!(folder.names()?, [""; 0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_channel_of_another_guest_is_a_stranger() -> Result<()> {
+    let folder = Folder::new()?;
+    let mut stream = Stream::plain(vec![7; 4 * 4096]);
+    // The main channel waits for the channel that says the same.
+    (stream.uuid, stream.validate_uuid) = ([9; 16], true);
+    let (path, first) = (folder.path("from"), connections(&stream));
+    let from = format!("unix:{}", folder.text("from"));
+    let (mut receiving, _) = recv(&from, &["--verbose", "--save", &folder.text("guest")])?;
+    let alone = |bytes: Vec<u8>| Connections {
+        main: bytes,
+        channels: Vec::new(),
+    };
+    let [zero, one]: [Vec<u8>; 2] = first.channels.try_into().ok().context("two channels")?;
+    play(&path, &alone(first.main))?;
+    play(&path, &alone(zero))?;
+    folder.wait_for_memory("guest.partial/ram/00-ram")?;
+    play(&path, &alone(init([8; 16], 1)))?;
+    receiving.wait_line("08080808-0808-0808-0808-080808080808")?;
+    play(&path, &alone(one))?;
+    receiving.finish()?.json(0)?;
+    let got = load(&folder)?;
+    ensure!(
+        memory(&stream, &got.channels)?.len() == 1,
+        "the memory is not there"
+    );
+    Ok(())
+}

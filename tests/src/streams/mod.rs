@@ -1,0 +1,16 @@
+//! Guests as the bytes of a source's connections, made and read without the code that is tested.
+//!
+//! A test gives the command a [`Stream`], and compares what a destination gets of it later with
+//! [`Parts`] and [`memory`].
+
+mod packets;
+mod parts;
+mod plan;
+mod random;
+mod sides;
+
+pub use packets::{channel, init, memory};
+pub use parts::Parts;
+pub use plan::{Block, Stream, devices, full};
+pub use random::Random;
+pub use sides::{Connections, Destination, play};

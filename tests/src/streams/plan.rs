@@ -1,0 +1,167 @@
+//! What a guest is, and the main channel that says so.
+
+/// A guest that is stopped: everything that its source says of it.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// The machine type.
+    pub machine: Vec<u8>,
+    /// The sub-sections of the configuration, in this order.
+    pub page_bits: Option<u32>,
+    /// The list of capabilities is there, and empty.
+    pub no_capabilities: bool,
+    /// The UUID stands in the configuration, too.
+    pub validate_uuid: bool,
+    /// What the channels say.
+    pub uuid: [u8; 16],
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// The id of RAM's sections.
+    pub ram_section_id: u32,
+    /// The end of each section of RAM is a barrier; otherwise a FLUSH word is.
+    pub per_section: bool,
+    /// Memory.
+    pub blocks: Vec<Block>,
+    /// Whole sections between the configuration and the start of RAM.
+    pub early: Vec<u8>,
+    /// All that comes behind RAM.
+    pub tail: Vec<u8>,
+}
+
+/// A RAM block.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// All of its pages.
+    pub content: Vec<u8>,
+}
+
+impl Stream {
+    /// A guest without anything special, with this memory in the block `ram`.
+    #[must_use]
+    pub fn plain(content: Vec<u8>) -> Self {
+        Self {
+            machine: b"none".to_vec(),
+            page_bits: None,
+            no_capabilities: false,
+            validate_uuid: false,
+            uuid: [0; 16],
+            page_size: 4096,
+            ram_section_id: 1,
+            per_section: false,
+            blocks: vec![Block {
+                name: b"ram".to_vec(),
+                content,
+            }],
+            early: Vec::new(),
+            tail: devices(&[("timer", 24), ("globalstate", 104)], &[]),
+        }
+    }
+
+    /// All of the main channel, without commands: RAM's END section has the barrier behind all pages.
+    #[must_use]
+    pub fn main(&self) -> Vec<u8> {
+        let mut main = self.head();
+        main.extend(&self.early);
+        let words = self.block_list();
+        main.extend(self.ram_section(1, &[ram_header(), words].concat()));
+        main.extend(self.ram_section(3, &[]));
+        main.extend(&self.tail);
+        main
+    }
+
+    /// The main channel up to the end of the configuration.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        let mut head = b"QEVM\0\0\0\x03\x07".to_vec();
+        head.extend(len32(&self.machine));
+        head.extend(&self.machine);
+        if let Some(bits) = self.page_bits {
+            head.extend(subsection("target-page-bits", &bits.to_be_bytes()));
+        }
+        if self.no_capabilities {
+            head.extend(subsection("capabilities", &[0; 4]));
+        }
+        if self.validate_uuid {
+            head.extend(subsection("uuid", &self.uuid));
+        }
+        head
+    }
+
+    fn block_list(&self) -> Vec<u8> {
+        let len = |block: &Block| block.content.len() as u64;
+        let total: u64 = self.blocks.iter().map(len).sum();
+        let mut list = (total | 4).to_be_bytes().to_vec();
+        for block in &self.blocks {
+            list.extend(short(&block.name));
+            list.extend(len(block).to_be_bytes());
+        }
+        list
+    }
+
+    fn ram_section(&self, kind: u8, data: &[u8]) -> Vec<u8> {
+        let id = self.ram_section_id.to_be_bytes();
+        let mut section = [&[kind], &id[..], data].concat();
+        if !self.per_section {
+            section.extend(0x200_u64.to_be_bytes());
+        }
+        section.extend(0x10_u64.to_be_bytes());
+        section.push(0x7e);
+        section.extend(id);
+        section
+    }
+}
+
+/// Device sections of these names and lengths, the end mark, and a VM description, in which the `early` ones
+/// stand first.
+#[must_use]
+pub fn devices(devices: &[(&str, usize)], early: &[(&str, usize)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (number, (name, len)) in (100_u32..).zip(devices) {
+        bytes.extend(full(number, name, &vec![0x5a; *len]));
+    }
+    let described = early.iter().chain(devices).map(|(name, len)| {
+        serde_json::json!({
+            "name": name, "instance_id": 0, "vmsd_name": name, "version": 1,
+            "fields": [{"name": "data", "type": "buffer", "size": len}],
+        })
+    });
+    let text = serde_json::json!({
+        "configuration": {},
+        "page_size": 4096,
+        "devices": described.collect::<Vec<_>>(),
+    });
+    let text = text.to_string().into_bytes();
+    bytes.extend([0, 6]);
+    bytes.extend(len32(&text));
+    bytes.extend(text);
+    bytes
+}
+
+/// A FULL section, version 1.
+#[must_use]
+pub fn full(id: u32, name: &str, data: &[u8]) -> Vec<u8> {
+    let id = id.to_be_bytes();
+    let name = short(name.as_bytes());
+    let numbers = [0, 0, 0, 0, 0, 0, 0, 1];
+    [&[4], &id[..], &name, &numbers, data, &[0x7e], &id].concat()
+}
+
+fn ram_header() -> Vec<u8> {
+    [&short(b"ram")[..], &[0, 0, 0, 0, 0, 0, 0, 4]].concat()
+}
+
+fn subsection(name: &str, data: &[u8]) -> Vec<u8> {
+    let name = short(format!("configuration/{name}").as_bytes());
+    [&[5], &name[..], &[0, 0, 0, 1], data].concat()
+}
+
+fn len32(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// What has a byte of length before it.
+fn short(text: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
+    [&[len], text].concat()
+}
