@@ -109,6 +109,7 @@ impl DestinationHost for Host<'_> {
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
         let pages = self.destination.received_pages();
+        self.clear_missing().map_err(flat)?;
         let uuid = self.destination.uuid().unwrap_or_default();
         self.store.complete(devices, uuid, pages).map_err(flat)?;
         self.signs.set_whole();
@@ -121,6 +122,22 @@ impl DestinationHost for Host<'_> {
             sections: devices.sections.as_deref().map(names),
             file: self.store.devices_file(),
         });
+        Ok(())
+    }
+}
+
+impl Host<'_> {
+    /// Pages that never came hold what was there before, unless they are made to hold nothing.
+    fn clear_missing(&self) -> anyhow::Result<()> {
+        if self.store.is_fresh() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        self.destination.for_each_missing(|block, range| {
+            bytes += range.end - range.start;
+            self.store.clear(block, range)
+        })?;
+        log::info!("{bytes} bytes of memory have not come, and are zero");
         Ok(())
     }
 }

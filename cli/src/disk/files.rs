@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use multifd_core::{GuestMemory, PageSize, RamBlock};
 use super::lock::Lock;
 use super::pending::Pending;
 use super::writeback::Writeback;
-use super::{left_behind, sparse, sync, unreleased};
+use super::{left_behind, sparse, sync, unreleased, zeros};
 use crate::disk::ram::{self, RamArg};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -116,6 +117,17 @@ impl Files {
         let files = self.blocks.iter().map(|block| block.place.file());
         self.writeback = Writeback::start(files)?;
         Ok(GuestMemory::new(PageSize::X86, blocks)?)
+    }
+
+    /// Makes a part of a block zero.
+    pub(crate) fn clear(&self, block: &RamBlock, range: Range<u64>) -> anyhow::Result<()> {
+        let file = self
+            .blocks
+            .iter()
+            .find(|file| file.arg.name == *block.name());
+        let file = file.context("a block without a file")?;
+        let path = || file.arg.path.display().to_string();
+        zeros::clear(file.place.file(), block, range).with_context(path)
     }
 
     /// Writes the device state, makes sure that all of it is on the disk, and gives all files their names.

@@ -18,3 +18,4 @@ pub(crate) mod store;
 mod sync;
 pub(crate) mod unreleased;
 mod writeback;
+mod zeros;

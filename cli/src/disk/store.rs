@@ -1,11 +1,12 @@
 //! Where a destination puts what it receives.
 
+use std::ops::Range;
 use std::path::Path;
 
 use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
 use migration_params::Settings;
 use multifd_core::wire::Uuid;
-use multifd_core::{DeviceStateSink, GuestMemory};
+use multifd_core::{DeviceStateSink, GuestMemory, RamBlock};
 
 use crate::args::RecvArgs;
 use crate::disk::fault;
@@ -76,6 +77,15 @@ impl Store {
         match self {
             Self::Files { files, .. } => files.memory(blocks),
             Self::Folder(folder) => folder.memory(configuration, blocks),
+        }
+    }
+
+    /// Makes a part of a block zero that has not come.
+    pub(crate) fn clear(&self, block: &RamBlock, range: Range<u64>) -> anyhow::Result<()> {
+        match self {
+            Self::Files { files, .. } => files.clear(block, range),
+            // It is new, and has nothing else.
+            Self::Folder(_) => Ok(()),
         }
     }
 

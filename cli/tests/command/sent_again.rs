@@ -186,3 +186,22 @@ fn a_channel_of_another_guest_is_a_stranger() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn what_never_came_is_zero_in_place() -> Result<()> {
+    let folder = Folder::new()?;
+    let stream = Stream::plain(vec![7; 4 * 4096]);
+    let mut sent = connections(&stream);
+    // The second channel has the pages 0 and 2: it says its barriers only.
+    let mut empty = stream.clone();
+    empty.blocks.clear();
+    sent.channels[1] = channel(&empty, 1, 2);
+    let file = folder.write("file", &[0xaa; 4 * 4096])?;
+    let from = format!("unix:{}", folder.text("from"));
+    let (receiving, _) = recv(&from, &["--ram", &file, "--in-place"])?;
+    play(&folder.path("from"), &sent)?;
+    receiving.finish()?.json(0)?;
+    let pages = [[0; 4096], [7; 4096], [0; 4096], [7; 4096]];
+    ensure!(std::fs::read(file)? == pages.concat(), "other bytes");
+    Ok(())
+}

@@ -13,6 +13,7 @@ pub use config::DestinationConfig;
 pub use failure::{DestinationFailure, GuestHere};
 pub use host::DestinationHost;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use multifd_core::engine::Stall;
 use multifd_core::transport::Transport;
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
 use multifd_core::{
-    AbortHandle, Error, Limits, Monitor, MultifdMethods, Place, Receiver, Side, Strangers,
+    AbortHandle, Error, Limits, Monitor, MultifdMethods, Place, RamBlock, Receiver, Side, Strangers,
 };
 
 use crate::handover;
@@ -101,6 +102,17 @@ impl Destination {
     /// How many pages have arrived at least once, over the channels or named as zero.
     pub fn received_pages(&self) -> u64 {
         self.receiver.received_pages()
+    }
+
+    /// Says which pages have not arrived. See [`Receiver::for_each_missing`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_each_missing<E>(
+        &self,
+        act: impl FnMut(&RamBlock, Range<u64>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.receiver.for_each_missing(act)
     }
 
     /// Migrates. Blocks until the host has everything and the source has been told so. With an answer of

@@ -1,5 +1,6 @@
 //! One bit for each page of a guest.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{BlockIndex, GuestMemory, RamBlock};
@@ -39,6 +40,33 @@ impl PageBitmap {
         let (word, bit) = self.position(offset);
         self.word(block, word)
             .is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    /// The pages of a block of `len` bytes that are not marked, in their order: bytes of whole runs of them.
+    pub fn unmarked(&self, block: BlockIndex, len: u64) -> impl Iterator<Item = Range<u64>> {
+        let page_size = self.page_size.bytes_u64();
+        let pages = len / page_size;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = self.next(block, at..pages, false)?;
+            at = self.next(block, start..pages, true).unwrap_or(pages);
+            Some(start * page_size..at * page_size)
+        })
+    }
+
+    /// The first of these pages that is marked, or is not.
+    fn next(&self, block: BlockIndex, pages: Range<u64>, marked: bool) -> Option<u64> {
+        let mut at = pages.start;
+        while at < pages.end {
+            let word = self.word(block, at / 64)?.load(Ordering::Relaxed);
+            let wanted = (if marked { word } else { !word }) >> (at % 64);
+            if wanted != 0 {
+                let found = at + u64::from(wanted.trailing_zeros());
+                return Some(found).filter(|page| *page < pages.end);
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        None
     }
 
     /// How many pages are marked.
@@ -83,5 +111,33 @@ mod tests {
         }
         assert_eq!(received.count(), 3);
         assert!(!received.contains(ram, 0x1000));
+        let len = 0x1000 * 65;
+        let mut unmarked = received.unmarked(ram, len);
+        assert_eq!(unmarked.next(), Some(0x1000..0x1000 * 63));
+        assert_eq!(unmarked.next(), None);
+    }
+
+    #[test]
+    fn runs_that_are_not_marked_are_what_is_left() {
+        let region = Arc::new(Mapping::anonymous(0x1000 * 130).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let memory = GuestMemory::new(PageSize::X86, vec![block]).unwrap();
+        let (ram, block) = memory.find(b"ram").unwrap();
+        for keep in [1, 2, 3, 5, 64, 65, 129, 130, 1000] {
+            let received = PageBitmap::new(&memory);
+            let is_marked = |page: u64| page % keep == keep / 2;
+            for page in (0..130).filter(|page| is_marked(*page)) {
+                received.mark(ram, page * 0x1000);
+            }
+            let mut left: Vec<u64> = (0..130).filter(|page| !is_marked(*page)).collect();
+            left.reverse();
+            for run in received.unmarked(ram, block.len()) {
+                assert!(!run.is_empty());
+                for offset in run.step_by(0x1000) {
+                    assert_eq!(left.pop(), Some(offset / 0x1000), "{keep}");
+                }
+            }
+            assert_eq!(left, [0; 0], "{keep}");
+        }
     }
 }

@@ -5,6 +5,7 @@ mod config;
 
 pub use config::ReceiverConfig;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::control::AbortHandle;
 use super::intake::{Intake, IntakeConfig, Strangers};
 use crate::channel::{GuestTarget, MigrationStats, Monitor};
 use crate::error::{Error, Fault, Place, Side};
-use crate::memory::{BlockIndex, GuestMemory};
+use crate::memory::{BlockIndex, GuestMemory, RamBlock};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::Uuid;
@@ -203,6 +204,26 @@ impl Receiver {
     pub fn received_pages(&self) -> u64 {
         let guest = self.intake.target().guest();
         guest.map_or(0, |guest| guest.received.count())
+    }
+
+    /// Says which pages have not arrived, run by run: a source may leave out what its guest does not use. To be
+    /// called when the last barrier is over.
+    ///
+    /// # Errors
+    /// Those of `act`, which is not called again then.
+    pub fn for_each_missing<E>(
+        &self,
+        mut act: impl FnMut(&RamBlock, Range<u64>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(guest) = self.intake.target().guest() else {
+            return Ok(());
+        };
+        for (index, block) in guest.memory.indexed() {
+            for run in guest.received.unmarked(index, block.len()) {
+                act(block, run)?;
+            }
+        }
+        Ok(())
     }
 
     /// What aborts this migration from another thread.
