@@ -51,15 +51,15 @@
 //! ```
 
 mod attempt;
-mod diagnosis;
+mod device_recv;
+mod device_send;
+mod engine;
+mod host;
 mod member;
 mod recv;
 mod send;
-mod sessions;
+mod session;
 mod shape;
-mod vendor;
-mod vendor_recv;
-mod vendor_send;
 
 use std::sync::Arc;
 
@@ -71,11 +71,11 @@ use multifd_core::{
 };
 use multifd_deflate::{Deflate, Isal, Level};
 
+use crate::device_recv::VendorRecv;
+use crate::device_send::VendorSend;
+use crate::engine::Implementation;
 use crate::recv::{QatzipRecv, Unpacker};
 use crate::send::QatzipSend;
-use crate::vendor::Implementation;
-use crate::vendor_recv::VendorRecv;
-use crate::vendor_send::VendorSend;
 
 use member::NAME;
 

@@ -9,9 +9,8 @@ use multifd_core::method::Accelerator;
 use multifd_deflate::Deflate;
 
 use crate::host::{self, Missing};
-use crate::job::{Operation, Queue};
 use crate::library::Library;
-use crate::status::Status;
+use crate::trial::try_out;
 
 /// What does the work of all channels.
 #[derive(Clone)]
@@ -96,50 +95,12 @@ fn load(library: &str) -> Result<Arc<Library>, Missing> {
     Ok(Arc::new(library))
 }
 
-/// Has the device compress a little, and decompress it again.
-fn try_out(library: &Arc<Library>) -> Result<(), Missing> {
-    let failed = |what: &str, status: Status| Missing {
-        what: format!("{library} cannot {what} an IAA device, {status}"),
-        remedy: status.remedy(),
-    };
-    let mut queue =
-        Queue::new(library, 1, TRIAL, TRIAL).map_err(|status| failed("reach", status))?;
-    queue.input_mut().fill(CONTENT);
-    let length = work(&mut queue, Operation::Compress, TRIAL)
-        .map_err(|status| failed("compress with", status))?;
-    let stream = queue.output(0).and_then(|output| output.get(..length));
-    let stream = stream.unwrap_or_default().to_vec();
-    for (to, from) in queue.input_mut().iter_mut().zip(stream) {
-        *to = from;
-    }
-    let written = work(&mut queue, Operation::Decompress, length)
-        .map_err(|status| failed("decompress with", status))?;
-    let output = queue.output(0).unwrap_or_default();
-    if written == TRIAL && output.iter().all(|byte| *byte == CONTENT) {
-        Ok(())
-    } else {
-        Err(Missing {
-            what: format!("{library} and the IAA device gave back other data"),
-            remedy: "look for the device's errors in the kernel's log",
-        })
-    }
-}
-
-fn work(queue: &mut Queue, operation: Operation, input: usize) -> Result<usize, Status> {
-    queue.submit(0, operation, 0..input, TRIAL)?;
-    queue.wait(0)
-}
-
 /// The option with the path of libqpl.
 pub(crate) const LIBRARY_OPTION: &str = "qpl-library";
 /// Where the host's `sys` and `dev` are.
 const ROOT: &str = "/";
 /// The library's soname.
 pub(crate) const LIBRARY: &str = "libqpl.so.1";
-/// Bytes of the trial ..
-const TRIAL: usize = 4096;
-/// .. each of which is this one.
-const CONTENT: u8 = b'x';
 
 /// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
 pub(crate) fn too_many_pages() -> MethodError {
@@ -152,7 +113,6 @@ pub(crate) const NAME: &str = "qpl";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stand_in;
 
     #[test]
     fn without_a_library_only_those_who_insist_fail() {
@@ -166,22 +126,5 @@ mod tests {
         assert!(text.contains(nowhere) && text.contains("install"), "{text}");
         // There is no device either, on most hosts.
         Engine::choose(Accelerator::Hardware, nowhere).unwrap_err();
-    }
-
-    #[test]
-    fn a_device_is_tried_before_it_is_trusted() {
-        let library = stand_in::library();
-        assert_eq!(try_out(&library), Ok(()));
-        stand_in::set_failure(2, 503);
-        let missing = try_out(&library).unwrap_err();
-        assert_eq!(
-            missing.what,
-            "libqpl 1.9.0 cannot decompress with an IAA device, status 503"
-        );
-        stand_in::set_depth(0);
-        let missing = try_out(&library).unwrap_err().to_string();
-        assert!(missing.contains("cannot compress with"), "{missing}");
-        assert!(missing.contains("configure larger ones"), "{missing}");
-        assert_eq!((stand_in::at_work(), stand_in::jobs()), (0, 0));
     }
 }

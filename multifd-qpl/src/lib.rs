@@ -51,6 +51,7 @@ mod stand_in;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::sync::Arc;
 

@@ -42,7 +42,7 @@
 
 mod abi;
 mod device;
-mod diagnosis;
+mod host;
 mod library;
 mod recv;
 mod send;
@@ -128,9 +128,7 @@ fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
         ),
         Unusable::Missing(Missing::Function { .. }) => "UADK 2.4 or later is wanted".to_owned(),
         Unusable::InUse => "one part of a process can use it at a time".to_owned(),
-        Unusable::Init { .. } | Unusable::NoSession | Unusable::Trial { .. } => {
-            diagnosis::diagnose()
-        }
+        Unusable::Init { .. } | Unusable::NoSession | Unusable::Trial { .. } => host::diagnose(),
     };
     MethodError::device(
         NAME,
@@ -153,7 +151,7 @@ impl UadkMethod {
         let driver = self.driver.as_ref().ok();
         let device = Device::new(driver, operation, setup.page_size.bytes());
         if device.is_missing() && self.must {
-            let what = format!("{}: {}", Unusable::NoSession, diagnosis::diagnose());
+            let what = format!("{}: {}", Unusable::NoSession, host::diagnose());
             return Err(MethodError::device(NAME, what));
         }
         Ok(device)

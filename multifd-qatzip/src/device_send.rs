@@ -4,11 +4,11 @@ use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use qatzip_sys::{Buffer, Direction};
 
+use crate::engine::Vendor;
 use crate::member::{MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN};
 use crate::send::QatzipSend;
-use crate::sessions::Sessions;
+use crate::session::Sessions;
 use crate::shape::MAX_DEFLATE;
-use crate::vendor::Vendor;
 
 /// State of one sending channel.
 pub(crate) struct VendorSend {

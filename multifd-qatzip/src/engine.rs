@@ -10,9 +10,9 @@ use multifd_core::{ChannelId, MethodError};
 use multifd_deflate::Deflate;
 use qatzip_sys::{Buffer, Code, Config, Direction, Error, Library};
 
-use crate::diagnosis::Host;
+use crate::host::Host;
 use crate::member::NAME;
-use crate::sessions::Sessions;
+use crate::session::Sessions;
 
 /// What was decided when the method was opened.
 #[derive(Debug)]

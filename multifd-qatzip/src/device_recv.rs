@@ -6,10 +6,10 @@ use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use qatzip_sys::{Buffer, Direction};
 
+use crate::engine::Vendor;
 use crate::member::NAME;
 use crate::recv::{MAX_PAYLOAD, Unpacker, read_payload};
-use crate::sessions::Sessions;
-use crate::vendor::Vendor;
+use crate::session::Sessions;
 
 /// State of one receiving channel.
 pub(crate) struct VendorRecv {
