@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::control::Control;
-use super::spawn::{Spawn, channel_ready};
+use super::limits::Limits;
+use super::spawn::channel_ready;
 use crate::channel::{Counters, SendChannel};
 use crate::error::{Error, Fault};
 use crate::geometry::{ChannelCount, ChannelId, PageSize};
-use crate::method::{ChannelSetup, MultifdMethods};
+use crate::method::{ChannelSetup, MultifdMethods, Spawn};
 use crate::transport::Transport;
 use crate::wire::{InitPacket, Uuid};
 
@@ -19,6 +20,7 @@ pub(crate) struct ChannelStart {
     pub(crate) uuid: Uuid,
     pub(crate) method: Arc<dyn MultifdMethods>,
     pub(crate) threads: Arc<dyn Spawn>,
+    accelerator_limit: Duration,
     /// Numbers the packets of all channels.
     packet_num: Arc<AtomicU64>,
 }
@@ -28,11 +30,13 @@ impl ChannelStart {
         uuid: Uuid,
         method: &Arc<dyn MultifdMethods>,
         threads: &Arc<dyn Spawn>,
+        limits: &Limits,
     ) -> Self {
         Self {
             uuid,
             method: Arc::clone(method),
             threads: Arc::clone(threads),
+            accelerator_limit: limits.accelerator,
             packet_num: Arc::default(),
         }
     }
@@ -45,7 +49,9 @@ impl ChannelStart {
         connection: &'m mut dyn Transport,
         counters: Arc<Counters>,
     ) -> Result<SendChannel<'m>, Error> {
-        let setup = ChannelSetup::new(channel, page_size);
+        let setup = ChannelSetup::new(channel, page_size)
+            .with_threads(Arc::clone(&self.threads))
+            .with_accelerator_limit(self.accelerator_limit);
         let method = self
             .method
             .send_setup(&setup)

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::method::ACCELERATOR_LIMIT;
+
 /// How long one side of a migration waits, and for what: every wait, time-out and socket option takes its
 /// time from here, and an error names the limit that has ended a wait.
 ///
@@ -49,6 +51,9 @@ pub struct Limits {
     pub set_up: Duration,
     /// How long a peer that fails may take to say why, or to hear it. 1 s.
     pub last_word: Duration,
+    /// How long an accelerator may be silent that a channel waits for, and its library, before the channel gives
+    /// it up. 10 s.
+    pub accelerator: Duration,
     /// How long threads that run the host's code are waited for at the end: a device state's sink, a
     /// method. What does not come back is left alone. 10 s.
     pub threads: Duration,
@@ -56,8 +61,9 @@ pub struct Limits {
 
 impl Limits {
     /// All waits for the peer are as long as `limit`. Those that only put something off are not longer than
-    /// they are by default: [`Self::pong`], [`Self::reply`], [`Self::set_up`], [`Self::last_word`] and [`Self::threads`];
-    /// and a peer that says that it [works](Self::work) is not the one that `limit` is for: it has no less than by default.
+    /// they are by default: [`Self::pong`], [`Self::reply`], [`Self::set_up`], [`Self::last_word`],
+    /// [`Self::accelerator`] and [`Self::threads`]; and a peer that says that it [works](Self::work) is not the one that
+    /// `limit` is for: it has no less than by default.
     pub fn all(limit: Duration) -> Self {
         let usual = Self::default();
         Self {
@@ -75,6 +81,7 @@ impl Limits {
             closing: limit,
             set_up: usual.set_up,
             last_word: limit.min(usual.last_word),
+            accelerator: usual.accelerator,
             threads: usual.threads,
         }
     }
@@ -98,6 +105,7 @@ impl Default for Limits {
             closing: seconds(30),
             set_up: seconds(60),
             last_word: seconds(1),
+            accelerator: ACCELERATOR_LIMIT,
             threads: seconds(10),
         }
     }

@@ -43,5 +43,6 @@ pub use limits::Limits;
 pub use receiver::{Receiver, ReceiverConfig};
 pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};
-pub use spawn::{Spawn, StdThreads};
 pub use stall::Stall;
+
+pub use crate::method::{Spawn, StdThreads};

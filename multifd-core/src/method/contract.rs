@@ -1,9 +1,13 @@
 //! What a compression method is to the engine.
 
+use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::MethodError;
 use super::path::{CodecPath, PathCounts};
+use super::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelId, PageSize};
 use crate::pages::{Pages, PagesMut, Payload, Segments};
 use crate::wire::MethodId;
@@ -39,24 +43,58 @@ pub trait MultifdMethods: Send + Sync {
 }
 
 /// What a channel's state may depend on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ChannelSetup {
     /// The channel.
     pub channel: ChannelId,
     /// Size of the guest's pages.
     pub page_size: PageSize,
+    /// Starts a thread for a device whose library may never return.
+    pub threads: Arc<dyn Spawn>,
+    /// How long such a device may be silent before the channel gives it up.
+    pub accelerator_limit: Duration,
 }
 
 impl ChannelSetup {
-    /// The set-up of one channel.
+    /// The set-up of one channel, with the standard library's threads and an accelerator that may be silent
+    /// for 10 s.
     pub fn new(channel: ChannelId, page_size: PageSize) -> Self {
-        Self { channel, page_size }
+        Self {
+            channel,
+            page_size,
+            threads: Arc::new(StdThreads),
+            accelerator_limit: ACCELERATOR_LIMIT,
+        }
+    }
+
+    /// The same, with a host's threads.
+    #[must_use]
+    pub fn with_threads(mut self, threads: Arc<dyn Spawn>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The same, with an accelerator that may be silent for so long.
+    #[must_use]
+    pub fn with_accelerator_limit(mut self, limit: Duration) -> Self {
+        self.accelerator_limit = limit;
+        self
     }
 
     /// Bytes of guest pages that one packet carries at most.
     pub fn packet_bytes(&self) -> usize {
         self.page_size.pages_per_packet() * self.page_size.bytes()
+    }
+}
+
+impl fmt::Debug for ChannelSetup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSetup")
+            .field("channel", &self.channel)
+            .field("page_size", &self.page_size)
+            .field("accelerator_limit", &self.accelerator_limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,3 +146,6 @@ pub trait RecvMethod {
         None
     }
 }
+
+/// How long an accelerator may be silent, unless the host says otherwise.
+pub(crate) const ACCELERATOR_LIMIT: Duration = Duration::from_secs(10);

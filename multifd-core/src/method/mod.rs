@@ -10,7 +10,8 @@
 //! 3. [`MultifdMethods::send_setup`] or [`MultifdMethods::recv_setup`] is called on each channel's
 //!    thread. The state lives and is dropped on that thread. Once it is set up the host may install
 //!    a seccomp filter there: from then on a method opens nothing, sleeps never, spawns no thread
-//!    and grows no large buffer.
+//!    and grows no large buffer. A method whose device may block for ever has its second thread from the
+//!    set-up on, by [`ChannelSetup::threads`].
 //!
 //! The hooks have the names of QEMU's `MultiFDMethods`; the two cleanup hooks are `Drop`.
 
@@ -20,10 +21,13 @@ mod error;
 mod options;
 mod path;
 mod registry;
+mod spawn;
 
 pub use accelerator::Accelerator;
+pub(crate) use contract::ACCELERATOR_LIMIT;
 pub use contract::{ChannelSetup, MultifdMethods, RecvMethod, SendMethod};
 pub use error::MethodError;
 pub use options::MethodOptions;
 pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
+pub use spawn::{Spawn, StdThreads};

@@ -12,10 +12,10 @@ use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
 use crate::engine::control::{Control, Gate};
 use crate::engine::limits::Limits;
-use crate::engine::spawn::Spawn;
 use crate::error::{Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::method::MultifdMethods;
+use crate::method::Spawn;
 use crate::transport::Transport;
 use crate::wire::Uuid;
 

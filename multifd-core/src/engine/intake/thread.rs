@@ -137,9 +137,12 @@ impl<T: PageTarget> IntakeThread<T> {
     ) -> Result<(), Error> {
         let shared = &*self.shared;
         let page_size = shared.config.page_size;
+        let setup = ChannelSetup::new(channel, page_size)
+            .with_threads(Arc::clone(&shared.config.threads))
+            .with_accelerator_limit(shared.config.limits.accelerator);
         let method = shared
             .method
-            .recv_setup(&ChannelSetup::new(channel, page_size))
+            .recv_setup(&setup)
             .map_err(|error| Error::new(error.fault(), error))?;
         let counters = self.counters(channel)?;
         let mut channel_state = RecvChannel::new(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::channel::DeviceStateSink;
 use crate::engine::limits::Limits;
-use crate::engine::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelCount, PageSize};
+use crate::method::{Spawn, StdThreads};
 use crate::wire::Uuid;
 
 /// How a [`Receiver`](super::Receiver) works.

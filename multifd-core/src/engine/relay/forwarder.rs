@@ -12,10 +12,10 @@ use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
 use crate::engine::intake::{Intake, IntakeConfig, Strangers};
 use crate::engine::limits::Limits;
-use crate::engine::spawn::{Spawn, StdThreads};
 use crate::error::{Error, Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
 use crate::method::MultifdMethods;
+use crate::method::{Spawn, StdThreads};
 use crate::transport::Transport;
 use crate::wire::Uuid;
 
@@ -154,7 +154,7 @@ impl Forwarder {
             recv: self.config.recv_bandwidth,
             send: self.config.send_bandwidth,
         };
-        let start = ChannelStart::new(uuid, method, &self.config.threads);
+        let start = ChannelStart::new(uuid, method, &self.config.threads, &self.config.limits);
         let zero_pages = self.config.zero_pages;
         Exchange::new(control, self.config.page_size, parcels, bandwidths)
             .and_then(|exchange| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::limits::Limits;
-use crate::engine::spawn::{Spawn, StdThreads};
+use crate::method::{Spawn, StdThreads};
 use crate::wire::Uuid;
 
 /// How a [`Sender`](super::Sender) works.

@@ -73,7 +73,7 @@ impl Lanes {
         let channels = channels.map_err(|error| error.at(Place::on(Side::Source)))?;
         let count = channels.count();
         let (report, reports) = queue::bounded(QUEUE_LEN * count);
-        let start = ChannelStart::new(config.uuid, method, &config.threads);
+        let start = ChannelStart::new(config.uuid, method, &config.threads, &config.limits);
         let mut lanes = Vec::with_capacity(count);
         for (channel, transport) in channels.ids().zip(connections) {
             control.watch(transport.interrupter());
