@@ -1,21 +1,71 @@
 //! One packet, tried with a session of the library.
 
 use multifd_core::method::Fallback;
-use qatzip_sys::{Code, Error, Session};
+use qatzip_sys::{Buffer, Code, Error, Session};
 
 use crate::shape::{Shape, checksums_match};
 
+/// What a session has to do with the first `len` bytes of its input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    /// Make members of it.
+    Compress,
+    /// Make exactly so many bytes of members. The library compares the checksums with those of a device ..
+    Decompress(usize),
+    /// .. but its software may overlook them.
+    DecompressChecked(usize),
+}
+
+/// What a session did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// Bytes at the front of the output.
+    pub(crate) len: usize,
+    /// Whether a session without software can have left it to software all the same.
+    pub(crate) is_of_software: bool,
+}
+
 /// Why a packet was not done.
+#[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) reason: Fallback,
     pub(crate) what: String,
-    /// Whether the device is not to be used any more.
-    pub(crate) lost: bool,
+    /// Whether this session is not to be used any more.
+    pub(crate) is_lost: bool,
+}
+
+impl Trouble {
+    /// The session failed, and is not to be used any more.
+    pub(crate) fn lost(what: impl Into<String>) -> Self {
+        Self {
+            reason: Fallback::Failed,
+            what: what.into(),
+            is_lost: true,
+        }
+    }
+
+    /// There is none to be had.
+    pub(crate) fn no_device(what: impl Into<String>) -> Self {
+        Self {
+            reason: Fallback::NoDevice,
+            what: what.into(),
+            is_lost: true,
+        }
+    }
+
+    /// It does not take this packet.
+    pub(crate) fn unsupported(what: impl Into<String>) -> Self {
+        Self {
+            reason: Fallback::Unsupported,
+            what: what.into(),
+            is_lost: false,
+        }
+    }
 }
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
-        let (reason, lost) = match error.code() {
+        let (reason, is_lost) = match error.code() {
             Some(Code::NOSW_NO_INST_ATTACH) => (Fallback::Busy, false),
             Some(Code::BUF_ERROR) => (Fallback::NoRoom, false),
             Some(Code::NOSW_UNSUPPORTED_FMT) => (Fallback::Unsupported, false),
@@ -29,88 +79,83 @@ impl From<Error> for Trouble {
         Self {
             reason,
             what: error.to_string(),
-            lost,
+            is_lost,
         }
     }
 }
 
-/// Compresses, and looks at what came out: what is sent is only QATzip's form, with all of the content.
-pub(crate) fn compress(
+/// Does it, and looks at what came out.
+///
+/// # Errors
+/// Why it was not done; lost also if the device may still be at work.
+pub(crate) fn attempt(
     session: &mut Session,
-    content: &[u8],
-    out: &mut [u8],
-) -> Result<(usize, Shape), Trouble> {
-    let len = session.compress(content, out)?;
-    match Shape::of(out.get(..len).unwrap_or_default()) {
-        Ok(shape) if shape.content == content.len() => Ok((len, shape)),
-        _ => Err(Trouble {
-            reason: Fallback::Failed,
-            what: "qzCompress: members that are not of the content".to_owned(),
-            lost: true,
+    work: Work,
+    input: &Buffer,
+    len: usize,
+    output: &mut Buffer,
+) -> Result<Made, Trouble> {
+    let done = match work {
+        Work::Compress => compress(session, input, len, output),
+        Work::Decompress(room) => decompress(session, input, len, output, room),
+        Work::DecompressChecked(room) => decompress(session, input, len, output, room)
+            .and_then(|made| check(session, input, len, output, made)),
+    };
+    done.map_err(|mut trouble| {
+        trouble.is_lost |= session.is_abandoned();
+        trouble
+    })
+}
+
+/// What is sent is only QATzip's form, with all of the content.
+fn compress(
+    session: &mut Session,
+    content: &Buffer,
+    len: usize,
+    members: &mut Buffer,
+) -> Result<Made, Trouble> {
+    let written = session.compress(content, len, members)?;
+    match Shape::of(members.get(..written).unwrap_or_default()) {
+        Ok(shape) if shape.content == len => Ok(Made {
+            len: written,
+            is_of_software: !shape.is_of_device(),
         }),
+        _ => Err(Trouble::lost(
+            "qzCompress: members that are not of the content",
+        )),
     }
 }
 
-/// Decompresses what a device takes. The library compares the checksums with the device's.
-pub(crate) fn decompress(
+fn decompress(
     session: &mut Session,
-    shape: &Shape,
-    payload: &[u8],
-    out: &mut [u8],
-) -> Result<(), Trouble> {
-    match shape.not_for_device() {
-        None => Ok(session.decompress(payload, out)?),
-        Some(what) => Err(Trouble {
-            reason: Fallback::Unsupported,
-            what,
-            lost: false,
-        }),
-    }
+    members: &Buffer,
+    len: usize,
+    content: &mut Buffer,
+    room: usize,
+) -> Result<Made, Trouble> {
+    session.decompress(members, len, content, room)?;
+    Ok(Made {
+        len: room,
+        is_of_software: false,
+    })
 }
 
-/// Decompresses and compares the checksums: the library's software may overlook them.
-pub(crate) fn decompress_checked(
+/// Compares the checksums of what was made.
+fn check(
     session: &mut Session,
-    payload: &[u8],
-    out: &mut [u8],
-) -> Result<(), Trouble> {
-    session.decompress(payload, out)?;
-    if checksums_match(payload, out) {
-        return Ok(());
+    members: &Buffer,
+    len: usize,
+    content: &Buffer,
+    made: Made,
+) -> Result<Made, Trouble> {
+    let payload = members.get(..len).unwrap_or_default();
+    if checksums_match(payload, content.get(..made.len).unwrap_or_default()) {
+        return Ok(made);
     }
     session.reset();
     Err(Trouble {
         reason: Fallback::Failed,
         what: "qzDecompress: content that has another checksum".to_owned(),
-        lost: false,
+        is_lost: false,
     })
-}
-
-/// Bytes of the page in [`A_PAGE`].
-pub(crate) const PAGE: usize = 4096;
-
-/// A member with a page of zeros.
-pub(crate) const A_PAGE: [u8; 52] = [
-    0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255, 12, 0, b'Q', b'Z', 8, 0, 0, 0x10, 0, 0, 20, 0, 0,
-    0, // header
-    0xed, 0xc1, 0x01, 0x0d, 0, 0, 0, 0xc2, 0xa0, 0xf7, 0x4f, 0x6d, 0x0f, 0x07, 0x14, 0, 0, 0, 0xf0,
-    0x6e, // data
-    0x11, 0, 0x1c, 0xc7, 0, 0x10, 0, 0, // trailer
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_of_the_first_try_is_one() {
-        let shape = Shape::of(&A_PAGE).unwrap();
-        assert_eq!(shape.not_for_device(), None);
-        assert_eq!(shape.content, PAGE);
-        assert!(checksums_match(&A_PAGE, &[0; PAGE]));
-        let mut decoded = [1; PAGE];
-        let mut decoder = multifd_deflate::Deflate::built_in().decoder();
-        decoder.decode_exact(&A_PAGE[24..44], &mut decoded).unwrap();
-        assert_eq!(decoded, [0; PAGE]);
-    }
 }

@@ -4,47 +4,53 @@ use std::ops::RangeInclusive;
 
 use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
-use qatzip_sys::{Buffer, Direction};
 
+use crate::attempt::Work;
 use crate::engine::Vendor;
-use crate::member::NAME;
-use crate::recv::{MAX_PAYLOAD, Unpacker, read_payload};
+use crate::recv::{MAX_PAYLOAD, QatzipRecv, read_payload};
 use crate::session::Sessions;
 
 /// State of one receiving channel.
-pub(crate) struct VendorRecv {
+pub(crate) struct DeviceRecv {
     sessions: Sessions,
-    payload: Buffer,
-    content: Buffer,
-    own: Unpacker,
+    own: QatzipRecv,
 }
 
-impl VendorRecv {
-    pub(crate) fn new(setup: &ChannelSetup, vendor: &Vendor, own: Unpacker) -> Self {
-        Self {
-            sessions: vendor.sessions(Direction::Decompress, setup.channel),
-            payload: vendor.buffer(MAX_PAYLOAD),
-            content: vendor.buffer(setup.packet_bytes()),
-            own,
-        }
+impl DeviceRecv {
+    /// # Errors
+    /// The device has to do everything, and this channel does not get it.
+    pub(crate) fn new(
+        setup: &ChannelSetup,
+        vendor: &Vendor,
+        own: QatzipRecv,
+    ) -> Result<Self, MethodError> {
+        let content = setup.packet_bytes();
+        let sessions = vendor.sessions(setup, Work::Decompress(content), MAX_PAYLOAD, content)?;
+        Ok(Self { sessions, own })
     }
 }
 
-impl RecvMethod for VendorRecv {
+impl RecvMethod for DeviceRecv {
     fn payload_limits(&self, _pages: usize) -> RangeInclusive<usize> {
         1..=MAX_PAYLOAD
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let bytes = read_payload(payload, &mut self.payload)?;
-        let content = self.content.get_mut(..pages.bytes()).ok_or_else(|| {
-            MethodError::device(NAME, "more pages than the channel was set up for")
-        })?;
-        if self.sessions.decompress(bytes, content) {
-            pages.writer().write(content);
-            return Ok(());
+        let Some(room) = self.sessions.input_mut() else {
+            self.sessions.pass();
+            self.own.recv(payload, pages)?;
+            return self.sessions.permit();
+        };
+        let len = read_payload(payload, room)?.len();
+        if self.sessions.decompress(len, pages.bytes()) {
+            let content = self.sessions.output().get(..pages.bytes());
+            pages.writer().write(content.unwrap_or_default());
+        } else {
+            // Also where the device has to do everything: a payload that is wrong is the peer's fault.
+            let payload = self.sessions.input().get(..len).unwrap_or_default();
+            self.own.unpack(payload, pages)?;
         }
-        self.own.unpack(bytes, pages)
+        self.sessions.permit()
     }
 
     fn paths(&self) -> Option<PathCounts> {

@@ -2,8 +2,8 @@
 
 use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
-use qatzip_sys::{Buffer, Direction};
 
+use crate::attempt::Work;
 use crate::engine::Vendor;
 use crate::member::{MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN};
 use crate::send::QatzipSend;
@@ -11,38 +11,50 @@ use crate::session::Sessions;
 use crate::shape::MAX_DEFLATE;
 
 /// State of one sending channel.
-pub(crate) struct VendorSend {
+///
+/// The pages of a packet are copied to where the device reads them, and its members are sent from where it
+/// wrote them.
+pub(crate) struct DeviceSend {
     sessions: Sessions,
-    /// The pages of a packet, copied so that they hold still.
-    content: Buffer,
-    /// The members, which are sent from where the device wrote them.
-    members: Buffer,
     own: QatzipSend,
 }
 
-impl VendorSend {
-    pub(crate) fn new(setup: &ChannelSetup, vendor: &Vendor, own: QatzipSend) -> Self {
-        let most = setup.packet_bytes().div_ceil(MAX_CONTENT);
-        Self {
-            sessions: vendor.sessions(Direction::Compress, setup.channel),
-            content: vendor.buffer(setup.packet_bytes()),
-            members: vendor.buffer(most * (QZ_HEADER_LEN + MAX_DEFLATE + TRAILER_LEN)),
-            own,
-        }
+impl DeviceSend {
+    /// # Errors
+    /// The device has to do everything, and this channel does not get it.
+    pub(crate) fn new(
+        setup: &ChannelSetup,
+        vendor: &Vendor,
+        own: QatzipSend,
+    ) -> Result<Self, MethodError> {
+        let content = setup.packet_bytes();
+        let most = content.div_ceil(MAX_CONTENT);
+        let members = most * (QZ_HEADER_LEN + MAX_DEFLATE + TRAILER_LEN);
+        let sessions = vendor.sessions(setup, Work::Compress, content, members)?;
+        Ok(Self { sessions, own })
     }
 }
 
-impl SendMethod for VendorSend {
+impl SendMethod for DeviceSend {
     fn send_prepare<'a>(
         &'a mut self,
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
-        let copied = pages.copy_to(&mut self.content);
-        let content = self.content.get(..copied).unwrap_or_default();
-        match self.sessions.compress(content, &mut self.members) {
+        let made = match self.sessions.input_mut() {
+            Some(content) => {
+                let copied = pages.copy_to(content);
+                self.sessions.compress(copied)
+            }
+            None => {
+                self.sessions.pass();
+                None
+            }
+        };
+        self.sessions.permit()?;
+        match made {
             Some(len) => {
-                out.push(self.members.get(..len).unwrap_or_default());
+                out.push(self.sessions.output().get(..len).unwrap_or_default());
                 Ok(())
             }
             None => self.own.send_prepare(pages, out),

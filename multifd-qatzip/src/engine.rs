@@ -1,18 +1,18 @@
 //! Who does the work: libqatzip with a device, libqatzip's own software, or this crate.
 
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
-use multifd_core::MethodOptions;
 use multifd_core::method::{Accelerator, CodecPath};
-use multifd_core::{ChannelId, MethodError};
+use multifd_core::{ChannelSetup, MethodError, MethodOptions};
 use multifd_deflate::Deflate;
-use qatzip_sys::{Buffer, Code, Config, Direction, Error, Library};
+use qatzip_sys::{Config, Library};
 
+use crate::attempt::Work;
 use crate::host::Host;
 use crate::member::NAME;
 use crate::session::Sessions;
+use crate::trial;
+use crate::worker::Plan;
 
 /// What was decided when the method was opened.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Vendor {
     no_device: Option<String>,
     /// Whether the library's own software may do what the device does not.
     software: bool,
+    /// Whether the device has to do everything.
+    must: bool,
 }
 
 impl Implementation {
@@ -51,10 +53,16 @@ impl Implementation {
         match accelerator {
             Accelerator::Software => Ok(Self::Own(None)),
             Accelerator::Library => Vendor::open(file, level, true)
+                .and_then(|vendor| vendor.permit(options))
                 .map(Self::Vendor)
                 .map_err(device),
             Accelerator::Hardware if may_have_device() => Vendor::open(file, level, false)
-                .map(Self::Vendor)
+                .map(|vendor| {
+                    Self::Vendor(Vendor {
+                        must: true,
+                        ..vendor
+                    })
+                })
                 .map_err(|why| device(missing(&why, &host))),
             Accelerator::Hardware => Err(device(missing("no QAT device", &host))),
             // Auto, and what later versions of core may add.
@@ -94,7 +102,7 @@ impl Vendor {
             None => Library::load(),
         };
         let library = library.map_err(|error| format!("{error}; {INSTALL}"))?;
-        let no_device = try_device(&library, level).err();
+        let no_device = trial::run(&library, level).err();
         if let (Some(why), false) = (&no_device, software) {
             return Err(why.clone());
         }
@@ -103,71 +111,58 @@ impl Vendor {
             level,
             no_device,
             software,
+            must: false,
         };
         if software {
-            let config = vendor.config(Direction::Compress).with_software_backup();
+            let config = Config::new(level).with_software_backup();
             let session = vendor.library.session(config);
             session.map_err(|error| format!("{}: {error}", vendor.library.file()))?;
         }
         Ok(vendor)
     }
 
-    /// Makes the sessions of a channel, on its thread.
-    pub(crate) fn sessions(&self, direction: Direction, channel: ChannelId) -> Sessions {
-        let config = self.config(direction);
-        let session = |config| self.library.session(config);
-        let mut sessions = Sessions::new(channel);
-        if self.no_device.is_none() {
-            sessions.set_device(session(config), direction);
-        }
-        if self.software {
-            sessions.set_software(session(config.with_software_backup()));
-        }
-        sessions
-    }
-
-    /// Makes a buffer that the device reaches, if there is one.
-    pub(crate) fn buffer(&self, len: usize) -> Buffer {
-        match self.no_device {
-            None => self.library.buffer(len),
-            Some(_) => Buffer::common(len),
+    /// Whether the library may work without a device.
+    fn permit(self, options: &MethodOptions) -> Result<Self, String> {
+        let is_allowed = options.text(ALONE_OPTION) == Some(ALONE);
+        match &self.no_device {
+            Some(why) if self.library.loses_thread_keys() && !is_allowed => Err(format!(
+                "{}={}, but {why}; and {} {LOSES_KEYS}",
+                Accelerator::OPTION,
+                Accelerator::Library,
+                self.library.file()
+            )),
+            _ => Ok(self),
         }
     }
 
-    fn config(&self, direction: Direction) -> Config {
-        Config::new(direction, self.level)
+    /// Starts the sessions of a channel, from its thread. `work` is what they do, in buffers of these lengths.
+    ///
+    /// # Errors
+    /// The device has to do everything, and this channel does not get it.
+    pub(crate) fn sessions(
+        &self,
+        setup: &ChannelSetup,
+        work: Work,
+        input: usize,
+        output: usize,
+    ) -> Result<Sessions, MethodError> {
+        let level = match work {
+            Work::Compress => self.level,
+            _ => Config::LEVEL,
+        };
+        let plan = |config| Plan {
+            library: self.library.clone(),
+            config,
+            work,
+            input,
+            output,
+            is_patient: self.must,
+        };
+        let config = Config::new(level);
+        let device = self.no_device.is_none().then(|| plan(config));
+        let software = self.software.then(|| plan(config.with_software_backup()));
+        Sessions::start(setup, device, software, self.must)
     }
-}
-
-/// Has a device compress and decompress a page: that there is one does not say that it does.
-fn try_device(library: &Library, level: u8) -> Result<(), String> {
-    let page = [0; 4096];
-    let mut members = library.buffer(2 * page.len());
-    let mut again = library.buffer(page.len());
-    again.fill(1);
-    let session = |direction| library.session(Config::new(direction, level));
-    let mut why = String::new();
-    let mut round_trip = || -> Result<bool, Error> {
-        let len = session(Direction::Compress)?.compress(&page, &mut members)?;
-        let made = members.get(..len).unwrap_or_default();
-        session(Direction::Decompress)?.decompress(made, &mut again)?;
-        Ok(*again == page)
-    };
-    for _ in 0..TRIES {
-        match round_trip() {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                return Err("the QAT device does not give back what it compressed".to_owned());
-            }
-            // Other migrations of this process may have all instances for a moment.
-            Err(error) if error.code() == Some(Code::NOSW_NO_INST_ATTACH) => {
-                why = error.to_string();
-                thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error.to_string()),
-        }
-    }
-    Err(why)
 }
 
 fn device(what: String) -> MethodError {
@@ -185,9 +180,13 @@ fn missing(why: &str, host: &Host<'_>) -> String {
 /// The option that names the library's file.
 pub(crate) const LIBRARY_OPTION: &str = "qatzip-library";
 
-/// How often, and after what pause, a device is asked whose instances are all taken.
-const TRIES: usize = 10;
-const PAUSE: Duration = Duration::from_millis(5);
+/// The option that lets a library work without a device though it loses thread keys, with the value ..
+const ALONE_OPTION: &str = "qatzip-without-device";
+/// .. that says so. For tests and measurements: after some 1000 packets nothing else in the process gets a key.
+const ALONE: &str = "allow";
+
+const LOSES_KEYS: &str = "loses one of the process's 1024 thread keys with each packet then; choose \
+                          software, which is faster, or measure with qatzip-without-device=allow";
 
 const INSTALL: &str = "install libqatzip (Debian, Ubuntu: libqatzip3; Fedora, RHEL: qatzip-libs), or \
                        name its file in the option qatzip-library";

@@ -11,22 +11,33 @@
 //! | `accelerator` | packets are done by |
 //! |---|---|
 //! | `auto` | a QAT device, by way of libqatzip; where there is none, this crate |
-//! | `hardware` | a QAT device; without one the method is not opened, and the error says what may be missing |
-//! | `library` | libqatzip, with a device or with its own software |
+//! | `hardware` | a QAT device, every one; without it the method is not opened, and the error says what may be missing |
+//! | `library` | libqatzip, with a device or with its own software; without a device only libqatzip before 1.3 |
 //! | `software` | this crate; libqatzip is not loaded |
 //!
 //! libqatzip is `libqatzip.so.3` of the system, or the file that the option `qatzip-library` names.
 //! With a device, a packet that it does not do is done by this crate (with `library`, by the library's
-//! software first). Such a packet is counted with its reason, and the first one of a channel is logged.
+//! software first). Such a packet is counted with its reason, and the first one of a channel is logged. With
+//! `hardware`, it ends the migration.
 //!
 //! That a device did a packet is known from how it is asked: its session has no software to fall back
 //! to. What it makes is looked at too, since some drivers leave level 9 to software. In what is
 //! received, only members that are exactly in QATzip's form reach the library, and only those of at
 //! most 64 KiB a device; a sender without a device makes longer ones.
 //!
+//! # A device that fails
+//!
+//! A call of the library that fails may have left the device at work: it may write to its output later.
+//! Neither the session nor its memory is used again then, and the channel goes on without its device. A
+//! call may also never return. So the library's sessions live on a second thread of their channel, which
+//! the host starts, and which is left alone when it has been silent for longer than
+//! [`ChannelSetup::accelerator_limit`].
+//!
 //! After a channel was set up, this crate opens nothing. libqatzip sleeps while it waits for the
 //! device, and sets up an instance of the device when it is first used, which channels may share. Its
-//! software looks for a device with every packet, and opens files to do so.
+//! software looks for a device with every packet, and opens files to do so; from 1.3 on it also loses one
+//! of the process's thread keys each time, and is refused unless the option `qatzip-without-device` is
+//! `allow`: that is for tests and measurements.
 //!
 //! # This crate's software
 //!
@@ -60,6 +71,8 @@ mod recv;
 mod send;
 mod session;
 mod shape;
+mod trial;
+mod worker;
 
 use std::sync::Arc;
 
@@ -71,10 +84,10 @@ use multifd_core::{
 };
 use multifd_deflate::{Deflate, Isal, Level};
 
-use crate::device_recv::VendorRecv;
-use crate::device_send::VendorSend;
+use crate::device_recv::DeviceRecv;
+use crate::device_send::DeviceSend;
 use crate::engine::Implementation;
-use crate::recv::{QatzipRecv, Unpacker};
+use crate::recv::QatzipRecv;
 use crate::send::QatzipSend;
 
 use member::NAME;
@@ -136,17 +149,15 @@ impl MultifdMethods for QatzipMethod {
         let own = QatzipSend::new(setup, self.level, &self.deflate);
         Ok(match &self.implementation {
             Implementation::Own(_) => Box::new(own),
-            Implementation::Vendor(vendor) => Box::new(VendorSend::new(setup, vendor, own)),
+            Implementation::Vendor(vendor) => Box::new(DeviceSend::new(setup, vendor, own)?),
         })
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
+        let own = QatzipRecv::new(setup, &self.deflate);
         Ok(match &self.implementation {
-            Implementation::Own(_) => Box::new(QatzipRecv::new(setup, &self.deflate)),
-            Implementation::Vendor(vendor) => {
-                let own = Unpacker::new(setup, &self.deflate);
-                Box::new(VendorRecv::new(setup, vendor, own))
-            }
+            Implementation::Own(_) => Box::new(own),
+            Implementation::Vendor(vendor) => Box::new(DeviceRecv::new(setup, vendor, own)?),
         })
     }
 }

@@ -22,6 +22,11 @@ impl QatzipRecv {
             unpacker: Unpacker::new(setup, deflate),
         }
     }
+
+    /// Fills the pages with what `bytes` has, a payload that somebody else has read.
+    pub(crate) fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
+        self.unpacker.unpack(bytes, pages)
+    }
 }
 
 impl RecvMethod for QatzipRecv {
@@ -51,13 +56,13 @@ pub(crate) fn read_payload<'a>(
 }
 
 /// Decompresses payloads.
-pub(crate) struct Unpacker {
+struct Unpacker {
     members: Members,
     content: Vec<u8>,
 }
 
 impl Unpacker {
-    pub(crate) fn new(setup: &ChannelSetup, deflate: &Deflate) -> Self {
+    fn new(setup: &ChannelSetup, deflate: &Deflate) -> Self {
         Self {
             members: Members {
                 decoder: deflate.decoder(),
@@ -67,7 +72,7 @@ impl Unpacker {
     }
 
     /// Fills the pages with the content of the members in `bytes`.
-    pub(crate) fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
+    fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
         let content = self.content.get_mut(..pages.bytes()).ok_or_else(|| {
             MethodError::device(NAME, "more pages than the channel was set up for")
         })?;

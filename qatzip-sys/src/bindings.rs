@@ -142,17 +142,18 @@ pub(crate) struct Functions {
     ) -> c_int,
     pub(crate) teardown_session: unsafe extern "C" fn(*mut RawSession) -> c_int,
     pub(crate) close: unsafe extern "C" fn(*mut RawSession) -> c_int,
-    pub(crate) malloc: unsafe extern "C" fn(usize, c_int, c_int) -> *mut c_void,
-    pub(crate) free: unsafe extern "C" fn(*mut c_void),
+    pub(crate) malloc: Malloc,
+    /// Whether there is `qzCompress2`, which is not called.
+    pub(crate) is_asynchronous: bool,
     /// Not in every release.
     pub(crate) set_log_level: Option<unsafe extern "C" fn(c_uint) -> c_uint>,
 }
 
-/// `QZ_DIR_COMPRESS`.
-pub(crate) const DIR_COMPRESS: c_uint = 0;
-/// `QZ_DIR_DECOMPRESS`.
-pub(crate) const DIR_DECOMPRESS: c_uint = 1;
-const DIR_BOTH: c_uint = 2;
+/// `qzMalloc`. Its counterpart `qzFree` is never called: see `pool.rs`.
+pub(crate) type Malloc = unsafe extern "C" fn(usize, c_int, c_int) -> *mut c_void;
+
+/// `QZ_DIR_BOTH`.
+pub(crate) const DIR_BOTH: c_uint = 2;
 /// `QZ_DYNAMIC_HDR`.
 pub(crate) const DYNAMIC_HDR: c_uint = 0;
 /// `QZ_DEFLATE_GZIP_EXT`.

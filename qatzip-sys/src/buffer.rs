@@ -1,74 +1,64 @@
 //! Memory for what is compressed and decompressed.
 
-#![allow(
-    unsafe_code,
-    reason = "memory that the library allocates is a slice here"
-)]
-
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
-use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Library;
-use crate::bindings::PINNED_MEM;
+use crate::pool::Memory;
 
-/// A buffer that the device reads and writes without a copy, or one of common memory. It stays on the
-/// thread that made it.
+/// Memory that a session reads and writes: the only one that a session takes.
+///
+/// It comes from a pool that keeps it as long as the process runs, and goes back there when it is dropped.
+/// libqatzip never forgets which addresses a device has reached, and a device may still write when the
+/// library has given up: so this memory is neither freed nor used for anything else, ever.
+///
+/// A buffer that a device may still write to is empty from then on, and its memory is never used again.
 pub struct Buffer {
-    memory: Memory,
-}
-
-enum Memory {
-    /// Of `qzMalloc`: `len` bytes, all of them initialised.
-    Pinned {
-        start: NonNull<u8>,
-        len: usize,
-        library: Library,
-    },
-    Common(Vec<u8>),
+    /// `None` once a device may write to it though nobody waits for that.
+    memory: Option<Memory>,
+    /// Whether a device may still read it.
+    is_read: AtomicBool,
 }
 
 impl Buffer {
-    /// A buffer of common memory, all zero.
-    pub fn common(len: usize) -> Self {
+    pub(crate) fn new(memory: Memory) -> Self {
         Self {
-            memory: Memory::Common(vec![0; len]),
+            memory: Some(memory),
+            is_read: AtomicBool::new(false),
         }
     }
 
-    /// A buffer that the device reaches, all zero; `None` if there is no such memory.
-    pub(crate) fn pinned(library: &Library, len: usize) -> Option<Self> {
-        // No object is longer, and of nothing there is nothing to pin.
-        if len == 0 || isize::try_from(len).is_err() {
-            return None;
-        }
-        // SAFETY: it takes any length and answers null if it has not that much. Node 0 is what every
-        // release takes.
-        let start = unsafe { (library.functions().malloc)(len, NODE, PINNED_MEM) };
-        let start = NonNull::new(start.cast::<u8>())?;
-        // SAFETY: the allocation has `len` bytes, and nobody else knows it.
-        unsafe { start.write_bytes(0, len) };
-        Some(Self {
-            memory: Memory::Pinned {
-                start,
-                len,
-                library: library.clone(),
-            },
-        })
+    /// Whether a device may still work with it: then it is of no more use.
+    pub fn is_abandoned(&self) -> bool {
+        self.memory.is_none() || self.is_read.load(Ordering::Acquire)
     }
 
-    /// Whether the device reaches it without a copy.
-    pub fn is_pinned(&self) -> bool {
-        matches!(self.memory, Memory::Pinned { .. })
+    /// A device may go on to read it for ever.
+    pub(crate) fn abandon_to_reader(&self) {
+        self.is_read.store(true, Ordering::Release);
+    }
+
+    /// A device may go on to write to it for ever.
+    pub(crate) fn abandon_to_writer(&mut self) {
+        if let Some(memory) = self.memory.take() {
+            memory.quarantine();
+        }
     }
 }
 
 impl Library {
-    /// Makes a buffer of `len` bytes, all zero: in memory that the device reaches if there is any left,
-    /// else in common memory, which the library copies from and to.
-    pub fn buffer(&self, len: usize) -> Buffer {
-        Buffer::pinned(self, len).unwrap_or_else(|| Buffer::common(len))
+    /// Makes a buffer of `len` bytes, all zero, which the device reaches without a copy; `None` if there is no
+    /// such memory left, or if devices were left at work with too much of it.
+    pub fn buffer(&self, len: usize) -> Option<Buffer> {
+        Memory::pinned(self, len).map(Buffer::new)
+    }
+
+    /// Makes a buffer of `len` bytes, all zero, for sessions without a device: in memory that the device reaches
+    /// if there is any, else in common memory. `None` as for [`Self::buffer`].
+    pub fn buffer_for_software(&self, len: usize) -> Option<Buffer> {
+        let memory = Memory::pinned(self, len).or_else(|| Memory::common(self, len));
+        memory.map(Buffer::new)
     }
 }
 
@@ -76,58 +66,37 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.memory {
-            // SAFETY: `len` initialised bytes of an allocation that is this buffer's alone until it is
-            // dropped; the slice borrows the buffer.
-            Memory::Pinned { start, len, .. } => unsafe {
-                slice::from_raw_parts(start.as_ptr(), *len)
-            },
-            Memory::Common(bytes) => bytes,
-        }
+        self.memory.as_ref().map_or(&[], Memory::bytes)
     }
 }
 
 impl DerefMut for Buffer {
+    /// Empty also while a device may still read it.
     fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.memory {
-            // SAFETY: as above, and the buffer is borrowed mutably.
-            Memory::Pinned { start, len, .. } => unsafe {
-                slice::from_raw_parts_mut(start.as_ptr(), *len)
-            },
-            Memory::Common(bytes) => bytes,
+        if *self.is_read.get_mut() {
+            return &mut [];
         }
+        self.memory.as_mut().map_or(&mut [], Memory::bytes_mut)
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Memory::Pinned { start, library, .. } = &self.memory {
-            // SAFETY: qzMalloc of the same library answered it, and it is freed once. The library is
-            // synchronous: between calls its device does not work on a buffer.
-            unsafe { (library.functions().free)(start.as_ptr().cast()) };
+        let is_read = *self.is_read.get_mut();
+        match self.memory.take() {
+            Some(memory) if is_read => memory.quarantine(),
+            Some(memory) => memory.give_back(),
+            None => {}
         }
     }
 }
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_pinned() { "pinned" } else { "common" };
-        write!(f, "Buffer({} bytes, {kind})", self.len())
-    }
-}
-
-/// The memory's NUMA node. -1 for the nearest is not known to all releases.
-const NODE: i32 = 0;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn common_memory_is_zero() {
-        let mut buffer = Buffer::common(3);
-        assert_eq!((&buffer[..], buffer.is_pinned()), (&[0; 3][..], false));
-        buffer[1] = 7;
-        assert_eq!(&buffer[..], [0, 7, 0]);
+        write!(f, "Buffer({} bytes", self.len())?;
+        if self.is_abandoned() {
+            f.write_str(", abandoned")?;
+        }
+        f.write_str(")")
     }
 }

@@ -36,6 +36,22 @@ impl Code {
     /// The device does not know the format.
     pub const NOSW_UNSUPPORTED_FMT: Self = Self(-116);
 
+    /// Whether a call that answered this has given nothing to a device, or has waited for all of it: these
+    /// are answered before anything is submitted. Of all others nobody knows: the library gives a device up to
+    /// 32 requests at a time, and returns at the first that fails.
+    pub(crate) fn is_settled(self) -> bool {
+        [
+            Self::OK,
+            Self::PARAMS,
+            Self::NOSW_NO_HW,
+            Self::NOSW_NO_MDRV,
+            Self::NOSW_NO_INST_ATTACH,
+            Self::NOSW_LOW_MEM,
+            Self::NOSW_UNSUPPORTED_FMT,
+        ]
+        .contains(&self)
+    }
+
     /// Its name in `qatzip.h`, and what it means; `None` if nobody knows it.
     fn meaning(self) -> Option<(&'static str, &'static str)> {
         let known = MEANINGS.iter().find(|(code, ..)| *code == self);

@@ -1,33 +1,28 @@
 //! How a session is set up.
 
-use crate::bindings::{DEFLATE_GZIP_EXT, DIR_COMPRESS, DIR_DECOMPRESS, DYNAMIC_HDR, DeflateParams};
-
-/// What a session is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// To compress.
-    Compress,
-    /// To decompress.
-    Decompress,
-}
+use crate::bindings::{DEFLATE_GZIP_EXT, DIR_BOTH, DYNAMIC_HDR, DeflateParams};
 
 /// How a session is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// What it is for.
-    pub direction: Direction,
-    /// 1 to 9.
+    /// 1 to 9, for what is compressed.
     pub level: u8,
     /// Whether the library's own software does what a device does not.
     pub software_backup: bool,
 }
 
 impl Config {
-    /// A session that only a device does the work of.
-    pub fn new(direction: Direction, level: u8) -> Self {
+    /// The level of those to whom it does not matter.
+    pub const LEVEL: u8 = 1;
+
+    /// A session that only a device does the work of. It compresses at `level`, and decompresses.
+    ///
+    /// All sessions of a process share the device's instances, and the library sets an instance up anew each
+    /// time that the next session is set up otherwise than the last. So there is no session for one direction
+    /// only, and whoever only decompresses takes [`Self::LEVEL`].
+    pub fn new(level: u8) -> Self {
         Self {
-            direction,
             level,
             software_backup: false,
         }
@@ -43,10 +38,7 @@ impl Config {
     /// The library's defaults, with what matters for the format and for who does the work.
     pub(crate) fn params(self, defaults: DeflateParams) -> DeflateParams {
         DeflateParams {
-            direction: match self.direction {
-                Direction::Compress => DIR_COMPRESS,
-                Direction::Decompress => DIR_DECOMPRESS,
-            },
+            direction: DIR_BOTH,
             comp_lvl: self.level.into(),
             sw_backup: self.software_backup.into(),
             hw_buff_sz: MEMBER_CONTENT,

@@ -2,18 +2,20 @@
 //!
 //! Nothing is linked: a host without the library builds and runs all the same. [`Library::load`] finds
 //! `libqatzip.so.3`, a [`Session`] compresses and decompresses on the thread that made it, and a
-//! [`Buffer`] is memory that the device reads and writes without a copy where there is such memory.
+//! [`Buffer`] is memory that the device reads and writes without a copy. A session takes no other memory.
 //!
 //! ```no_run
-//! use qatzip_sys::{Config, Direction, Library};
+//! use qatzip_sys::{Config, Library};
 //!
 //! let library = Library::load()?;
 //! // Only by the device: without one there is no session.
-//! let mut session = library.session(Config::new(Direction::Compress, 1))?;
-//! let mut content = library.buffer(512 * 1024);
-//! let mut members = library.buffer(1024 * 1024);
+//! let mut session = library.session(Config::new(1))?;
+//! let (content, members) = (library.buffer(512 * 1024), library.buffer(1024 * 1024));
+//! let (Some(mut content), Some(mut members)) = (content, members) else {
+//!     panic!("no memory that the device reaches");
+//! };
 //! content.fill(b'x');
-//! let len = session.compress(&content, &mut members)?;
+//! let len = session.compress(&content, content.len(), &mut members)?;
 //! println!("{len} bytes of gzip members");
 //! # Ok::<(), qatzip_sys::Error>(())
 //! ```
@@ -29,6 +31,13 @@
 //! there, and `qzGetDefaultsDeflate` writes a structure of the length that is declared here, with a
 //! legal value in each field. [`Library::file`] is the file that was really loaded, and the number in
 //! its name tells releases apart: `libqatzip.so.3.2.0` is 1.3.1, `libqatzip.so.3.3.0` is 2.0.0.
+//!
+//! # Memory
+//!
+//! A device may write later than its library says, and the library never forgets an address that a
+//! device has reached. So the memory of buffers is the process's as long as it runs: it waits for the next
+//! buffer once it is not used any more, and is never used again if a device may still be at work with it.
+//! There is at most 1 GiB of it.
 //!
 //! # What the library does by itself
 //!
@@ -48,11 +57,12 @@ mod config;
 mod error;
 mod library;
 mod loaded_file;
+mod pool;
 mod session;
 
 pub use buffer::Buffer;
 pub use code::Code;
-pub use config::{Config, Direction};
+pub use config::Config;
 pub use error::Error;
 pub use library::Library;
 pub use session::Session;

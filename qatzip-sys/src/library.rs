@@ -75,6 +75,13 @@ impl Library {
         &self.loaded.file
     }
 
+    /// Whether it loses one of the process's 1024 thread keys with each call that it does without a device: it
+    /// looks for one each time, and makes a key to do so. That came with the interface for asynchronous calls,
+    /// in libqatzip 1.3.0.
+    pub fn loses_thread_keys(&self) -> bool {
+        self.loaded.functions.is_asynchronous
+    }
+
     pub(crate) fn functions(&self) -> &Functions {
         &self.loaded.functions
     }
@@ -117,7 +124,8 @@ fn functions(handle: &Handle, path: &str) -> Result<(Functions, String), Error> 
         teardown_session: function!("qzTeardownSession"),
         close: function!("qzClose"),
         malloc: function!("qzMalloc"),
-        free: function!("qzFree"),
+        // SAFETY: only whether it is there is looked at.
+        is_asynchronous: unsafe { handle.get::<*const ()>(b"qzCompress2\0") }.is_ok(),
         // SAFETY: as for the others.
         set_log_level: unsafe { handle.get(b"qzSetLogLevel\0") }
             .ok()

@@ -4,20 +4,36 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 
 use crate::bindings::{DeflateParams, RawSession};
-use crate::{Code, Config, Error, Library};
+use crate::{Buffer, Code, Config, Error, Library};
 
 /// A session of the thread that made it, in the format "gzip-ext": gzip members with QATzip's extra
 /// field, from a device of at most [`Session::MEMBER_CONTENT`] bytes of content.
+///
+/// # What a device still does after a call
+///
+/// A call that succeeds has waited for its device. One that fails may have left it at work, at up to 32
+/// requests: the library returns at the first that fails. The session is then *abandoned*: it is neither
+/// used nor torn down any more, and the [`Buffer`]s of that call are of no more use to anybody.
 pub struct Session {
     library: Library,
     params: DeflateParams,
-    raw: Box<RawSession>,
-    /// What the last attempt to make it usable again answered, if that failed.
-    broken: Option<Code>,
+    /// Never freed if the session is abandoned: the device's answers may still come to it.
+    raw: ManuallyDrop<Box<RawSession>>,
+    state: State,
     /// The library keeps data of its own for each thread.
     _not_send: PhantomData<*mut ()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Usable,
+    /// What the last attempt to make it usable again answered.
+    Broken(Code),
+    /// A device may still be at work, since a call answered this.
+    Abandoned(Code),
 }
 
 impl Session {
@@ -28,14 +44,14 @@ impl Session {
         let mut session = Self {
             params: config.params(library.defaults()),
             library,
-            raw: Box::new(RawSession::new()),
-            broken: None,
+            raw: ManuallyDrop::new(Box::new(RawSession::new())),
+            state: State::Usable,
             _not_send: PhantomData,
         };
         // SAFETY: the session is zeroed memory of its own, which the library expects; its address
         // does not change until it is closed.
         let code = unsafe {
-            (session.library.functions().init)(&mut *session.raw, session.params.sw_backup)
+            (session.library.functions().init)(&mut **session.raw, session.params.sw_backup)
         };
         session.check("qzInit", Code(code))?;
         session.set_up()?;
@@ -47,19 +63,33 @@ impl Session {
         self.raw.hw_session_stat == 0
     }
 
-    /// Compresses all of `content`, and answers how many bytes of members are at the front of `out`.
+    /// Whether a device may still be at work for it: then it answers errors only.
+    pub fn is_abandoned(&self) -> bool {
+        matches!(self.state, State::Abandoned(_))
+    }
+
+    /// Compresses the first `len` bytes of `content`, and returns how many bytes of members are at the front
+    /// of `out`.
     ///
     /// # Errors
-    /// What the library answered; the session can be used again. `out` is then undefined.
-    pub fn compress(&mut self, content: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+    /// What the library answered, or `content` is shorter. Unless the session is abandoned then, it can be
+    /// used again, and `out` is undefined.
+    pub fn compress(
+        &mut self,
+        content: &Buffer,
+        len: usize,
+        out: &mut Buffer,
+    ) -> Result<usize, Error> {
         self.usable()?;
-        let (mut read, mut written) = (len32(COMPRESS, content)?, len32(COMPRESS, out)?);
-        // SAFETY: the session is set up. The pointers are those of slices, and the lengths are
-        // theirs: the library reads and writes no more, and keeps none of them when it returns.
+        let bytes = content.get(..len).ok_or(failed(COMPRESS, Code::PARAMS))?;
+        let (mut read, mut written) = (len32(COMPRESS, bytes)?, len32(COMPRESS, out)?);
+        // SAFETY: the session is set up. The pointers are those of two buffers, and the lengths are not more
+        // than theirs. The library reads and writes no more than that; and if its device goes on after it
+        // has answered an error, then in memory that `give_up` has taken from the buffers for good.
         let code = unsafe {
             (self.library.functions().compress)(
-                &mut *self.raw,
-                content.as_ptr(),
+                &mut **self.raw,
+                bytes.as_ptr(),
                 &mut read,
                 out.as_mut_ptr(),
                 &mut written,
@@ -68,84 +98,119 @@ impl Session {
         };
         let (read, written) = (read as usize, written as usize);
         match Code(code) {
-            Code::OK if read == content.len() && written <= out.len() => Ok(written),
-            Code::OK => Err(self.fail(COMPRESS, Code::FAIL)),
-            code => Err(self.fail(COMPRESS, code)),
+            Code::OK if read == len && written <= out.len() => Ok(written),
+            code => Err(self.give_up(COMPRESS, code, content, out)),
         }
     }
 
-    /// Decompresses `members`, all of them, to exactly the bytes of `out`.
+    /// Decompresses the first `len` bytes of `members`, all of them, to exactly the first `room` bytes of `out`.
     ///
     /// A device's session compares the members' checksums. The library's software does so too, but does
     /// not notice a last member that ends too early.
     ///
     /// # Errors
-    /// What the library answered, [`Code::DATA_ERROR`] also if the members' content is longer or
-    /// shorter. The session can be used again; `out` is then undefined.
-    pub fn decompress(&mut self, members: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    /// As [`Self::compress`]; [`Code::DATA_ERROR`] also if the members' content is longer or shorter.
+    pub fn decompress(
+        &mut self,
+        members: &Buffer,
+        len: usize,
+        out: &mut Buffer,
+        room: usize,
+    ) -> Result<(), Error> {
         self.usable()?;
-        let (mut rest, mut room) = (members, out);
-        while !rest.is_empty() && !room.is_empty() {
-            let (read, written) = self.decompress_some(rest, room)?;
-            let next = (rest.get(read..), room.get_mut(written..));
-            (rest, room) = match next {
-                (Some(rest), Some(room)) if read > 0 => (rest, room),
-                _ => return Err(self.fail(DECOMPRESS, Code::FAIL)),
-            };
+        if len > members.len() || room > out.len() {
+            return Err(failed(DECOMPRESS, Code::PARAMS));
         }
-        if rest.is_empty() && room.is_empty() {
+        let (mut read, mut written) = (0, 0);
+        while read < len && written < room {
+            // The library looks at a whole header, however little it is given.
+            if len - read < SHORTEST_MEMBER {
+                return Err(self.start_again(DECOMPRESS, Code::DATA_ERROR));
+            }
+            let from = members.get(read..len).unwrap_or_default();
+            let to = out.get_mut(written..room).unwrap_or_default();
+            match self.decompress_some(from, to)? {
+                (Code::OK, r, w) if r > 0 && r <= from.len() && w <= to.len() => {
+                    read += r;
+                    written += w;
+                }
+                (code, ..) => return Err(self.give_up(DECOMPRESS, code, members, out)),
+            }
+        }
+        if (read, written) == (len, room) {
             Ok(())
         } else {
-            Err(self.fail(DECOMPRESS, Code::DATA_ERROR))
+            Err(self.start_again(DECOMPRESS, Code::DATA_ERROR))
         }
     }
 
-    /// One call; answers how many bytes it read and wrote.
-    fn decompress_some(&mut self, members: &[u8], out: &mut [u8]) -> Result<(usize, usize), Error> {
-        // The library looks at a whole header, however little it is given.
-        if members.len() < SHORTEST_MEMBER {
-            return Err(self.fail(DECOMPRESS, Code::DATA_ERROR));
-        }
+    /// One call; returns its answer, and how many bytes it read and wrote.
+    fn decompress_some(
+        &mut self,
+        members: &[u8],
+        out: &mut [u8],
+    ) -> Result<(Code, usize, usize), Error> {
         let (mut read, mut written) = (len32(DECOMPRESS, members)?, len32(DECOMPRESS, out)?);
-        // SAFETY: as in `compress`; and there are as many bytes as a header has.
+        // SAFETY: as in `compress`, and there are as many bytes as a header has. Both slices are parts of
+        // buffers, which the caller gives up if the answer is not a success.
         let code = unsafe {
             (self.library.functions().decompress)(
-                &mut *self.raw,
+                &mut **self.raw,
                 members.as_ptr(),
                 &mut read,
                 out.as_mut_ptr(),
                 &mut written,
             )
         };
-        match Code(code) {
-            Code::OK => Ok((read as usize, written as usize)),
-            code => Err(self.fail(DECOMPRESS, code)),
-        }
+        Ok((Code(code), read as usize, written as usize))
     }
 
     /// Starts afresh: what was decompressed turned out to be something else than was wanted, and the
     /// library may go on inside of a member.
     pub fn reset(&mut self) {
+        if self.is_abandoned() {
+            return;
+        }
         self.tear_down();
         self.raw.thd_sess_stat = 0;
-        if let Err(error) = self.set_up() {
-            self.broken = Some(error.code().unwrap_or(Code::FAIL));
-        }
+        self.state = match self.set_up() {
+            Ok(()) => State::Usable,
+            Err(error) => State::Broken(error.code().unwrap_or(Code::FAIL)),
+        };
     }
 
     fn usable(&self) -> Result<(), Error> {
-        match self.broken {
-            None => Ok(()),
-            Some(code) => Err(Error::Failed {
-                function: SET_UP,
-                code,
-            }),
+        match self.state {
+            State::Usable => Ok(()),
+            State::Broken(code) => Err(failed(SET_UP, code)),
+            State::Abandoned(code) => Err(failed("the call before", code)),
         }
     }
 
-    fn fail(&mut self, function: &'static str, code: Code) -> Error {
+    /// A call answered an error, or a success that cannot be. Unless it is certain that no device is at work
+    /// with the buffers, nobody gets them any more.
+    fn give_up(
+        &mut self,
+        function: &'static str,
+        code: Code,
+        from: &Buffer,
+        to: &mut Buffer,
+    ) -> Error {
+        let lied = code == Code::OK;
+        let code = if lied { Code::FAIL } else { code };
+        let may_have_device = self.params.sw_backup == 0 || self.has_device();
+        if may_have_device && (lied || !code.is_settled()) {
+            self.state = State::Abandoned(code);
+            from.abandon_to_reader();
+            to.abandon_to_writer();
+            return failed(function, code);
+        }
+        self.start_again(function, code)
+    }
+
+    fn start_again(&mut self, function: &'static str, code: Code) -> Error {
         self.reset();
-        Error::Failed { function, code }
+        failed(function, code)
     }
 
     fn set_up(&mut self) -> Result<(), Error> {
@@ -153,7 +218,7 @@ impl Session {
         // SAFETY: the session was initialised, and is new or torn down. The parameters are laid out
         // as the library has them, which `Library::load_from` has looked at.
         let code = unsafe {
-            (self.library.functions().setup_session_deflate)(&mut *self.raw, &mut params)
+            (self.library.functions().setup_session_deflate)(&mut **self.raw, &mut params)
         };
         self.check(SET_UP, Code(code))?;
         if self.params.sw_backup == 0 && !self.has_device() {
@@ -168,7 +233,7 @@ impl Session {
 
     fn tear_down(&mut self) {
         // SAFETY: the session was initialised; the library takes one that is torn down already.
-        unsafe { (self.library.functions().teardown_session)(&mut *self.raw) };
+        unsafe { (self.library.functions().teardown_session)(&mut **self.raw) };
     }
 
     /// Whether `code` says that the function did what it was to do.
@@ -201,10 +266,15 @@ impl Library {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.is_abandoned() {
+            return;
+        }
         self.tear_down();
         // SAFETY: the session was initialised on this thread and is closed once. What the library says
         // to it does not matter: there is nothing that could be done.
-        unsafe { (self.library.functions().close)(&mut *self.raw) };
+        unsafe { (self.library.functions().close)(&mut **self.raw) };
+        // SAFETY: it is dropped once, and not used after it.
+        unsafe { ManuallyDrop::drop(&mut self.raw) };
     }
 }
 
@@ -213,16 +283,19 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("library", &self.library)
             .field("has_device", &self.has_device())
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
 
+fn failed(function: &'static str, code: Code) -> Error {
+    Error::Failed { function, code }
+}
+
 /// The library has lengths of 32 bits.
 fn len32(function: &'static str, bytes: &[u8]) -> Result<u32, Error> {
-    bytes.len().try_into().map_err(|_| Error::Failed {
-        function,
-        code: Code::PARAMS,
-    })
+    let len = bytes.len().try_into();
+    len.map_err(|_| failed(function, Code::PARAMS))
 }
 
 const COMPRESS: &str = "qzCompress";

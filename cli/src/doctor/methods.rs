@@ -41,7 +41,9 @@ pub(crate) fn findings(
 /// What the method said no with: the library cannot be loaded, or can do nothing without a device.
 pub(crate) fn with_library(name: &str, options: &MethodOptions) -> Result<String, String> {
     let registry = methods::registry().map_err(|error| error.to_string())?;
-    open(&registry, name, options, Accelerator::Library)
+    // It is only opened.
+    let options = options.clone().with("qatzip-without-device", "allow");
+    open(&registry, name, &options, Accelerator::Library)
 }
 
 fn open(

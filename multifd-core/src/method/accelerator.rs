@@ -7,11 +7,12 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Accelerator {
-    /// The device where it is usable, else the method's own software.
+    /// The device where it is usable, else the method's own software, channel by channel and packet by packet.
+    /// What the device did not do is counted, and the first of each channel is logged.
     #[default]
     Auto,
-    /// The device; without it, the method cannot be opened. Once it runs, a packet that the device
-    /// fails at is done in software and counted.
+    /// The device, every packet of it: without it the method cannot be opened or a channel not be set up, and the
+    /// first packet that it does not do ends the migration.
     Hardware,
     /// The vendor's library, whatever it does the work with: its device or its own software.
     Library,

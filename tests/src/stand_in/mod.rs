@@ -6,6 +6,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,7 +26,9 @@ impl StandIn {
     /// # Errors
     /// There is no C compiler, or it does not take the file.
     pub fn qatzip(faults: &[&str]) -> Result<Self> {
-        Self::compile("qatzip.c", "libqatzip.so.3", faults)
+        let library = Self::in_a_folder("libqatzip.so.3")?;
+        library.build("qatzip.c", &library.path(), &library.defines(faults))?;
+        Ok(library)
     }
 
     /// UADK's libwd_comp with a device, and the libwd that it needs in the same folder. `faults` are
@@ -37,9 +40,8 @@ impl StandIn {
         let library = Self::in_a_folder("libwd_comp.so.2")?;
         let base = library.folder().join("libwd.so.2");
         library.build("wd.c", &base, &["-Wl,-soname,libwd.so.2".into()])?;
-        let log = format!("-DLOG=\"{}\"", library.log().display());
-        let mut arguments = defines(faults);
-        arguments.extend([log.into(), base.into()]);
+        let mut arguments = library.defines(faults);
+        arguments.push(base.into());
         library.build("wd_comp.c", &library.path(), &arguments)?;
         Ok(library)
     }
@@ -54,9 +56,21 @@ impl StandIn {
         self.folder.path()
     }
 
-    /// The file with a line per call, of a library that writes one.
+    /// The file with a line per event.
     pub fn log(&self) -> PathBuf {
         self.folder().join("log")
+    }
+
+    /// The events so far.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn events(&self) -> Result<Vec<String>> {
+        if !self.log().exists() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(self.log())?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     fn in_a_folder(file: &'static str) -> Result<Self> {
@@ -64,10 +78,11 @@ impl StandIn {
         Ok(Self { folder, file })
     }
 
-    fn compile(source: &str, file: &'static str, faults: &[&str]) -> Result<Self> {
-        let library = Self::in_a_folder(file)?;
-        library.build(source, &library.path(), &defines(faults))?;
-        Ok(library)
+    /// The macros of these faults, and of the log's file.
+    fn defines(&self, faults: &[&str]) -> Vec<OsString> {
+        let faults = faults.iter().map(|fault| format!("-D{fault}").into());
+        let log = format!("-DLOG=\"{}\"", self.log().display());
+        faults.chain([log.into()]).collect()
     }
 
     fn build(&self, source: &str, target: &Path, arguments: &[OsString]) -> Result<()> {
@@ -90,9 +105,4 @@ impl StandIn {
         );
         Ok(())
     }
-}
-
-fn defines(faults: &[&str]) -> Vec<OsString> {
-    let defines = faults.iter().map(|fault| format!("-D{fault}").into());
-    defines.collect()
 }

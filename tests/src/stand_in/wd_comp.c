@@ -21,12 +21,11 @@
  *   LIE             a result is said to be longer than its room from then on
  */
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "log.h"
 
 #ifndef INIT_RESULT
 #define INIT_RESULT 0
@@ -101,27 +100,6 @@ static long requests;
 /* The operation of each session that there is; -1 for none. */
 static int sessions[MOST_SESSIONS];
 static int live;
-
-static void say(const char *format, ...)
-{
-    FILE *log = fopen(LOG, "a");
-    va_list arguments;
-
-    if (!log)
-        abort();
-    va_start(arguments, format);
-    vfprintf(log, format, arguments);
-    va_end(arguments);
-    fputc('\n', log);
-    fclose(log);
-}
-
-/* The caller broke a rule of the interface: its test ends here. */
-static void broken(const char *rule)
-{
-    say("BROKEN: %s", rule);
-    abort();
-}
 
 int wd_comp_init2_(char *alg, uint32_t sched_type, int task_type, void *ctx_params)
 {

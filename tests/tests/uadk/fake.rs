@@ -1,6 +1,5 @@
 //! The library that stands in for UADK's, as this method uses it.
 
-use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -35,12 +34,7 @@ impl Fake {
 
     /// What it was asked for.
     pub(crate) fn log(&self) -> Result<Log> {
-        let log = self.library.log();
-        if !log.exists() {
-            return Ok(Log(Vec::new()));
-        }
-        let text = fs::read_to_string(log)?;
-        Ok(Log(text.lines().map(str::to_owned).collect()))
+        Ok(Log(self.library.events()?))
     }
 }
 
