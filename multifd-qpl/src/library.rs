@@ -8,16 +8,14 @@
 use std::ffi::CStr;
 use std::fmt;
 
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+use vendor_library::{LoadError, VendorLibrary};
 
 use crate::abi::{GetJobSize, GetVersion, InitJob, OnJob};
 
-/// The functions of a libqpl. As long as this lives, it stays loaded.
+/// The functions of a libqpl, which stays loaded to the end of the process.
 pub(crate) struct Library {
     pub(crate) functions: Functions,
     version: String,
-    /// `None` for the stand-in of the tests.
-    _handle: Option<Handle>,
 }
 
 /// What is called of it, as the headers declare it.
@@ -37,33 +35,18 @@ impl Library {
     /// # Errors
     /// It cannot be loaded, is no libqpl, or is one of a version that is not known: what was found.
     pub(crate) fn load(path: &str) -> Result<Self, String> {
-        // SAFETY: loading runs the library's constructors. Those of libqpl find out about the processor,
-        // and touch nothing of this process but the library's own memory. That the file is a libqpl
-        // is the word of the host, who installed it or named it.
-        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| error.to_string())?;
-        let version = version(&handle)?;
+        // SAFETY: the constructors of libqpl find out about the processor, and touch nothing of this process but
+        // the library's own memory. That the file is a libqpl is the word of the host, who installed it
+        // or named it.
+        let library = unsafe { VendorLibrary::load(path) }.map_err(|error| error.to_string())?;
+        let version = version(&library)?;
         if !is_supported(&version) {
             return Err(format!(
                 "{path} is libqpl {version}, wanted {OLDEST} or a later 1.x"
             ));
         }
-        // SAFETY: the types are those of the headers of the versions that were let through.
-        let functions = unsafe {
-            Functions {
-                get_job_size: symbol::<GetJobSize>(&handle, c"qpl_get_job_size")?,
-                init_job: symbol::<InitJob>(&handle, c"qpl_init_job")?,
-                execute_job: symbol::<OnJob>(&handle, c"qpl_execute_job")?,
-                submit_job: symbol::<OnJob>(&handle, c"qpl_submit_job")?,
-                wait_job: symbol::<OnJob>(&handle, c"qpl_wait_job")?,
-                fini_job: symbol::<OnJob>(&handle, c"qpl_fini_job")?,
-            }
-        };
-        Ok(Self {
-            functions,
-            version,
-            _handle: Some(handle),
-        })
+        let functions = functions(&library).map_err(|error| error.to_string())?;
+        Ok(Self { functions, version })
     }
 
     /// These functions as a library.
@@ -72,7 +55,6 @@ impl Library {
         Self {
             functions,
             version: "1.9.0".to_owned(),
-            _handle: None,
         }
     }
 }
@@ -83,28 +65,31 @@ impl fmt::Display for Library {
     }
 }
 
-fn version(handle: &Handle) -> Result<String, String> {
+fn functions(library: &VendorLibrary) -> Result<Functions, LoadError> {
+    // SAFETY: the types are those of the headers of the versions that were let through.
+    unsafe {
+        Ok(Functions {
+            get_job_size: library.function(c"qpl_get_job_size")?,
+            init_job: library.function(c"qpl_init_job")?,
+            execute_job: library.function(c"qpl_execute_job")?,
+            submit_job: library.function(c"qpl_submit_job")?,
+            wait_job: library.function(c"qpl_wait_job")?,
+            fini_job: library.function(c"qpl_fini_job")?,
+        })
+    }
+}
+
+fn version(library: &VendorLibrary) -> Result<String, String> {
     // SAFETY: this function has had this type in every version.
-    let function = unsafe { symbol::<GetVersion>(handle, c"qpl_get_library_version") }?;
+    let function = unsafe { library.function::<GetVersion>(c"qpl_get_library_version") };
     // SAFETY: it has no precondition.
-    let text = unsafe { function() };
+    let text = unsafe { function.map_err(|error| error.to_string())?() };
     if text.is_null() {
         return Err("libqpl without a version".to_owned());
     }
-    // SAFETY: a constant of the library, which ends in 0 and is copied while the library is loaded.
+    // SAFETY: a constant of the library, which ends in 0, and stays loaded.
     let text = unsafe { CStr::from_ptr(text) };
     Ok(text.to_string_lossy().into_owned())
-}
-
-/// # Safety
-/// `T` is the type of the function pointer to the symbol, which is called only while the library is
-/// loaded.
-unsafe fn symbol<T: Copy>(handle: &Handle, name: &CStr) -> Result<T, String> {
-    // SAFETY: the caller vouches for the type.
-    let symbol = unsafe { handle.get::<T>(name.to_bytes_with_nul()) };
-    symbol
-        .map(|symbol| *symbol)
-        .map_err(|error| error.to_string())
 }
 
 /// The release that QEMU asks for, too.

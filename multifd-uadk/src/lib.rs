@@ -126,7 +126,7 @@ fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
             "{error}. Install UADK, or name the folder of its library with {}",
             UadkFactory::LIBRARY_OPTION
         ),
-        Unusable::Missing(Missing::Function { .. }) => "UADK 2.4 or later is wanted".to_owned(),
+        Unusable::Missing(Missing::Function(_)) => "UADK 2.4 or later is wanted".to_owned(),
         Unusable::InUse => "one part of a process can use it at a time".to_owned(),
         Unusable::Init { .. } | Unusable::NoSession | Unusable::Trial { .. } => host::diagnose(),
     };

@@ -5,11 +5,10 @@
     reason = "a C library is loaded, and its functions are given their types"
 )]
 
-use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use vendor_library::{LoadError, VendorLibrary};
 
 use crate::abi::{AllocSession, DoSync, FreeSession, Init2, Uninit2};
 
@@ -39,21 +38,19 @@ impl Functions {
         // takes what is loaded already.
         let base = folder.map(|folder| folder.join(BASE));
         if let Some(base) = base.filter(|base| base.is_file()) {
-            std::mem::forget(open(&base)?);
+            load(&base)?;
         }
-        let library = open(&file)?;
+        let library = load(&file)?;
         // SAFETY: the types are those of the headers, which have not changed since these names exist.
         let functions = unsafe {
             Self {
-                init: function::<Init2>(&library, "wd_comp_init2_")?,
-                uninit: function::<Uninit2>(&library, "wd_comp_uninit2")?,
-                alloc: function::<AllocSession>(&library, "wd_comp_alloc_sess")?,
-                free: function::<FreeSession>(&library, "wd_comp_free_sess")?,
-                sync: function::<DoSync>(&library, "wd_do_comp_sync")?,
+                init: library.function(c"wd_comp_init2_")?,
+                uninit: library.function(c"wd_comp_uninit2")?,
+                alloc: library.function(c"wd_comp_alloc_sess")?,
+                free: library.function(c"wd_comp_free_sess")?,
+                sync: library.function(c"wd_do_comp_sync")?,
             }
         };
-        // It leaves functions with the process, for the case of a fork, which have to stay.
-        std::mem::forget(library);
         Ok(functions)
     }
 }
@@ -64,25 +61,13 @@ impl fmt::Debug for Functions {
     }
 }
 
-fn open(path: &Path) -> Result<Library, Missing> {
-    // SAFETY: loading runs the library's constructors. UADK's register their drivers with the library
-    // itself and touch nothing else of the process. That the file is UADK's is the word of the
-    // host, who installed it or named it.
-    unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| Missing::Library {
+fn load(path: &Path) -> Result<VendorLibrary, Missing> {
+    // SAFETY: UADK's constructors register their drivers with the library itself and touch nothing else of the
+    // process. That the file is UADK's is the word of the host, who installed it or named it.
+    unsafe { VendorLibrary::load(path) }.map_err(|error| Missing::Library {
         library: path.to_owned(),
-        // The loader's own words are the cause of the error.
-        error: error.source().unwrap_or(&error).to_string(),
+        error: error.to_string(),
     })
-}
-
-/// # Safety
-/// `F` is the type of a pointer to the function of this name.
-unsafe fn function<F: Copy>(library: &Library, name: &'static str) -> Result<F, Missing> {
-    // SAFETY: the caller vouches for the type.
-    let symbol = unsafe { library.get::<F>(name.as_bytes()) };
-    symbol
-        .map(|symbol| *symbol)
-        .map_err(|_| Missing::Function { name })
 }
 
 /// What is not there.
@@ -90,8 +75,8 @@ unsafe fn function<F: Copy>(library: &Library, name: &'static str) -> Result<F, 
 pub(crate) enum Missing {
     #[error("{} cannot be loaded", library.display())]
     Library { library: PathBuf, error: String },
-    #[error("{LIBRARY} has no {name}")]
-    Function { name: &'static str },
+    #[error(transparent)]
+    Function(#[from] LoadError),
 }
 
 /// The library with the functions for compression.
@@ -122,6 +107,6 @@ mod tests {
         };
         assert!(error.contains("libwd_comp.so.2"), "{error}");
         let other = missing(Path::new("libc.so.6")).to_string();
-        assert_eq!(other, "libwd_comp.so.2 has no wd_comp_init2_");
+        assert_eq!(other, "libc.so.6 has no function wd_comp_init2_");
     }
 }

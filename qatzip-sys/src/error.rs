@@ -1,22 +1,16 @@
 //! Errors of this crate.
 
+use vendor_library::LoadError;
+
 use crate::Code;
 
 /// Why the library cannot be used, or what it answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system's loader does not load the library; it says why.
-    #[error("{0}")]
-    Load(String),
-    /// A function is missing.
-    #[error("{file} has no function {function}, wanted libqatzip 1.1 or newer")]
-    Function {
-        /// The file that was loaded.
-        file: String,
-        /// The function's name in `qatzip.h`.
-        function: &'static str,
-    },
+    /// It cannot be loaded, or has not all functions of libqatzip 1.1.
+    #[error("{}", missing(.0))]
+    Load(#[from] LoadError),
     /// The library's structures are not those of libqatzip 1.1 to 2.0.
     #[error("{file} is not a libqatzip that is known (1.1 to 2.0): {what}")]
     Layout {
@@ -33,6 +27,13 @@ pub enum Error {
         /// What it answered.
         code: Code,
     },
+}
+
+fn missing(error: &LoadError) -> String {
+    match error {
+        LoadError::Function { .. } => format!("{error}, wanted libqatzip 1.1 or newer"),
+        _ => error.to_string(),
+    }
 }
 
 impl Error {

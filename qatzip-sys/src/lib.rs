@@ -56,7 +56,6 @@ mod code;
 mod config;
 mod error;
 mod library;
-mod loaded_file;
 mod pool;
 mod session;
 

@@ -7,13 +7,12 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
+use vendor_library::VendorLibrary;
 
 use crate::bindings::{DeflateParams, Functions, LOG_NONE, ParamsRoom};
-use crate::{Code, Error, loaded_file};
+use crate::{Code, Error};
 
 /// libqatzip, loaded. A clone is the same library.
 #[derive(Clone)]
@@ -25,8 +24,6 @@ struct Loaded {
     functions: Functions,
     defaults: DeflateParams,
     file: String,
-    /// Never unloaded: the library has a thread that goes on, and work to do when the process ends.
-    _handle: ManuallyDrop<Handle>,
 }
 
 impl Library {
@@ -49,12 +46,10 @@ impl Library {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_from(path: impl AsRef<OsStr>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        // SAFETY: the initialisers of what is loaded run. libqatzip and the libraries that it needs
-        // set up their own state there; that the file is libqatzip is the caller's to answer for.
-        let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        let handle = ManuallyDrop::new(handle.map_err(|error| Error::Load(error.to_string()))?);
-        let (functions, file) = functions(&handle, &path.to_string_lossy())?;
+        // SAFETY: libqatzip and the libraries that it needs set up their own state when they are loaded; that
+        // the file is libqatzip is the caller's to answer for.
+        let library = unsafe { VendorLibrary::load(path) }?;
+        let (functions, file) = functions(&library)?;
         if let Some(set_log_level) = functions.set_log_level {
             // SAFETY: it takes any level, from any thread.
             unsafe { set_log_level(LOG_NONE) };
@@ -65,7 +60,6 @@ impl Library {
                 functions,
                 defaults,
                 file,
-                _handle: handle,
             }),
         })
     }
@@ -98,41 +92,24 @@ impl fmt::Debug for Library {
 }
 
 /// Looks the functions up, and in which file they are.
-fn functions(handle: &Handle, path: &str) -> Result<(Functions, String), Error> {
-    /// A function by its name; its type is the field's that it is given to.
-    macro_rules! function {
-        ($name:literal) => {
-            // SAFETY: the type is that of the declaration in qatzip.h, which is the same in all
-            // releases from 1.1 to 2.0; the library is never unloaded.
-            match unsafe { handle.get(concat!($name, "\0").as_bytes()) } {
-                Ok(function) => *function,
-                Err(_) => {
-                    return Err(Error::Function {
-                        file: path.to_owned(),
-                        function: $name,
-                    })
-                }
-            }
-        };
-    }
-    let functions = Functions {
-        init: function!("qzInit"),
-        get_defaults_deflate: function!("qzGetDefaultsDeflate"),
-        setup_session_deflate: function!("qzSetupSessionDeflate"),
-        compress: function!("qzCompress"),
-        decompress: function!("qzDecompress"),
-        teardown_session: function!("qzTeardownSession"),
-        close: function!("qzClose"),
-        malloc: function!("qzMalloc"),
-        // SAFETY: only whether it is there is looked at.
-        is_asynchronous: unsafe { handle.get::<*const ()>(b"qzCompress2\0") }.is_ok(),
-        // SAFETY: as for the others.
-        set_log_level: unsafe { handle.get(b"qzSetLogLevel\0") }
-            .ok()
-            .map(|function| *function),
+fn functions(library: &VendorLibrary) -> Result<(Functions, String), Error> {
+    // SAFETY: the types are those of the declarations in qatzip.h, which are the same in all releases from
+    // 1.1 to 2.0.
+    let functions = unsafe {
+        Functions {
+            init: library.function(c"qzInit")?,
+            get_defaults_deflate: library.function(c"qzGetDefaultsDeflate")?,
+            setup_session_deflate: library.function(c"qzSetupSessionDeflate")?,
+            compress: library.function(c"qzCompress")?,
+            decompress: library.function(c"qzDecompress")?,
+            teardown_session: library.function(c"qzTeardownSession")?,
+            close: library.function(c"qzClose")?,
+            malloc: library.function(c"qzMalloc")?,
+            is_asynchronous: library.has(c"qzCompress2"),
+            set_log_level: library.function(c"qzSetLogLevel").ok(),
+        }
     };
-    let file = loaded_file::at(functions.init as *const () as usize);
-    Ok((functions, file.unwrap_or_else(|| path.to_owned())))
+    Ok((functions, library.file(c"qzInit")))
 }
 
 /// Asks the library for its defaults, and so whether it lays structures out as this crate does.

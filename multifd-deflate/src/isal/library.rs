@@ -2,10 +2,9 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
-use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW, Symbol};
+use vendor_library::{LoadError, VendorLibrary};
 
 use super::abi::{Deflate, Init, SetHufftables};
 
@@ -14,8 +13,6 @@ use super::abi::{Deflate, Init, SetHufftables};
 pub(crate) struct Library {
     pub(super) functions: Functions,
     version: Option<Arc<str>>,
-    /// Keeps the code of `functions` mapped.
-    _handle: Arc<Handle>,
 }
 
 /// The functions that are called. None of them has state of its own, so any thread may call them.
@@ -35,27 +32,28 @@ impl Library {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn load(name: &OsStr) -> Result<Self, String> {
-        // Everything is bound now, so that a channel's thread needs no loader.
         // SAFETY: what the library does when it is loaded is what the host's system, or whoever named
         // the file, trusts it with.
-        let handle = unsafe { Handle::open(Some(name), RTLD_NOW | RTLD_LOCAL) };
-        let handle = handle.map_err(|error| describe(&error))?;
-        // SAFETY: the names stand for functions of these types in the header of the library's second
-        // interface version.
-        let functions = unsafe {
-            Functions {
-                init: *symbol(&handle, c"isal_deflate_stateless_init")?,
-                set_hufftables: *symbol(&handle, c"isal_deflate_set_hufftables")?,
-                deflate: *symbol(&handle, c"isal_deflate_stateless")?,
-            }
-        };
-        Ok(Self {
-            functions,
-            version: version(functions.deflate).map(Arc::from),
-            _handle: Arc::new(handle),
+        let library = unsafe { VendorLibrary::load(name) }.map_err(|error| error.to_string())?;
+        let functions = functions(&library).map_err(|error| error.to_string())?;
+        let version = version_in(&library.file(DEFLATE)).map(Arc::from);
+        Ok(Self { functions, version })
+    }
+}
+
+fn functions(library: &VendorLibrary) -> Result<Functions, LoadError> {
+    // SAFETY: the names stand for functions of these types in the header of the library's second
+    // interface version.
+    unsafe {
+        Ok(Functions {
+            init: library.function(c"isal_deflate_stateless_init")?,
+            set_hufftables: library.function(c"isal_deflate_set_hufftables")?,
+            deflate: library.function(DEFLATE)?,
         })
     }
 }
+
+const DEFLATE: &CStr = c"isal_deflate_stateless";
 
 /// As `ISA-L 2.31`.
 impl fmt::Display for Library {
@@ -75,39 +73,10 @@ impl fmt::Debug for Library {
     }
 }
 
-/// # Safety
-/// The library has under this name, if at all, a function of type `F`.
-unsafe fn symbol<F>(handle: &Handle, name: &CStr) -> Result<Symbol<F>, String> {
-    // SAFETY: the caller's promise.
-    unsafe { handle.get(name.to_bytes_with_nul()) }.map_err(|error| describe(&error))
-}
-
-fn describe(error: &libloading::Error) -> String {
-    error.to_string()
-}
-
 /// The version that the name of the library's file ends in: `libisal.so.2.0.31` is ISA-L 2.31. The library
 /// has no function that tells.
-fn version(function: Deflate) -> Option<String> {
-    let mut info = libc::Dl_info {
-        dli_fname: std::ptr::null(),
-        dli_fbase: std::ptr::null_mut(),
-        dli_sname: std::ptr::null(),
-        dli_saddr: std::ptr::null_mut(),
-    };
-    // SAFETY: the function takes any address, and fills in `info`, which lives over the call.
-    let found = unsafe { libc::dladdr(function as *const libc::c_void, &raw mut info) };
-    if found == 0 || info.dli_fname.is_null() {
-        return None;
-    }
-    // SAFETY: the loader's own string, which lives as long as the library is loaded: here it is.
-    let path = unsafe { CStr::from_ptr(info.dli_fname) };
-    version_in(&Path::new(path.to_str().ok()?).canonicalize().ok()?)
-}
-
-fn version_in(path: &Path) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let minor: u32 = name.strip_prefix("libisal.so.2.0.")?.parse().ok()?;
+fn version_in(file: &str) -> Option<String> {
+    let minor: u32 = file.strip_prefix("libisal.so.2.0.")?.parse().ok()?;
     Some(format!("2.{minor}"))
 }
 
@@ -117,13 +86,9 @@ mod tests {
 
     #[test]
     fn versions() {
-        let version = |path| version_in(Path::new(path));
-        assert_eq!(
-            version("/usr/lib/libisal.so.2.0.31").as_deref(),
-            Some("2.31")
-        );
-        assert_eq!(version("/opt/libisal.so"), None);
-        assert_eq!(version("/opt/libisal.so.2.0.x"), None);
+        assert_eq!(version_in("libisal.so.2.0.31").as_deref(), Some("2.31"));
+        assert_eq!(version_in("libisal.so"), None);
+        assert_eq!(version_in("libisal.so.2.0.x"), None);
     }
 
     #[test]
