@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use multifd_core::method::{Accelerator, CodecPath};
+use multifd_core::method::{Accelerator, CodecPath, Implementation};
 use multifd_core::{ChannelSetup, MethodError, MethodOptions};
 use multifd_deflate::Deflate;
 use qatzip_sys::{Config, Library};
@@ -16,7 +16,7 @@ use crate::worker::Plan;
 
 /// What was decided when the method was opened.
 #[derive(Debug)]
-pub(crate) enum Implementation {
+pub(crate) enum Engine {
     /// This crate's software; why, unless it was chosen.
     Own(Option<String>),
     /// The library.
@@ -36,7 +36,7 @@ pub(crate) struct Vendor {
     must: bool,
 }
 
-impl Implementation {
+impl Engine {
     /// Decides by the options [`Accelerator::OPTION`] and [`LIBRARY_OPTION`]. May load the library and
     /// try its device: this is for the host's thread.
     ///
@@ -74,22 +74,24 @@ impl Implementation {
         }
     }
 
-    /// One line that says who does the work, and why; `deflate` is what this crate has.
-    pub(crate) fn describe(&self, deflate: &Deflate) -> String {
-        let path = |path: CodecPath, what: &str| format!("{} ({what})", path.name());
-        match self {
-            Self::Own(None) => path(CodecPath::Software, &deflate.implementation()),
-            Self::Own(Some(why)) => path(
-                CodecPath::Software,
-                &format!("{}; {why}", deflate.implementation()),
-            ),
+    /// Who does the work, and why; `deflate` is what this crate has.
+    pub(crate) fn describe(&self, deflate: &Deflate) -> Implementation {
+        let (path, library, why) = match self {
+            Self::Own(why) => (CodecPath::Software, None, why.clone()),
             Self::Vendor(vendor) => {
-                let file = vendor.library.file();
-                match &vendor.no_device {
-                    None => path(CodecPath::Hardware, file),
-                    Some(why) => path(CodecPath::VendorSoftware, &format!("{file}; {why}")),
-                }
+                let path = match vendor.no_device {
+                    None => CodecPath::Hardware,
+                    Some(_) => CodecPath::VendorSoftware,
+                };
+                (path, Some(vendor.library.file()), vendor.no_device.clone())
             }
+        };
+        let implementation = Implementation::new(path)
+            .with_fallback(deflate.implementation())
+            .with_why(why);
+        match library {
+            Some(library) => implementation.with_library(library),
+            None => implementation,
         }
     }
 }

@@ -78,6 +78,7 @@ use std::sync::Arc;
 
 #[cfg(doc)]
 use multifd_core::method::Accelerator;
+use multifd_core::method::Implementation;
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
@@ -86,7 +87,7 @@ use multifd_deflate::{Deflate, Isal, Level};
 
 use crate::device_recv::DeviceRecv;
 use crate::device_send::DeviceSend;
-use crate::engine::Implementation;
+use crate::engine::Engine;
 use crate::recv::QatzipRecv;
 use crate::send::QatzipSend;
 
@@ -114,11 +115,11 @@ impl MethodFactory for QatzipFactory {
             .ok_or_else(|| MethodError::config(NAME, format!("there is no level {level}")))?;
         let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
             .map_err(|error| MethodError::config(NAME, error.to_string()))?;
-        let implementation = Implementation::open(options, level.number())?;
+        let engine = Engine::open(options, level.number())?;
         Ok(Arc::new(QatzipMethod {
             level,
             deflate,
-            implementation,
+            engine,
         }))
     }
 }
@@ -129,7 +130,7 @@ struct QatzipMethod {
     level: Level,
     /// This crate's software, which every implementation may fall back to.
     deflate: Deflate,
-    implementation: Implementation,
+    engine: Engine,
 }
 
 impl MultifdMethods for QatzipMethod {
@@ -141,23 +142,23 @@ impl MultifdMethods for QatzipMethod {
         NAME
     }
 
-    fn implementation(&self) -> String {
-        self.implementation.describe(&self.deflate)
+    fn implementation(&self) -> Implementation {
+        self.engine.describe(&self.deflate)
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
         let own = QatzipSend::new(setup, self.level, &self.deflate);
-        Ok(match &self.implementation {
-            Implementation::Own(_) => Box::new(own),
-            Implementation::Vendor(vendor) => Box::new(DeviceSend::new(setup, vendor, own)?),
+        Ok(match &self.engine {
+            Engine::Own(_) => Box::new(own),
+            Engine::Vendor(vendor) => Box::new(DeviceSend::new(setup, vendor, own)?),
         })
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
         let own = QatzipRecv::new(setup, &self.deflate);
-        Ok(match &self.implementation {
-            Implementation::Own(_) => Box::new(own),
-            Implementation::Vendor(vendor) => Box::new(DeviceRecv::new(setup, vendor, own)?),
+        Ok(match &self.engine {
+            Engine::Own(_) => Box::new(own),
+            Engine::Vendor(vendor) => Box::new(DeviceRecv::new(setup, vendor, own)?),
         })
     }
 }

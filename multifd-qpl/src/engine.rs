@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use multifd_core::MethodError;
-use multifd_core::method::Accelerator;
+use multifd_core::method::{Accelerator, CodecPath, Implementation};
 use multifd_deflate::Deflate;
 
 use crate::host::{self, Missing};
@@ -66,13 +66,21 @@ impl Engine {
         Ok(Self::Hardware { library })
     }
 
-    /// One line for a log. `deflate` is what this project's own implementation uses.
-    pub(crate) fn describe(&self, deflate: &Deflate) -> String {
-        let deflate = deflate.implementation();
-        match self {
-            Self::Software { why } => format!("software ({deflate}; {why})"),
-            Self::Library { library, why } => format!("vendor-software ({library}; {why})"),
-            Self::Hardware { library } => format!("hardware ({library}; {deflate} as fallback)"),
+    /// Who does the work, and why. `deflate` is what this project's own implementation uses.
+    pub(crate) fn describe(&self, deflate: &Deflate) -> Implementation {
+        let (path, library, why) = match self {
+            Self::Software { why } => (CodecPath::Software, None, Some(why)),
+            Self::Library { library, why } => (CodecPath::VendorSoftware, Some(library), Some(why)),
+            Self::Hardware { library } => (CodecPath::Hardware, Some(library), None),
+        };
+        let implementation = Implementation::new(path)
+            .with_fallback(deflate.implementation())
+            .with_why(why.cloned());
+        match library {
+            Some(library) => implementation
+                .with_library("libqpl")
+                .with_version(library.version()),
+            None => implementation,
         }
     }
 }

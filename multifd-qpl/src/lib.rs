@@ -32,7 +32,7 @@
 //! registry.register(multifd_qpl::QplFactory)?;
 //! let options = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
 //! let method = registry.open("qpl", &options)?;
-//! assert!(method.implementation().starts_with("software"));
+//! assert!(!method.implementation().is_hardware());
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
@@ -55,7 +55,7 @@ mod trial;
 
 use std::sync::Arc;
 
-use multifd_core::method::Accelerator;
+use multifd_core::method::{Accelerator, Implementation};
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
@@ -114,7 +114,7 @@ impl MultifdMethods for QplMethod {
         NAME
     }
 
-    fn implementation(&self) -> String {
+    fn implementation(&self) -> Implementation {
         self.engine.describe(&self.deflate)
     }
 

@@ -59,6 +59,13 @@ impl Library {
     }
 }
 
+impl Library {
+    /// As the library tells it.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+}
+
 impl fmt::Display for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "libqpl {}", self.version)

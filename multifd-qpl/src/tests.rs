@@ -121,10 +121,12 @@ fn a_stream_that_lies_is_the_peers_fault() {
 
 #[test]
 fn implementations_are_described() {
-    let texts = engines().map(|engine| method(engine).implementation());
+    let texts = engines().map(|engine| method(engine).implementation().to_string());
     let [software, library, hardware] = texts;
     assert!(software.starts_with("software (") && software.ends_with("; a test)"));
-    assert_eq!(library, "vendor-software (libqpl 1.9.0; a test)");
+    assert!(
+        library.starts_with("vendor-software (libqpl 1.9.0; ") && library.ends_with("; a test)")
+    );
     assert!(hardware.starts_with("hardware (libqpl 1.9.0; "));
 }
 

@@ -36,7 +36,7 @@
 //! registry.register(multifd_uadk::UadkFactory::default())?;
 //! let options = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
 //! let method = registry.open("uadk", &options)?;
-//! assert!(method.implementation().starts_with("software"));
+//! assert!(!method.implementation().is_hardware());
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
@@ -53,7 +53,7 @@ mod zlib;
 use std::path::Path;
 use std::sync::Arc;
 
-use multifd_core::method::Accelerator;
+use multifd_core::method::{Accelerator, CodecPath, Implementation};
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
@@ -167,17 +167,16 @@ impl MultifdMethods for UadkMethod {
         NAME
     }
 
-    fn implementation(&self) -> String {
-        let software = self.deflate.implementation();
-        match &self.driver {
-            Ok(_) => format!("hardware (libwd_comp; {software} as fallback)"),
-            Err(None) => format!(
-                "software ({software}; {}={})",
-                Accelerator::OPTION,
-                Accelerator::Software
-            ),
-            Err(Some(unusable)) => format!("software ({software}; {unusable})"),
-        }
+    fn implementation(&self) -> Implementation {
+        let implementation = match &self.driver {
+            Ok(driver) => Implementation::new(CodecPath::Hardware).with_library(driver.file()),
+            Err(why) => {
+                let chosen = || format!("{}={}", Accelerator::OPTION, Accelerator::Software);
+                let why = why.as_ref().map_or_else(chosen, Unusable::to_string);
+                Implementation::software().with_why(Some(why))
+            }
+        };
+        implementation.with_fallback(self.deflate.implementation())
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

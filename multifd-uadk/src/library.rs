@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use vendor_library::{LoadError, VendorLibrary};
 
@@ -14,8 +15,10 @@ use crate::abi::{AllocSession, DoSync, FreeSession, Init2, Uninit2};
 
 /// What is called of the library, as its headers declare it. It stays loaded to the end of the process,
 /// so these are always good.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Functions {
+    /// The file that they are in.
+    pub(crate) file: Arc<str>,
     pub(crate) init: Init2,
     pub(crate) uninit: Uninit2,
     pub(crate) alloc: AllocSession,
@@ -44,6 +47,7 @@ impl Functions {
         // SAFETY: the types are those of the headers, which have not changed since these names exist.
         let functions = unsafe {
             Self {
+                file: library.file(c"wd_comp_init2_").into(),
                 init: library.function(c"wd_comp_init2_")?,
                 uninit: library.function(c"wd_comp_uninit2")?,
                 alloc: library.function(c"wd_comp_alloc_sess")?,

@@ -37,14 +37,14 @@ impl Process {
         let functions = match &mut *open {
             Some(state) if state.location.as_deref() == location => {
                 state.users += 1;
-                state.functions
+                state.functions.clone()
             }
             Some(_) => return Err(Unusable::InUse),
             None => {
                 let functions = Functions::load(location)?;
                 open_state(&functions)?;
                 *open = Some(Open {
-                    functions,
+                    functions: functions.clone(),
                     location: location.map(Path::to_owned),
                     users: 1,
                 });
@@ -79,6 +79,13 @@ pub(crate) struct Driver {
     functions: Functions,
 }
 
+impl Driver {
+    /// The library's file.
+    pub(crate) fn file(&self) -> &str {
+        &self.functions.file
+    }
+}
+
 impl Clone for Driver {
     fn clone(&self) -> Self {
         if let Some(open) = &mut *self.process.lock() {
@@ -86,7 +93,7 @@ impl Clone for Driver {
         }
         Self {
             process: self.process.clone(),
-            functions: self.functions,
+            functions: self.functions.clone(),
         }
     }
 }

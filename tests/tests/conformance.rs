@@ -69,7 +69,7 @@ fn software_with_isal() -> Result<()> {
     ];
     for (factory, integrity) in factories {
         let method = factory.open(&options)?;
-        let implementation = method.implementation();
+        let implementation = method.implementation().to_string();
         ensure!(implementation.contains("ISA-L 2."), "{implementation}");
         conformance::check(&Subject::new(method, integrity)).context(factory.name())?;
     }

@@ -21,7 +21,7 @@ use multifd_tests::libqpl;
 fn does_what_every_method_does() -> Result<()> {
     libqpl::with("does_what_every_method_does", |library| {
         let method = open(Accelerator::Library, library)?;
-        let text = method.implementation();
+        let text = method.implementation().to_string();
         ensure!(text.contains("(libqpl 1."), "{text}");
         conformance::check(&Subject::new(method, Integrity::Unchecked))
     })

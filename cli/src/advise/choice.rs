@@ -16,6 +16,9 @@ pub(crate) struct Candidate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) level: Option<u8>,
     pub(crate) implementation: String,
+    /// Whether that was a device.
+    #[serde(skip)]
+    pub(crate) is_hardware: bool,
     pub(crate) channels: usize,
     /// Bytes of guest memory per byte on the wire.
     pub(crate) ratio: f64,
@@ -49,6 +52,7 @@ pub(crate) fn candidate(
             method: codec.method.clone(),
             level: codec.level,
             implementation: codec.implementation.clone(),
+            is_hardware: codec.is_hardware,
             channels,
             ratio: (guest.pages.data + guest.pages.zero) * PAGE
                 / model::predict(engine, codec, hosts, &still(guest), channels).transferred,
@@ -92,10 +96,6 @@ impl Candidate {
             (false, true) => false,
             _ => old.total_time > new.total_time * (1.0 + WORTH),
         }
-    }
-
-    fn is_hardware(&self) -> bool {
-        self.implementation.starts_with("hardware")
     }
 }
 
@@ -144,7 +144,7 @@ fn by_rule(
 ) -> Option<Choice> {
     let measured = candidates
         .iter()
-        .filter(|one| one.method == rule.method && one.is_hardware())
+        .filter(|one| one.method == rule.method && one.is_hardware)
         .min_by(|one, other| {
             one.prediction
                 .total_time
@@ -264,6 +264,7 @@ mod tests {
             method: method.into(),
             level: None,
             implementation: "software".into(),
+            is_hardware: false,
             channels: 2,
             ratio: 2.0,
             prediction: Prediction {
@@ -308,6 +309,7 @@ mod tests {
             method: "half".into(),
             level: None,
             implementation: "software".into(),
+            is_hardware: false,
             payload: PAGE / 2.0,
             cpu,
             elapsed: cpu,
@@ -390,6 +392,7 @@ mod tests {
         // Measured, it has to be as good as it is said to be.
         let device = |total_time| Candidate {
             implementation: "hardware (libqatzip)".into(),
+            is_hardware: true,
             ..one("qatzip", total_time, 0.5, Bound::Link)
         };
         let with = |total_time| [software.as_slice(), &[device(total_time)]].concat();

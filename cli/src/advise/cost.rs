@@ -57,6 +57,9 @@ pub(crate) struct Codec {
     pub(crate) level: Option<u8>,
     /// What did the work: `software`, or what the method says of itself.
     pub(crate) implementation: String,
+    /// Whether that was a device.
+    #[serde(default)]
+    pub(crate) is_hardware: bool,
     /// Bytes of payload per page that is not zero.
     pub(crate) payload: f64,
     /// Seconds of a core per page.

@@ -61,7 +61,8 @@ pub(crate) fn free(method: &dyn MultifdMethods) -> Codec {
     Codec {
         method: method.name().into(),
         level: None,
-        implementation: method.implementation(),
+        implementation: method.implementation().to_string(),
+        is_hardware: false,
         payload: PAGE,
         cpu: Sides::default(),
         elapsed: Sides::default(),

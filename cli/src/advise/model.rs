@@ -239,6 +239,7 @@ mod tests {
             method: "half".into(),
             level: None,
             implementation: "software".into(),
+            is_hardware: false,
             payload: PAGE / 2.0,
             cpu,
             elapsed: cpu,

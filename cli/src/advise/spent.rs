@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use multifd_core::MultifdMethods;
-use multifd_core::method::CodecPath;
 
 use super::cost::{Codec, Sides};
 
@@ -41,7 +40,7 @@ impl Spent {
         };
         let implementation = method.implementation();
         // Software waits for nothing; if it did here, others had the cores.
-        let waits = implementation.starts_with(CodecPath::Hardware.name());
+        let is_hardware = implementation.is_hardware();
         let elapsed = Sides {
             send: per_page(self.send.elapsed),
             recv: per_page(self.recv.elapsed),
@@ -49,10 +48,11 @@ impl Spent {
         Codec {
             method: method.name().into(),
             level,
-            implementation,
+            implementation: implementation.to_string(),
+            is_hardware,
             payload: self.payload as f64 / pages,
             cpu,
-            elapsed: if waits { elapsed } else { cpu },
+            elapsed: if is_hardware { elapsed } else { cpu },
             channels,
         }
     }

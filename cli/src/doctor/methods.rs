@@ -1,7 +1,7 @@
 //! What each method would do its work with.
 
 use migration_params::Compression;
-use multifd_core::method::{Accelerator, CodecPath};
+use multifd_core::method::{Accelerator, Implementation};
 use multifd_core::{MethodOptions, Registry};
 
 use super::finding::{Finding, Problem};
@@ -43,7 +43,8 @@ pub(crate) fn with_library(name: &str, options: &MethodOptions) -> Result<String
     let registry = methods::registry().map_err(|error| error.to_string())?;
     // It is only opened.
     let options = options.clone().with("qatzip-without-device", "allow");
-    open(&registry, name, &options, Accelerator::Library)
+    let opened = open(&registry, name, &options, Accelerator::Library);
+    opened.map(|implementation| implementation.to_string())
 }
 
 fn open(
@@ -51,7 +52,7 @@ fn open(
     name: &str,
     options: &MethodOptions,
     accelerator: Accelerator,
-) -> Result<String, String> {
+) -> Result<Implementation, String> {
     let options = options.clone().with(Accelerator::OPTION, accelerator);
     let method = registry.open(name, &options);
     method
@@ -72,9 +73,9 @@ pub(crate) fn readiness(survey: &Survey, method: &str) -> Option<Readiness> {
 /// What a method answers when it is opened.
 struct Asked {
     /// What it would do its work with by default.
-    by_default: Result<String, String>,
+    by_default: Result<Implementation, String>,
     /// What it would use of a device, or why it cannot.
-    hardware: Result<String, String>,
+    hardware: Result<Implementation, String>,
 }
 
 impl Asked {
@@ -86,15 +87,15 @@ impl Asked {
     }
 
     /// What it would use of a device, if it would.
-    fn device(&self) -> Option<&str> {
-        let text = self.hardware.as_deref().ok()?;
-        text.starts_with(CodecPath::Hardware.name()).then_some(text)
+    fn device(&self) -> Option<&Implementation> {
+        let asked = self.hardware.as_ref().ok()?;
+        asked.is_hardware().then_some(asked)
     }
 }
 
 fn accelerated(name: &str, readiness: Readiness, asked: Option<Asked>) -> Finding {
     if let Some(device) = asked.as_ref().and_then(Asked::device) {
-        return Finding::ok(name, device);
+        return Finding::ok(name, device.to_string());
     }
     let software = software(asked.as_ref());
     let answer = asked.and_then(|asked| asked.hardware.err());
@@ -123,8 +124,8 @@ fn accelerated(name: &str, readiness: Readiness, asked: Option<Asked>) -> Findin
 
 fn software(asked: Option<&Asked>) -> String {
     match asked.map(|asked| &asked.by_default) {
-        Some(Ok(answer)) => answer.clone(),
+        Some(Ok(answer)) => answer.to_string(),
         Some(Err(error)) => format!("cannot be opened: {error}"),
-        None => CodecPath::Software.name().to_owned(),
+        None => Implementation::software().to_string(),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use migration::method_options;
 use migration_params::{Compression, Host, Settings, Transport};
-use multifd_core::method::{CodecPath, RegistryError};
+use multifd_core::method::{Implementation, RegistryError};
 use multifd_core::{MultifdMethods, Registry};
 
 use crate::args::MigrationArgs;
@@ -58,7 +58,7 @@ fn open(
 /// Says which implementation does the work, where a method has more than one.
 pub(crate) fn tell(method: &dyn MultifdMethods, quiet: bool) {
     let implementation = method.implementation();
-    if !quiet && implementation != CodecPath::Software.name() {
+    if !quiet && implementation != Implementation::software() {
         output::message(format_args!("{}: {implementation}", method.name()));
     }
 }

@@ -101,7 +101,7 @@ impl PassageReport {
             SideReport {
                 socket_address: address,
                 multifd_compression: side.method.name(),
-                implementation: side.method.implementation(),
+                implementation: side.method.implementation().to_string(),
                 multifd_channels: stats.channels.len(),
                 transferred,
                 multifd_bytes: total.wire_bytes,

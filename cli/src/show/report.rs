@@ -146,7 +146,7 @@ impl MigrationReport {
             side: about.side.into(),
             socket_address: about.address,
             multifd_compression: about.method.name().into(),
-            implementation: about.method.implementation(),
+            implementation: about.method.implementation().to_string(),
             multifd_channels: report.channels.channels.len(),
             total_time: millis(report.total_time),
             downtime: millis(report.down_time),

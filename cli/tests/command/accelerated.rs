@@ -63,7 +63,7 @@ fn the_implementation_is_told() -> Result<()> {
     let library = StandIn::qatzip(&[])?;
     let library = format!("qatzip={}", library.path().display());
     let source = folder.write("source", &guest(100))?;
-    let line = "qatzip: hardware (libqatzip.so.3)\n";
+    let line = "qatzip: hardware (libqatzip.so.3; ";
     for quiet in [&[][..], &["--quiet"]] {
         let target = folder.path("target").display().to_string();
         let to_both = ["--set", "multifd-compression=qatzip", "--library", &library];
@@ -78,7 +78,11 @@ fn the_implementation_is_told() -> Result<()> {
                 "{finished:?}"
             );
             let report = finished.json(0)?;
-            assert_eq!(report["implementation"], "hardware (libqatzip.so.3)");
+            let implementation = report["implementation"].as_str().unwrap_or_default();
+            ensure!(
+                implementation.starts_with("hardware (libqatzip.so.3; "),
+                "{implementation}"
+            );
             assert!(packets(&report["paths"], "hardware") > 0, "{report:#}");
         }
         ensure!(fs::read(&target)? == guest(100), "other memory");

@@ -552,7 +552,7 @@ fn a_library_of_this_host_is_loaded() -> Result<()> {
         "methods",
         "qatzip",
         "ok",
-        &["hardware (libqatzip.so.3)"],
+        &["hardware (libqatzip.so.3; "],
     )?;
     check(
         &report,

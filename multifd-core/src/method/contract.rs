@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::MethodError;
-use super::path::{CodecPath, PathCounts};
+use super::implementation::Implementation;
+use super::path::PathCounts;
 use super::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelId, PageSize};
 use crate::pages::{Pages, PagesMut, Payload, Segments};
@@ -20,10 +21,9 @@ pub trait MultifdMethods: Send + Sync {
     /// The name that `multifd-compression` has for it.
     fn name(&self) -> &'static str;
 
-    /// What does the work, and why: one line for the log of a starting migration. For instance
-    /// `hardware (libqatzip 1.3.1)`, or `software (no libqatzip.so.3)`.
-    fn implementation(&self) -> String {
-        CodecPath::Software.name().to_owned()
+    /// What does the work, and why: for the log of a starting migration, and for whoever compares methods.
+    fn implementation(&self) -> Implementation {
+        Implementation::software()
     }
 
     /// Makes the state of a sending channel.

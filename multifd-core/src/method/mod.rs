@@ -18,6 +18,7 @@
 mod accelerator;
 mod contract;
 mod error;
+mod implementation;
 mod options;
 mod path;
 mod registry;
@@ -27,6 +28,7 @@ pub use accelerator::Accelerator;
 pub(crate) use contract::ACCELERATOR_LIMIT;
 pub use contract::{ChannelSetup, MultifdMethods, RecvMethod, SendMethod};
 pub use error::MethodError;
+pub use implementation::Implementation;
 pub use options::MethodOptions;
 pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
