@@ -71,7 +71,7 @@ pub(crate) type GetJobSize = unsafe extern "C" fn(path: u32, size: *mut u32) -> 
 /// `qpl_init_job`, `qpl_path_t` first: makes memory of that size a job. Answers a status.
 pub(crate) type InitJob = unsafe extern "C" fn(path: u32, job: *mut RawJob) -> u32;
 
-/// `qpl_execute_job`, `qpl_submit_job`, `qpl_wait_job` and `qpl_fini_job`. They answer a status.
+/// `qpl_execute_job`, `qpl_submit_job`, `qpl_check_job` and `qpl_fini_job`. They answer a status.
 pub(crate) type OnJob = unsafe extern "C" fn(job: *mut RawJob) -> u32;
 
 /// `qpl_get_library_version`: a text such as `1.9.0`.
@@ -96,8 +96,10 @@ pub(crate) const FLAG_OMIT_VERIFY: u32 = 0x4000;
 
 /// `qpl_default_level`, the only one that a device has.
 pub(crate) const LEVEL_DEFAULT: u32 = 1;
-/// The devices that are near to the calling thread.
+/// The devices of the calling thread's node, from libqpl 1.6 on of its socket: `QPL_DEVICE_NUMA_ID_SOCKET`.
 pub(crate) const NUMA_AUTOMATIC: i32 = -1;
+/// All devices, from libqpl 1.6 on: `QPL_DEVICE_NUMA_ID_ANY`.
+pub(crate) const NUMA_ANY: i32 = -3;
 
 #[cfg(test)]
 mod tests {

@@ -4,12 +4,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use multifd_core::MethodError;
 use multifd_core::method::{Accelerator, CodecPath, Implementation};
 use multifd_deflate::Deflate;
 
 use crate::host::{self, Missing};
-use crate::library::Library;
+use crate::library::{Hardware, Library};
 use crate::trial::try_out;
 
 /// What does the work of all channels.
@@ -27,24 +26,28 @@ pub(crate) enum Engine {
         why: String,
     },
     /// libqpl's hardware path.
-    Hardware { library: Arc<Library> },
+    Hardware(Hardware),
 }
 
 impl Engine {
-    /// Finds what `accelerator` asks for. `library` is the path or the name of libqpl.
+    /// Finds what `accelerator` asks for. `library` is the path or the name of libqpl, if one is named: that is
+    /// asked, else a look at the host's devices is enough to tell.
     ///
     /// # Errors
     /// It asks for the device or the library, and what is missing for that.
-    pub(crate) fn choose(accelerator: Accelerator, library: &str) -> Result<Self, Missing> {
+    pub(crate) fn choose(accelerator: Accelerator, library: Option<&str>) -> Result<Self, Missing> {
         match accelerator {
-            Accelerator::Auto => Ok(Self::hardware(library)
+            Accelerator::Auto => Ok(Self::hardware(library, false)
                 .unwrap_or_else(|missing| Self::Software { why: missing.what })),
-            Accelerator::Hardware => Self::hardware(library),
+            Accelerator::Hardware => Self::hardware(library, true),
             Accelerator::Library => {
                 let library = load(library)?;
                 Ok(
                     match host::look(Path::new(ROOT)).and_then(|()| try_out(&library)) {
-                        Ok(()) => Self::Hardware { library },
+                        Ok(()) => Self::Hardware(Hardware {
+                            library,
+                            must: false,
+                        }),
                         Err(missing) => Self::Library {
                             library,
                             why: missing.what,
@@ -58,12 +61,16 @@ impl Engine {
         }
     }
 
-    /// Without a device nothing is loaded.
-    fn hardware(library: &str) -> Result<Self, Missing> {
-        host::look(Path::new(ROOT))?;
+    /// Without a device nothing is loaded, unless it is named.
+    fn hardware(library: Option<&str>, must: bool) -> Result<Self, Missing> {
+        let seen = host::look(Path::new(ROOT));
+        if library.is_none() {
+            seen.clone()?;
+        }
         let library = load(library)?;
-        try_out(&library)?;
-        Ok(Self::Hardware { library })
+        // What the kernel shows tells more than what the library says of it.
+        try_out(&library).map_err(|missing| seen.err().unwrap_or(missing))?;
+        Ok(Self::Hardware(Hardware { library, must }))
     }
 
     /// Who does the work, and why. `deflate` is what this project's own implementation uses.
@@ -71,7 +78,7 @@ impl Engine {
         let (path, library, why) = match self {
             Self::Software { why } => (CodecPath::Software, None, Some(why)),
             Self::Library { library, why } => (CodecPath::VendorSoftware, Some(library), Some(why)),
-            Self::Hardware { library } => (CodecPath::Hardware, Some(library), None),
+            Self::Hardware(hardware) => (CodecPath::Hardware, Some(&hardware.library), None),
         };
         let implementation = Implementation::new(path)
             .with_fallback(deflate.implementation())
@@ -90,13 +97,13 @@ impl fmt::Debug for Engine {
         f.write_str(match self {
             Self::Software { .. } => "Software",
             Self::Library { .. } => "Library",
-            Self::Hardware { .. } => "Hardware",
+            Self::Hardware(_) => "Hardware",
         })
     }
 }
 
-fn load(library: &str) -> Result<Arc<Library>, Missing> {
-    let library = Library::load(library).map_err(|error| Missing {
+fn load(library: Option<&str>) -> Result<Arc<Library>, Missing> {
+    let library = Library::load(library.unwrap_or(LIBRARY)).map_err(|error| Missing {
         what: format!("no libqpl ({error})"),
         remedy: "install libqpl 1.5 or later, or name its path in the option qpl-library",
     })?;
@@ -108,15 +115,7 @@ pub(crate) const LIBRARY_OPTION: &str = "qpl-library";
 /// Where the host's `sys` and `dev` are.
 const ROOT: &str = "/";
 /// The library's soname.
-pub(crate) const LIBRARY: &str = "libqpl.so.1";
-
-/// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
-pub(crate) fn too_many_pages() -> MethodError {
-    MethodError::device(NAME, "more pages than the channel was set up for")
-}
-
-/// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "qpl";
+const LIBRARY: &str = "libqpl.so.1";
 
 #[cfg(test)]
 mod tests {
@@ -124,14 +123,17 @@ mod tests {
 
     #[test]
     fn without_a_library_only_those_who_insist_fail() {
-        let nowhere = "libqpl-of-nowhere.so.1";
+        let nowhere = Some("libqpl-of-nowhere.so.1");
         for accelerator in [Accelerator::Auto, Accelerator::Software] {
             let engine = Engine::choose(accelerator, nowhere).unwrap();
             assert!(matches!(engine, Engine::Software { .. }), "{engine:?}");
         }
         let error = Engine::choose(Accelerator::Library, nowhere).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(nowhere) && text.contains("install"), "{text}");
+        assert!(
+            text.contains("libqpl-of-nowhere.so.1") && text.contains("install"),
+            "{text}"
+        );
         // There is no device either, on most hosts.
         Engine::choose(Accelerator::Hardware, nowhere).unwrap_err();
     }

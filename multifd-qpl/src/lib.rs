@@ -12,13 +12,14 @@
 //!
 //! | `accelerator` | what does the work |
 //! |---|---|
-//! | `auto` | the device if the host has one that works, else this project's software; without a device nothing is loaded |
-//! | `hardware` | the device; without one the method cannot be opened, and the error says what is missing |
+//! | `auto` | the device if the host has one that works, else this project's software; without a device nothing is loaded, unless a library is named |
+//! | `hardware` | the device, every page; without one the method cannot be opened, and the error says what is missing |
 //! | `library` | libqpl: with the device if there is one, else its own software |
 //! | `software` | this project's software |
 //!
 //! A page that the device or the library cannot do is done by this project's software, and counted in
-//! [`PathCounts`](multifd_core::method::PathCounts). The option `qpl-library` is the path of libqpl,
+//! [`PathCounts`](multifd_core::method::PathCounts); with `hardware` it ends the migration. A device that has been
+//! silent for [`ChannelSetup::accelerator_limit`] is left alone with its memory, which stays for ever. The option `qpl-library` is the path of libqpl,
 //! by default `libqpl.so.1` in the system's folders; any release from 1.5 on will do. The option
 //! `isal-library` is described at [`Isal`].
 //!
@@ -40,11 +41,13 @@ mod abi;
 mod device_recv;
 mod device_send;
 mod engine;
+mod error;
 mod host;
 mod job;
 mod library;
 mod recv;
 mod send;
+mod session;
 mod software;
 #[cfg(test)]
 mod stand_in;
@@ -64,10 +67,12 @@ use multifd_deflate::{Deflate, Isal, table};
 
 use crate::device_recv::DeviceRecv;
 use crate::device_send::DeviceSend;
-use crate::engine::{Engine, LIBRARY, LIBRARY_OPTION, NAME};
-use crate::job::{Queue, SoftwareJob};
+use crate::engine::{Engine, LIBRARY_OPTION};
+use crate::error::NAME;
+use crate::job::SoftwareJob;
 use crate::recv::QplRecv;
 use crate::send::QplSend;
+use crate::session::Session;
 
 /// Opens the method `qpl`. Its options are `accelerator`, `qpl-library` and `isal-library`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +93,7 @@ impl MethodFactory for QplFactory {
             .map_err(|what| MethodError::config(NAME, what))?;
         let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
             .map_err(|error| MethodError::config(NAME, error.to_string()))?;
-        let library = options.text(LIBRARY_OPTION).unwrap_or(LIBRARY);
+        let library = options.text(LIBRARY_OPTION);
         let engine = Engine::choose(accelerator, library).map_err(|missing| {
             let what = format!("{}={accelerator}, but {missing}", Accelerator::OPTION);
             MethodError::device(NAME, what)
@@ -127,10 +132,9 @@ impl MultifdMethods for QplMethod {
                 let job = SoftwareJob::new(library).map_err(no_job)?;
                 Box::new(QplSend::new(setup, encoder, Some(job)))
             }
-            Engine::Hardware { library } => {
-                let (count, input) = (page.pages_per_packet(), setup.packet_bytes());
-                let queue = Queue::new(library, count, input, page.bytes()).map_err(no_job)?;
-                Box::new(DeviceSend::new(setup, encoder, queue))
+            Engine::Hardware(hardware) => {
+                let session = Session::start(setup, hardware, setup.packet_bytes())?;
+                Box::new(DeviceSend::new(setup, &self.deflate, session))
             }
         })
     }
@@ -144,11 +148,11 @@ impl MultifdMethods for QplMethod {
                 let job = SoftwareJob::new(library).map_err(no_job)?;
                 Box::new(QplRecv::new(setup, decoder, Some(job)))
             }
-            Engine::Hardware { library } => {
+            Engine::Hardware(hardware) => {
                 let count = page.pages_per_packet();
                 let input = *table::payload_limits(count, page.bytes()).end();
-                let queue = Queue::new(library, count, input, page.bytes()).map_err(no_job)?;
-                Box::new(DeviceRecv::new(setup, decoder, queue))
+                let session = Session::start(setup, hardware, input)?;
+                Box::new(DeviceRecv::new(setup, &self.deflate, session))
             }
         })
     }

@@ -7,6 +7,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
+use std::sync::Arc;
 
 use vendor_library::{LoadError, VendorLibrary};
 
@@ -18,6 +19,14 @@ pub(crate) struct Library {
     version: String,
 }
 
+/// libqpl with a device that works.
+#[derive(Clone)]
+pub(crate) struct Hardware {
+    pub(crate) library: Arc<Library>,
+    /// Whether the device has to do every page.
+    pub(crate) must: bool,
+}
+
 /// What is called of it, as the headers declare it.
 #[derive(Clone, Copy)]
 pub(crate) struct Functions {
@@ -25,7 +34,7 @@ pub(crate) struct Functions {
     pub(crate) init_job: InitJob,
     pub(crate) execute_job: OnJob,
     pub(crate) submit_job: OnJob,
-    pub(crate) wait_job: OnJob,
+    pub(crate) check_job: OnJob,
     pub(crate) fini_job: OnJob,
 }
 
@@ -64,6 +73,11 @@ impl Library {
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
+
+    /// Whether a job can be given to the devices of any node: from 1.6 on.
+    pub(crate) fn has_any_node(&self) -> bool {
+        minor(&self.version).is_some_and(|minor| minor >= 6)
+    }
 }
 
 impl fmt::Display for Library {
@@ -80,7 +94,7 @@ fn functions(library: &VendorLibrary) -> Result<Functions, LoadError> {
             init_job: library.function(c"qpl_init_job")?,
             execute_job: library.function(c"qpl_execute_job")?,
             submit_job: library.function(c"qpl_submit_job")?,
-            wait_job: library.function(c"qpl_wait_job")?,
+            check_job: library.function(c"qpl_check_job")?,
             fini_job: library.function(c"qpl_fini_job")?,
         })
     }
@@ -104,8 +118,16 @@ const OLDEST: &str = "1.5";
 
 /// Whether the version's `qpl_job` is the one of `abi.rs`.
 fn is_supported(version: &str) -> bool {
+    minor(version).is_some_and(|minor| minor >= 5)
+}
+
+/// The second number of a version that starts with 1.
+fn minor(version: &str) -> Option<u32> {
     let mut numbers = version.split('.').map(str::parse::<u32>);
-    matches!((numbers.next(), numbers.next()), (Some(Ok(1)), Some(Ok(minor))) if minor >= 5)
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(1)), Some(Ok(minor))) => Some(minor),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvM
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
 
-use crate::engine::{NAME, too_many_pages};
+use crate::error::{NAME, too_many_pages};
 use crate::job::{Operation, SoftwareJob};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.
@@ -41,29 +41,61 @@ impl QplRecv {
     }
 }
 
+impl QplRecv {
+    /// Fills the pages with what `bytes` has, a payload that somebody else has read.
+    pub(crate) fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
+        let work = Work {
+            page: &mut self.page,
+            decoder: &mut self.decoder,
+            library: self.library.as_mut(),
+        };
+        work.unpack(bytes, pages, &mut self.counts)
+    }
+}
+
 impl RecvMethod for QplRecv {
     fn payload_limits(&self, pages: usize) -> RangeInclusive<usize> {
         table::payload_limits(pages, self.page_size.bytes())
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let Self {
-            payload: buffer,
-            page,
-            decoder,
-            library,
-            counts,
-            ..
-        } = self;
-        let bytes = buffer
+        let bytes = self
+            .payload
             .get_mut(..payload.remaining())
             .ok_or_else(too_many_pages)?;
         payload
             .read_exact(bytes)
             .map_err(MethodError::payload(NAME))?;
-        let table = Table::parse(bytes, pages.count(), page.len())
+        let work = Work {
+            page: &mut self.page,
+            decoder: &mut self.decoder,
+            library: self.library.as_mut(),
+        };
+        work.unpack(bytes, pages, &mut self.counts)
+    }
+
+    fn paths(&self) -> Option<PathCounts> {
+        Some(self.counts)
+    }
+}
+
+/// What unpacks a payload.
+struct Work<'a> {
+    page: &'a mut [u8],
+    decoder: &'a mut Decoder,
+    library: Option<&'a mut SoftwareJob>,
+}
+
+impl Work<'_> {
+    fn unpack(
+        mut self,
+        bytes: &[u8],
+        pages: &PagesMut<'_>,
+        counts: &mut PathCounts,
+    ) -> Result<(), MethodError> {
+        let table = Table::parse(bytes, pages.count(), self.page.len())
             .map_err(|error| MethodError::corrupt(NAME, error.at(), error.to_string()))?;
-        let mut tally = Tally::new(match library {
+        let mut tally = Tally::new(match self.library {
             Some(_) => CodecPath::VendorSoftware,
             None => CodecPath::Software,
         });
@@ -73,22 +105,19 @@ impl RecvMethod for QplRecv {
                 writer.write(from.bytes);
                 continue;
             }
-            let is_done = library
+            let is_done = self
+                .library
                 .as_mut()
-                .is_some_and(|job| by_library(job, from.bytes, page, &mut tally));
+                .is_some_and(|job| by_library(job, from.bytes, self.page, &mut tally));
             if !is_done {
-                decoder
-                    .decode_exact(from.bytes, page)
+                self.decoder
+                    .decode_exact(from.bytes, self.page)
                     .map_err(|error| MethodError::corrupt(NAME, from.at, error.to_string()))?;
             }
-            writer.write(page);
+            writer.write(self.page);
         }
         tally.count_in(counts);
         Ok(())
-    }
-
-    fn paths(&self) -> Option<PathCounts> {
-        Some(self.counts)
     }
 }
 

@@ -5,7 +5,7 @@ use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::PageEncoder;
 use multifd_deflate::table::TableWriter;
 
-use crate::engine::too_many_pages;
+use crate::error::too_many_pages;
 use crate::job::{Operation, SoftwareJob};
 use crate::software;
 

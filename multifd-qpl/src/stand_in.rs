@@ -1,4 +1,4 @@
-//! A libqpl with a device that works as late as it may: when a job is waited for.
+//! A libqpl with a device that works as late as it may: when it is asked whether a job is done.
 //!
 //! Each thread has a device of its own, so that tests do not meet.
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use multifd_deflate::{Decoder, Deflate, Level};
 
-use crate::abi::{OP_COMPRESS, RawJob};
+use crate::abi::{NUMA_ANY, NUMA_AUTOMATIC, OP_COMPRESS, RawJob};
 use crate::library::{Functions, Library};
 
 #[derive(Default)]
@@ -25,9 +25,13 @@ struct Device {
     /// Jobs that were initialised and not finished.
     jobs: usize,
     submissions: usize,
-    /// Of so many jobs that are waited for, the last one fails so.
+    /// Of so many jobs that are asked for, the last one fails so.
     failure: Option<(usize, u32)>,
-    waits: usize,
+    checks: usize,
+    /// Whether this thread's node has no work queues.
+    is_elsewhere: bool,
+    /// Whether no job is ever done.
+    is_silent: bool,
 }
 
 thread_local! {
@@ -44,7 +48,7 @@ pub(crate) fn library() -> Arc<Library> {
         init_job,
         execute_job,
         submit_job,
-        wait_job,
+        check_job,
         fini_job,
     }))
 }
@@ -57,6 +61,24 @@ pub(crate) fn set_depth(depth: usize) {
 /// Lets every `nth` job fail.
 pub(crate) fn set_failure(nth: usize, status: u32) {
     device(|device| device.failure = Some((nth, status)));
+}
+
+/// Lets only jobs for any node find a work queue.
+pub(crate) fn set_other_node() {
+    device(|device| device.is_elsewhere = true);
+}
+
+/// Lets no job ever be done.
+pub(crate) fn set_silent() {
+    device(|device| device.is_silent = true);
+}
+
+/// Does what is at work after all, though nobody asks for it any more.
+pub(crate) fn work_late() {
+    for job in device(|device| std::mem::take(&mut device.at_work)) {
+        // SAFETY: the memory of a job that is at work, and of its buffers, is kept for ever.
+        unsafe { work(std::ptr::with_exposed_provenance_mut(job)) };
+    }
 }
 
 pub(crate) fn at_work() -> usize {
@@ -88,6 +110,8 @@ unsafe extern "C" fn execute_job(job: *mut RawJob) -> u32 {
 }
 
 unsafe extern "C" fn submit_job(job: *mut RawJob) -> u32 {
+    // SAFETY: the caller gives a job that nobody works at.
+    let node = unsafe { (*job).numa_id };
     device(|device| {
         device.submissions += 1;
         if device
@@ -96,19 +120,26 @@ unsafe extern "C" fn submit_job(job: *mut RawJob) -> u32 {
         {
             return 5;
         }
-        assert!(!device.at_work.contains(&job.addr()), "submitted twice");
-        device.at_work.push(job.addr());
+        if device.is_elsewhere && node != NUMA_ANY {
+            return 503;
+        }
+        let job = job.expose_provenance();
+        assert!(!device.at_work.contains(&job), "submitted twice");
+        device.at_work.push(job);
         0
     })
 }
 
-unsafe extern "C" fn wait_job(job: *mut RawJob) -> u32 {
+unsafe extern "C" fn check_job(job: *mut RawJob) -> u32 {
+    if device(|device| device.is_silent) {
+        return 1;
+    }
     let failure = device(|device| {
         let known = device.at_work.iter().position(|known| *known == job.addr());
         device.at_work.remove(known.expect("a job that is at work"));
-        device.waits += 1;
+        device.checks += 1;
         let (nth, status) = device.failure?;
-        device.waits.is_multiple_of(nth).then_some(status)
+        device.checks.is_multiple_of(nth).then_some(status)
     });
     // SAFETY: the caller has kept the buffers alive since the submission.
     failure.unwrap_or_else(|| unsafe { work(job) })
@@ -135,7 +166,8 @@ unsafe fn work(job: *mut RawJob) -> u32 {
             slice::from_raw_parts_mut(job.next_out, output),
         )
     };
-    assert_eq!((job.level, job.numa_id), (1, -1));
+    assert_eq!(job.level, 1);
+    assert!([0, NUMA_AUTOMATIC, NUMA_ANY].contains(&job.numa_id));
     let deflate = Deflate::built_in();
     let written = if job.operation == OP_COMPRESS {
         let mut encoder = deflate.encoder(Level::FASTEST, input.len());

@@ -32,6 +32,11 @@ impl Status {
     /// `QPL_STS_INIT_WORK_QUEUES_NOT_AVAILABLE`.
     pub(crate) const NO_WORK_QUEUES: Self = Self(503);
 
+    /// `QPL_STS_BEING_PROCESSED`, which is no end.
+    pub(crate) const BEING_PROCESSED: u32 = 1;
+    /// None of the library's: a device has not done a job within the limit.
+    pub(crate) const SILENT: Self = Self(u32::MAX);
+
     /// As the library returns it.
     pub(crate) fn check(status: u32) -> Result<(), Self> {
         if status == OK {
@@ -56,7 +61,8 @@ impl Status {
         match self {
             Self::QUEUES_ARE_BUSY => Fallback::Busy,
             Self::BAD_DISTANCE | Self::NOT_SUPPORTED_BY_QUEUE => Fallback::Unsupported,
-            Self::NO_HARDWARE_PATH
+            Self::SILENT
+            | Self::NO_HARDWARE_PATH
             | Self::NO_LIBACCEL
             | Self::LIBACCEL_FAILED
             | Self::NO_WORK_QUEUES => Fallback::NoDevice,
@@ -73,9 +79,14 @@ impl Status {
             Self::NO_LIBACCEL => {
                 "install libaccel-config, of which libqpl needs libaccel-config.so.1"
             }
-            Self::LIBACCEL_FAILED => "load the kernel's driver idxd",
+            Self::LIBACCEL_FAILED => {
+                "load the kernel's driver idxd; where it is, the kernel may refuse this user the mapping of \
+                 a work queue: take libqpl 1.6 or later, which writes to it instead, and let a filter of \
+                 system calls allow that"
+            }
             Self::NO_WORK_QUEUES => {
-                "configure a shared work queue of type user with accel-config, which this user may open"
+                "configure a shared work queue of type user with accel-config, which this user may open, on \
+                 each socket: libqpl before 1.6 uses those of the thread's own only"
             }
             _ => "look for the device's errors in the kernel's log",
         }
@@ -87,7 +98,10 @@ const OK: u32 = 0;
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "status {}", self.0)
+        match *self {
+            Self::SILENT => f.write_str("no answer within the limit"),
+            Self(status) => write!(f, "status {status}"),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use multifd_core::memory::{IoVecList, IoVecMut, Mapping};
 use multifd_core::method::{CodecPath, Fallback, PathCounts};
@@ -15,6 +16,7 @@ use multifd_deflate::Deflate;
 
 use super::QplMethod;
 use crate::engine::Engine;
+use crate::library::Hardware;
 use crate::stand_in;
 
 const PAGE: usize = 4096;
@@ -60,8 +62,18 @@ fn each_implementation_is_counted() {
 }
 
 #[test]
-fn pages_that_find_the_queues_full_are_done_in_software() {
+fn full_queues_take_one_page_for_another() {
     stand_in::set_depth(10);
+    let (sent, received) = exchange(hardware(), 2);
+    for counts in [sent, received] {
+        assert_eq!(counts.packets(CodecPath::Hardware), 2);
+        assert_eq!(counts.all_fallbacks(), 0);
+    }
+}
+
+#[test]
+fn pages_that_find_the_queues_full_of_others_are_done_in_software() {
+    stand_in::set_depth(0);
     let (sent, received) = exchange(hardware(), 2);
     for counts in [sent, received] {
         assert_eq!(counts.packets(CodecPath::Software), 2);
@@ -69,6 +81,69 @@ fn pages_that_find_the_queues_full_are_done_in_software() {
         assert_eq!(counts.fallbacks(Fallback::Busy), 2);
         assert_eq!(counts.all_fallbacks(), 2);
     }
+}
+
+#[test]
+fn a_silent_device_is_left_alone() {
+    stand_in::set_silent();
+    let memory = memory();
+    let setup = setup().with_accelerator_limit(Duration::from_millis(20));
+    let device = method(hardware());
+    let mut send = device.send_setup(&setup).unwrap();
+    let mut recv = device.recv_setup(&setup).unwrap();
+    for _ in 0..2 {
+        let payload = pack(&mut *send, &memory, PAGES);
+        let target = blank();
+        unpack(&mut *recv, &payload, &target, PAGES).unwrap();
+        assert!(content(&target) == content(&memory));
+    }
+    for counts in [send.paths().unwrap(), recv.paths().unwrap()] {
+        assert_eq!(counts.packets(CodecPath::Software), 2);
+        assert_eq!(counts.fallbacks(Fallback::NoDevice), 2);
+        assert_eq!(counts.all_fallbacks(), 2);
+    }
+    drop((send, recv));
+    assert!(stand_in::at_work() > 0);
+    stand_in::work_late();
+    assert_eq!(content(&memory), content(&self::memory()));
+}
+
+/// The first page that the device does not do ends the migration.
+#[test]
+fn hardware_means_every_page() {
+    let payload = pack(
+        &mut *method(hardware()).send_setup(&setup()).unwrap(),
+        &memory(),
+        PAGES,
+    );
+    let refused = |want: &str| {
+        let limit = Duration::from_millis(20);
+        let setup = setup().with_accelerator_limit(limit);
+        let device = method(only_hardware());
+        let mut runs = PageRuns::new(PageSize::X86);
+        let block = memory();
+        runs.set(&block, &offsets(PAGES)).unwrap();
+        let mut list = IoVecList::default();
+        let mut send = device.send_setup(&setup).unwrap();
+        let sent = send
+            .send_prepare(&runs.pages(), &mut Segments::new(&mut list))
+            .unwrap_err();
+        let mut recv = device.recv_setup(&setup).unwrap();
+        let received = unpack(&mut *recv, &payload, &blank(), PAGES).unwrap_err();
+        for error in [sent, received] {
+            assert_eq!(error.fault(), Fault::Device);
+            let text = error.to_string();
+            let start = "qpl: accelerator=hardware, but the device did not do a page: ";
+            assert!(text.starts_with(start) && text.contains(want), "{text}");
+        }
+    };
+    stand_in::set_failure(50, 303);
+    refused("status 303, look for");
+    stand_in::set_depth(0);
+    refused("status 5, end other users");
+    stand_in::set_depth(1000);
+    stand_in::set_silent();
+    refused("no answer within the limit");
 }
 
 #[test]
@@ -157,9 +232,18 @@ fn engines() -> [Engine; 3] {
 }
 
 fn hardware() -> Engine {
-    Engine::Hardware {
+    Engine::Hardware(Hardware {
         library: stand_in::library(),
-    }
+        must: false,
+    })
+}
+
+/// A device that has to do everything.
+fn only_hardware() -> Engine {
+    Engine::Hardware(Hardware {
+        library: stand_in::library(),
+        must: true,
+    })
 }
 
 fn method(engine: Engine) -> QplMethod {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::host::Missing;
-use crate::job::{Operation, Queue};
+use crate::job::Operation;
 use crate::library::Library;
+use crate::session::Session;
 use crate::status::Status;
 
 /// Has the device compress a little, and decompress it again.
@@ -13,19 +14,16 @@ pub(crate) fn try_out(library: &Arc<Library>) -> Result<(), Missing> {
         what: format!("{library} cannot {what} an IAA device, {status}"),
         remedy: status.remedy(),
     };
-    let mut queue =
-        Queue::new(library, 1, TRIAL, TRIAL).map_err(|status| failed("reach", status))?;
-    queue.input_mut().fill(CONTENT);
-    let length = work(&mut queue, Operation::Compress, TRIAL)
+    let mut session =
+        Session::new(library, 1, TRIAL, TRIAL).map_err(|status| failed("reach", status))?;
+    let page = [CONTENT; TRIAL];
+    let length = work(&mut session, Operation::Compress, &page)
         .map_err(|status| failed("compress with", status))?;
-    let stream = queue.output(0).and_then(|output| output.get(..length));
+    let stream = session.output(0).and_then(|output| output.get(..length));
     let stream = stream.unwrap_or_default().to_vec();
-    for (to, from) in queue.input_mut().iter_mut().zip(stream) {
-        *to = from;
-    }
-    let written = work(&mut queue, Operation::Decompress, length)
+    let written = work(&mut session, Operation::Decompress, &stream)
         .map_err(|status| failed("decompress with", status))?;
-    let output = queue.output(0).unwrap_or_default();
+    let output = session.output(0).unwrap_or_default();
     if written == TRIAL && output.iter().all(|byte| *byte == CONTENT) {
         Ok(())
     } else {
@@ -36,9 +34,11 @@ pub(crate) fn try_out(library: &Arc<Library>) -> Result<(), Missing> {
     }
 }
 
-fn work(queue: &mut Queue, operation: Operation, input: usize) -> Result<usize, Status> {
-    queue.submit(0, operation, 0..input, TRIAL)?;
-    queue.wait(0)
+fn work(session: &mut Session, operation: Operation, input: &[u8]) -> Result<usize, Status> {
+    let room = session.input_mut()?.get_mut(..input.len());
+    room.ok_or(Status::INTERNAL)?.copy_from_slice(input);
+    session.submit(0, operation, 0..input.len(), TRIAL)?;
+    session.wait(0)
 }
 
 /// Bytes of the trial ..

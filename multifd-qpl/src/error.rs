@@ -1,0 +1,18 @@
+//! What this method reports.
+
+use multifd_core::MethodError;
+use multifd_core::method::Accelerator;
+
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "qpl";
+
+/// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
+pub(crate) fn too_many_pages() -> MethodError {
+    MethodError::device(NAME, "more pages than the channel was set up for")
+}
+
+/// The device has to do everything, and does not.
+pub(crate) fn refusal(what: &str) -> MethodError {
+    let (option, choice) = (Accelerator::OPTION, Accelerator::Hardware);
+    MethodError::device(NAME, format!("{option}={choice}, but {what}"))
+}
