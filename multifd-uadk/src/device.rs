@@ -1,8 +1,12 @@
 //! The device as one channel uses it: page by page, with a count of what it did and why it did not.
 
-use multifd_core::method::{CodecPath, Fallback, PathCounts, Tally};
+use std::time::Duration;
+
+use multifd_core::MethodError;
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts, Tally};
 
 use crate::session::{Driver, Operation, Session};
+use crate::zlib::NAME;
 
 /// A channel's device, or its absence.
 #[derive(Debug)]
@@ -13,11 +17,23 @@ pub(crate) struct Device {
     counts: PathCounts,
     /// This packet, from the first page on that was for the device.
     packet: Option<Tally>,
+    /// Why the device did not do all of this packet.
+    reason: Option<Fallback>,
+    /// How long it may be busy, if it has to do everything that is for a device.
+    patience: Option<Duration>,
+    /// Whether the first packet that fell back was told.
+    told: bool,
 }
 
 impl Device {
-    /// A session for pages of `page_size` bytes, if there is a driver.
-    pub(crate) fn new(driver: Option<&Driver>, operation: Operation, page_size: usize) -> Self {
+    /// A session for pages of `page_size` bytes, if there is a driver. With `patience`, it has to do every page that
+    /// is for a device, and may be busy for so long.
+    pub(crate) fn new(
+        driver: Option<&Driver>,
+        operation: Operation,
+        page_size: usize,
+        patience: Option<Duration>,
+    ) -> Self {
         // What the device writes before it finds that a page becomes larger needs room, and more than
         // deflate's bound.
         let output = match operation {
@@ -29,6 +45,9 @@ impl Device {
             session: driver.and_then(|driver| Session::new(driver, operation, page_size, output)),
             counts: PathCounts::default(),
             packet: None,
+            reason: None,
+            patience,
+            told: false,
         }
     }
 
@@ -43,27 +62,54 @@ impl Device {
             return None;
         }
         let packet = self.packet.get_or_insert(Tally::new(CodecPath::Hardware));
-        let made = match &mut self.session {
-            Some(session) => session.run(source),
-            None => Err(Fallback::NoDevice),
+        let Some(session) = &mut self.session else {
+            packet.fell_back(Fallback::NoDevice);
+            self.reason.get_or_insert(Fallback::NoDevice);
+            return None;
         };
-        made.inspect_err(|reason| packet.fell_back(*reason)).ok()
+        let made = match self.patience {
+            Some(limit) => session.run_patiently(source, limit),
+            None => session.run(source),
+        };
+        made.inspect_err(|reason| {
+            packet.fell_back(*reason);
+            self.reason.get_or_insert(*reason);
+        })
+        .ok()
     }
 
     /// What it made of a page of this packet is of no use.
     pub(crate) fn failed(&mut self) {
         if let Some(packet) = &mut self.packet {
             packet.fell_back(Fallback::Failed);
+            self.reason.get_or_insert(Fallback::Failed);
         }
     }
 
     /// Counts a packet. One without a page for the device is done in software.
-    pub(crate) fn end_packet(&mut self) {
+    ///
+    /// # Errors
+    /// The device has to do everything, and did not do a page of it.
+    pub(crate) fn end_packet(&mut self) -> Result<(), MethodError> {
         let packet = self
             .packet
             .take()
             .unwrap_or(Tally::new(CodecPath::Software));
         packet.count_in(&mut self.counts);
+        let Some(reason) = self.reason.take() else {
+            return Ok(());
+        };
+        let reason = reason.name();
+        if self.patience.is_some() {
+            let (option, choice) = (Accelerator::OPTION, Accelerator::Hardware);
+            let what = format!("{option}={choice}, but the device did not do a page: {reason}");
+            return Err(MethodError::device(NAME, what));
+        }
+        if !self.told {
+            self.told = true;
+            log::warn!("{NAME}: a page falls back: {reason}; more is counted, not told");
+        }
+        Ok(())
     }
 
     /// The counts of all packets so far.

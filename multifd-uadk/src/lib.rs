@@ -13,13 +13,15 @@
 //! | value | |
 //! |---|---|
 //! | `auto`, the default | the device, if the library and the device are there and pass a trial; else this crate's software |
-//! | `hardware`, `library` | the device, or an error that says what is missing. The library has no software of its own for zlib |
+//! | `hardware` | the device, every page that is for one; without it an error that says what is missing |
+//! | `library` | the device, or an error that says what is missing: the library has no software of its own for zlib. A page that the device fails at is done in software |
 //! | `software` | this crate's software; nothing is loaded |
 //!
 //! The library is `libwd_comp.so.2` of UADK 2.4 or later, from where the system has it, or from the
 //! folder or file that the option `uadk-library` names. It is loaded when the method is opened, and tried
 //! on a page of the crate's own: what was compiled for other structures, or cannot reach the process's
-//! memory, is found there. A page that the device fails at later is done in software, and counted.
+//! memory, is found there. With `auto`, a page that the device fails at later is done
+//! in software, and counted.
 //! After a decompression by the device the checksum is compared in software, since the device does not
 //! refuse a stream for it.
 //!
@@ -107,16 +109,20 @@ impl MethodFactory for UadkFactory {
             Accelerator::Software => Err(None),
             _ => self.driver(location, &deflate).map_err(Some),
         };
-        let must = !matches!(accelerator, Accelerator::Auto | Accelerator::Software);
         match driver {
-            Err(Some(unusable)) if must => Err(missing(accelerator, &unusable)),
+            Err(Some(unusable)) if is_wanted(accelerator) => Err(missing(accelerator, &unusable)),
             driver => Ok(Arc::new(UadkMethod {
                 driver,
-                must,
+                accelerator,
                 deflate,
             })),
         }
     }
+}
+
+/// Whether a method or a channel without the device is an error.
+fn is_wanted(accelerator: Accelerator) -> bool {
+    !matches!(accelerator, Accelerator::Auto | Accelerator::Software)
 }
 
 /// A device was asked for and cannot be had: what is missing, and what to do.
@@ -141,16 +147,18 @@ fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
 struct UadkMethod {
     /// The device; or why there is none, but for nobody wanting it.
     driver: Result<Driver, Option<Unusable>>,
-    /// Whether a channel without the device is an error.
-    must: bool,
+    /// What the host wants of it.
+    accelerator: Accelerator,
     deflate: Deflate,
 }
 
 impl UadkMethod {
     fn device(&self, setup: &ChannelSetup, operation: Operation) -> Result<Device, MethodError> {
         let driver = self.driver.as_ref().ok();
-        let device = Device::new(driver, operation, setup.page_size.bytes());
-        if device.is_missing() && self.must {
+        let must = self.accelerator == Accelerator::Hardware;
+        let patience = must.then_some(setup.accelerator_limit);
+        let device = Device::new(driver, operation, setup.page_size.bytes(), patience);
+        if device.is_missing() && is_wanted(self.accelerator) {
             let what = format!("{}: {}", Unusable::NoSession, host::diagnose());
             return Err(MethodError::device(NAME, what));
         }

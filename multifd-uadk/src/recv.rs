@@ -61,9 +61,9 @@ impl RecvMethod for UadkRecv {
                     .map_err(|what| MethodError::corrupt(NAME, page.at, what))?;
             }
         }
-        self.device.end_packet();
         pages.writer().write(content);
-        Ok(())
+        // Only now: a payload that is wrong is the peer's fault.
+        self.device.end_packet()
     }
 
     fn paths(&self) -> Option<PathCounts> {

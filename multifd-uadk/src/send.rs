@@ -52,7 +52,7 @@ impl SendMethod for UadkSend {
                 return Err(MethodError::device(NAME, what));
             }
         }
-        self.device.end_packet();
+        self.device.end_packet()?;
         for part in self.payload.parts() {
             out.push(part);
         }

@@ -12,17 +12,33 @@
 
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use multifd_core::method::Fallback;
 
 use crate::abi;
 use crate::library::{Functions, LIBRARY, Missing};
 
-/// The library's state in this process.
+/// The library's state in this process. Nobody holds the lock while it is opened or closed: who comes meanwhile
+/// waits for the end of that.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Process {
-    open: Arc<Mutex<Option<Open>>>,
+pub(crate) struct Process(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// It has been opened or closed.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    /// Somebody opens or closes it.
+    Changing,
+    Open(Open),
 }
 
 impl Process {
@@ -33,33 +49,67 @@ impl Process {
     /// There is no such library, it is of another kind, somebody else in this process uses it, or it
     /// finds no device.
     pub(crate) fn driver(&self, location: Option<&Path>) -> Result<Driver, Unusable> {
-        let mut open = self.lock();
-        let functions = match &mut *open {
-            Some(state) if state.location.as_deref() == location => {
-                state.users += 1;
-                state.functions.clone()
+        let mut state = self.settled();
+        if let State::Open(open) = &mut *state {
+            if open.location.as_deref() != location {
+                return Err(Unusable::InUse);
             }
-            Some(_) => return Err(Unusable::InUse),
-            None => {
-                let functions = Functions::load(location)?;
-                open_state(&functions)?;
-                *open = Some(Open {
-                    functions: functions.clone(),
-                    location: location.map(Path::to_owned),
-                    users: 1,
-                });
-                functions
-            }
-        };
+            open.users += 1;
+            return Ok(Driver {
+                process: self.clone(),
+                functions: open.functions.clone(),
+            });
+        }
+        let change = self.change(&mut state);
+        drop(state);
+        let functions = Functions::load(location)?;
+        open_state(&functions)?;
+        change.end(State::Open(Open {
+            functions: functions.clone(),
+            location: location.map(Path::to_owned),
+            users: 1,
+        }));
         Ok(Driver {
             process: self.clone(),
             functions,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+    /// The state, when nobody changes it.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let changing = |state: &mut State| matches!(state, State::Changing);
+        let state = self.0.changed.wait_while(self.lock(), changing);
+        state.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, state: &mut State) -> Change<'_> {
+        *state = State::Changing;
+        Change(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Every change of the value is one assignment: a panic leaves it whole.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to open or close the state. Dropped, it leaves it closed.
+struct Change<'p>(&'p Process);
+
+impl Change<'_> {
+    fn end(self, state: State) {
+        *self.0.lock() = state;
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if matches!(*state, State::Changing) {
+            *state = State::Closed;
+        }
+        drop(state);
+        self.0.0.changed.notify_all();
     }
 }
 
@@ -88,7 +138,7 @@ impl Driver {
 
 impl Clone for Driver {
     fn clone(&self) -> Self {
-        if let Some(open) = &mut *self.process.lock() {
+        if let State::Open(open) = &mut *self.process.lock() {
             open.users += 1;
         }
         Self {
@@ -100,17 +150,20 @@ impl Clone for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let mut open = self.process.lock();
-        if let Some(state) = &mut *open {
-            state.users -= 1;
-            if state.users == 0 {
-                // SAFETY: the state is open, since this driver is one of its users; and no session is
-                // left, since each has a driver, and this was the last one. The lock is held, so nobody
-                // opens it meanwhile.
-                unsafe { (self.functions.uninit)() };
-                *open = None;
-            }
+        let mut state = self.process.lock();
+        let State::Open(open) = &mut *state else {
+            return;
+        };
+        open.users -= 1;
+        if open.users > 0 {
+            return;
         }
+        let change = self.process.change(&mut state);
+        drop(state);
+        // SAFETY: the state is open, since this driver was one of its users; and no session is
+        // left, since each has a driver, and this was the last one. Who wants to open it waits for `change`.
+        unsafe { (self.functions.uninit)() };
+        change.end(State::Closed);
     }
 }
 
@@ -175,6 +228,31 @@ impl Session {
     /// # Errors
     /// Why it did not. After [`Fallback::NoDevice`] it never will.
     pub(crate) fn run(&mut self, source: &[u8]) -> Result<&[u8], Fallback> {
+        let made = self.offer(source)?;
+        self.output.get(..made).ok_or(Fallback::Failed)
+    }
+
+    /// As [`Self::run`], but a device that is busy is waited for, for no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub(crate) fn run_patiently(
+        &mut self,
+        source: &[u8],
+        limit: Duration,
+    ) -> Result<&[u8], Fallback> {
+        let start = Instant::now();
+        let made = loop {
+            match self.offer(source) {
+                Err(Fallback::Busy) if start.elapsed() < limit => std::hint::spin_loop(),
+                result => break result?,
+            }
+        };
+        self.output.get(..made).ok_or(Fallback::Failed)
+    }
+
+    /// One request; returns how many bytes of output it made, as the library says.
+    fn offer(&mut self, source: &[u8]) -> Result<usize, Fallback> {
         if self.abandoned {
             return Err(Fallback::NoDevice);
         }
@@ -204,10 +282,7 @@ impl Session {
         self.abandoned = code != 0 && code != -abi::EBUSY;
         outcome(code, request.status)?;
         // Nothing is believed of a library: a length beyond the room is none.
-        usize::try_from(request.target_len)
-            .ok()
-            .and_then(|length| self.output.get(..length))
-            .ok_or(Fallback::Failed)
+        usize::try_from(request.target_len).map_err(|_| Fallback::Failed)
     }
 }
 

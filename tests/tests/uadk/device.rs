@@ -76,7 +76,7 @@ fn what_the_device_does_not_take_is_done_in_software() -> Result<()> {
     let mut payload = u32::try_from(stream.len())?.to_be_bytes().to_vec();
     payload.extend(stream);
 
-    let device = fake.open(Accelerator::Hardware)?;
+    let device = fake.open(Accelerator::Auto)?;
     let mut receiver = device.recv_setup(&setup(PageSize::X86)?)?;
     let (guest, target) = (
         Guest::with(PageSize::X86, page)?,
@@ -159,7 +159,7 @@ fn a_device_that_does_not_finish_is_left_alone() -> Result<()> {
 fn fail_in_the_first_packet(define: &str) -> Result<(Fake, [PathCounts; 2])> {
     // The trial takes two.
     let fake = Fake::new(&["GOOD_REQUESTS=7", define])?;
-    let method = fake.open(Accelerator::Hardware)?;
+    let method = fake.open(Accelerator::Auto)?;
     let moved = Moved::through(&method, &method, &fill(3, PAGE, 30)).context(define.to_owned())?;
     for counts in [moved.sent, moved.received] {
         ensure!(
