@@ -31,6 +31,16 @@ impl StandIn {
         Ok(library)
     }
 
+    /// libqpl with a device. `faults` are macros that its file explains, as `DEPTH=4`.
+    ///
+    /// # Errors
+    /// As [`Self::qatzip`].
+    pub fn qpl(faults: &[&str]) -> Result<Self> {
+        let library = Self::in_a_folder("libqpl.so.1")?;
+        library.build("qpl.c", &library.path(), &library.defines(faults))?;
+        Ok(library)
+    }
+
     /// UADK's libwd_comp with a device, and the libwd that it needs in the same folder. `faults` are
     /// macros that its file explains, as `GOOD_REQUESTS=7`.
     ///
