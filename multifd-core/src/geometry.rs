@@ -6,6 +6,9 @@ use std::num::NonZeroU8;
 /// Bytes of guest pages that one packet carries at most, whatever the page size.
 pub const PACKET_BYTES: usize = PACKET_LEN as usize;
 
+/// Bytes of payload that one packet has at most with any method that compresses: what QEMU has room for.
+pub const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;
+
 const PACKET_LEN: u32 = 512 * 1024;
 
 /// Size in bytes of a *target* page: a power of two from 4 KiB (x86) to 64 KiB.

@@ -48,6 +48,7 @@
 //! ```
 
 mod checksum;
+mod compressible;
 mod decode;
 mod encode;
 mod fixed;
@@ -58,12 +59,14 @@ mod open;
 mod page;
 mod stored;
 pub mod table;
+pub mod zlib_header;
 
 pub use checksum::{adler32, crc32};
+pub use compressible::{CompressibleRun, PIECE, compressible_runs, is_compressible};
 pub use decode::{DecodeError, Decoder};
 pub use encode::Encoder;
 pub use level::Level;
 pub use libdeflate::Decoded;
 pub use open::{Deflate, Isal, OpenError};
 pub use page::PageEncoder;
-pub use stored::{store, stored_len};
+pub use stored::{Stream, store, stored_len};

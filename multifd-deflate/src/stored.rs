@@ -1,8 +1,17 @@
 //! Bytes as they are, in the form of deflate data: stored blocks (RFC 1951, 3.2.4).
 
-/// Writes `content` as one complete stream of stored blocks to the front of `out`, and answers its
-/// length, which is [`stored_len`]; `None` if there is no room for it.
-pub fn store(content: &[u8], out: &mut [u8]) -> Option<usize> {
+/// What becomes of a stream after the blocks that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// It ends with them.
+    Ends,
+    /// More is written behind them.
+    GoesOn,
+}
+
+/// Writes `content` as stored blocks to the front of `out`, and answers their length, which is [`stored_len`];
+/// `None` if there is no room for them. Nothing is one block without content.
+pub fn store(content: &[u8], out: &mut [u8], stream: Stream) -> Option<usize> {
     let blocks = block_count(content.len());
     let mut rest = content;
     let mut done = 0;
@@ -10,8 +19,9 @@ pub fn store(content: &[u8], out: &mut [u8]) -> Option<usize> {
         let (block, after) = rest.split_at(rest.len().min(MAX_BLOCK));
         rest = after;
         let len = u16::try_from(block.len()).ok()?;
+        let is_last = stream == Stream::Ends && number == blocks;
         let [[a, b], [c, d]] = [len.to_le_bytes(), (!len).to_le_bytes()];
-        let header: [u8; BLOCK_HEADER] = [u8::from(number == blocks), a, b, c, d];
+        let header: [u8; BLOCK_HEADER] = [u8::from(is_last), a, b, c, d];
         let room = out.get_mut(done..)?.get_mut(..BLOCK_HEADER + block.len())?;
         let (head, body) = room.split_at_mut_checked(BLOCK_HEADER)?;
         head.copy_from_slice(&header);
@@ -49,15 +59,34 @@ mod tests {
     fn a_decoder_takes_it() {
         for len in [0, 1, 4096, 0xffff, 0x10000, 0x20001] {
             let content: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[1]).collect();
-            let mut stream = vec![0; content.len() + 64];
-            let written = store(&content, &mut stream).unwrap();
+            let mut bytes = vec![0; content.len() + 64];
+            let written = store(&content, &mut bytes, Stream::Ends).unwrap();
             assert_eq!(written, stored_len(content.len()));
             let mut decoded = vec![0; content.len()];
             Decoder::new()
-                .decode_exact(&stream[..written], &mut decoded)
+                .decode_exact(&bytes[..written], &mut decoded)
                 .unwrap();
             assert!(decoded == content, "{len}");
-            assert_eq!(store(&content, &mut stream[..written - 1]), None);
+            assert_eq!(
+                store(&content, &mut bytes[..written - 1], Stream::Ends),
+                None
+            );
+        }
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_is_not_at_its_end() {
+        for len in [0, 1, 4096, 0xffff, 0x10000, 0x20001] {
+            let content: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[1]).collect();
+            let mut bytes = vec![0; content.len() + 64];
+            let written = store(&content, &mut bytes, Stream::GoesOn).unwrap();
+            assert_eq!(written, stored_len(content.len()));
+            let mut decoded = Vec::with_capacity(content.len() + 1);
+            let mut inflater = flate2::Decompress::new(false);
+            let flush = flate2::FlushDecompress::Sync;
+            let status = inflater.decompress_vec(&bytes[..written], &mut decoded, flush);
+            assert_eq!(status.unwrap(), flate2::Status::Ok);
+            assert!(decoded == content, "{len}");
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::ops::RangeInclusive;
 
+use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::method::PathCounts;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 
 use crate::attempt::Work;
 use crate::engine::Vendor;
-use crate::recv::{MAX_PAYLOAD, QatzipRecv, read_payload};
+use crate::recv::{QatzipRecv, read_payload};
 use crate::session::Sessions;
 
 /// State of one receiving channel.

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use multifd_core::geometry::PACKET_BYTES;
+use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use multifd_deflate::{DecodeError, Decoded, Decoder, Deflate};
 
@@ -73,9 +73,10 @@ impl Unpacker {
 
     /// Fills the pages with the content of the members in `bytes`.
     fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let content = self.content.get_mut(..pages.bytes()).ok_or_else(|| {
-            MethodError::device(NAME, "more pages than the channel was set up for")
-        })?;
+        let content = self
+            .content
+            .get_mut(..pages.bytes())
+            .ok_or_else(|| MethodError::too_many_pages(NAME))?;
         let (mut at, mut done) = (0, 0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let room = content.get_mut(done..).unwrap_or_default();
@@ -169,6 +170,3 @@ fn not_decoded(at: usize, error: &DecodeError) -> MethodError {
 fn corrupt(at: usize, what: impl Into<String>) -> MethodError {
     MethodError::corrupt(NAME, at, what)
 }
-
-/// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
-pub(crate) const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;

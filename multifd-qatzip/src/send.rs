@@ -1,8 +1,9 @@
 //! The sending side: members of at most 64 KiB of pages, as hardware takes them.
 
-use multifd_core::pages::{PIECE, compressible_runs};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
-use multifd_deflate::{Deflate, Encoder, Level, store, stored_len};
+use multifd_deflate::{
+    Deflate, Encoder, Level, PIECE, Stream, compressible_runs, store, stored_len,
+};
 
 use crate::member::NAME;
 use crate::member::{Lengths, MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN, trailer};
@@ -58,7 +59,7 @@ fn write_member(encoder: Option<&mut Encoder>, content: &[u8], room: &mut [u8]) 
     let shorter = rest.get_mut(..stored_len(content.len()))?;
     let deflate = match encoder.and_then(|encoder| encoder.encode(content, shorter)) {
         Some(length) => length,
-        None => store(content, rest)?,
+        None => store(content, rest, Stream::Ends)?,
     };
     let lengths = Lengths {
         content: content.len().try_into().ok()?,

@@ -8,7 +8,7 @@ pub(crate) const NAME: &str = "qpl";
 
 /// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
 pub(crate) fn too_many_pages() -> MethodError {
-    MethodError::device(NAME, "more pages than the channel was set up for")
+    MethodError::too_many_pages(NAME)
 }
 
 /// The device has to do everything, and does not.

@@ -1,7 +1,6 @@
 //! This project's own implementation of a page's stream.
 
-use multifd_core::pages::{PIECE, is_compressible};
-use multifd_deflate::PageEncoder;
+use multifd_deflate::{PIECE, PageEncoder, is_compressible};
 
 /// Writes the page as a stream to the front of `room` and answers its length; `None` if there is not
 /// room enough, or if the page does not look as if there was.

@@ -45,8 +45,7 @@ impl RecvMethod for UadkRecv {
         let room = self.payload.get_mut(..payload.remaining());
         let content = self.content.get_mut(..pages.bytes());
         let (Some(bytes), Some(content)) = (room, content) else {
-            let what = "more pages than the channel was set up for";
-            return Err(MethodError::device(NAME, what));
+            return Err(MethodError::too_many_pages(NAME));
         };
         payload
             .read_exact(bytes)

@@ -1,10 +1,9 @@
 //! The sending side: each page by the device, or by software where that does not or cannot.
 
 use multifd_core::method::PathCounts;
-use multifd_core::pages::{PIECE, is_compressible};
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::table::TableWriter;
-use multifd_deflate::{Deflate, PageEncoder};
+use multifd_deflate::{Deflate, PIECE, PageEncoder, is_compressible};
 
 use crate::device::Device;
 use crate::zlib::{self, NAME};
@@ -48,8 +47,7 @@ impl SendMethod for UadkSend {
                 .payload
                 .add(page, |page, room| encode(device, encoder, page, room));
             if !added {
-                let what = "more pages than the channel was set up for";
-                return Err(MethodError::device(NAME, what));
+                return Err(MethodError::too_many_pages(NAME));
             }
         }
         self.device.end_packet()?;

@@ -1,7 +1,7 @@
 //! A zlib stream (RFC 1950): two bytes of header, a deflate stream, and the Adler-32 of the content,
 //! big endian.
 
-use multifd_deflate::{Decoder, PageEncoder, adler32};
+use multifd_deflate::{Decoder, PageEncoder, adler32, zlib_header};
 
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = "uadk";
@@ -41,7 +41,7 @@ impl<'a> Stream<'a> {
                 bytes.len()
             ));
         };
-        check_header(header)?;
+        zlib_header::check(header)?;
         Ok(Self {
             deflate,
             checksum: *checksum,
@@ -71,31 +71,12 @@ impl<'a> Stream<'a> {
     }
 }
 
-fn check_header(header: [u8; 2]) -> Result<(), String> {
-    let [method, flags] = header;
-    let sound = u16::from_be_bytes(header).is_multiple_of(31);
-    if !sound || method & 0xf != DEFLATE || method >> 4 > LARGEST_WINDOW {
-        return Err(format!("{header:02x?}, wanted the header of a zlib stream"));
-    }
-    if flags & DICTIONARY != 0 {
-        return Err("a zlib stream with a preset dictionary, wanted one without".to_owned());
-    }
-    Ok(())
-}
-
 /// Deflate, a window of 32 KiB, the default level: the header that Kunpeng's own driver writes. It
 /// passes over it when it reads.
 const HEADER: [u8; 2] = [0x78, 0x9c];
 const CHECKSUM_LEN: usize = 4;
 /// Bytes of a stream besides those of deflate.
 pub(crate) const AROUND: usize = HEADER.len() + CHECKSUM_LEN;
-
-/// The only compression method there is.
-const DEFLATE: u8 = 8;
-/// 32 KiB.
-const LARGEST_WINDOW: u8 = 7;
-/// The flag of a preset dictionary.
-const DICTIONARY: u8 = 0x20;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Decompressor;
 use multifd_core::MethodError;
 
-use crate::header::NAME;
+use crate::format::NAME;
 
 /// The content of a channel's stream.
 pub(crate) struct Inflater {
@@ -51,8 +51,7 @@ impl Inflater {
         at: usize,
     ) -> Result<&[u8], MethodError> {
         if wanted + WINDOW + MARK_CONTENT.len() > self.buffer.len() {
-            let what = "more pages than the channel was set up for";
-            return Err(MethodError::device(NAME, what));
+            return Err(MethodError::too_many_pages(NAME));
         }
         self.buffer.copy_within(self.last..self.last + WINDOW, 0);
         if self.streaming || !self.inflate_whole(data, wanted) {

@@ -26,11 +26,10 @@
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
-mod header;
+mod format;
 mod inflate;
 mod recv;
 mod send;
-mod stored;
 
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ use multifd_core::{
     SendMethod,
 };
 
-use header::NAME;
+use format::NAME;
 
 /// Opens the method `zlib`. Its option is `multifd-zlib-level`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,11 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use multifd_core::geometry::PACKET_BYTES;
+use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
+use multifd_deflate::zlib_header::{self, HEADER_LEN};
 
-use crate::header::NAME;
-use crate::header::{self, HEADER_LEN};
+use crate::format::NAME;
 use crate::inflate::{Inflater, MARK_LEN};
 
 /// State of one receiving channel.
@@ -39,7 +39,7 @@ impl RecvMethod for ZlibRecv {
             payload
                 .read_exact(&mut bytes)
                 .map_err(MethodError::payload(NAME))?;
-            header::check(bytes).map_err(|what| MethodError::corrupt(NAME, 0, what))?;
+            zlib_header::check(bytes).map_err(|what| MethodError::corrupt(NAME, 0, what))?;
             self.started = true;
         }
         let len = payload.remaining();
@@ -58,6 +58,3 @@ impl RecvMethod for ZlibRecv {
         Ok(())
     }
 }
-
-/// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
-const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;

@@ -1,12 +1,11 @@
 //! The sending side: a stream whose packets do not refer to each other.
 
 use flate2::{Compress, Compression, FlushCompress};
-use multifd_core::pages::compressible_runs;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
+use multifd_deflate::zlib_header::header;
+use multifd_deflate::{Stream, compressible_runs, store, stored_len};
 
-use crate::header::NAME;
-use crate::header::header;
-use crate::stored;
+use crate::format::{FLUSH, NAME};
 
 /// State of one sending channel.
 pub(crate) struct ZlibSend {
@@ -96,7 +95,7 @@ impl Writer<'_> {
         if self.compressor.total_in() != content.len() as u64 || made == room.len() {
             return None;
         }
-        let smaller = made < stored::stored_len(content.len());
+        let smaller = made < stored_len(content.len());
         if smaller {
             self.done += made;
             self.flushed = true;
@@ -105,7 +104,7 @@ impl Writer<'_> {
     }
 
     fn store(&mut self, content: &[u8]) -> Option<()> {
-        self.done += stored::write(content, self.stream.get_mut(self.done..)?)?;
+        self.done += store(content, self.stream.get_mut(self.done..)?, Stream::GoesOn)?;
         self.flushed = false;
         Some(())
     }
@@ -113,7 +112,7 @@ impl Writer<'_> {
     /// Ends the packet, and answers how long it is.
     fn flush(mut self) -> Option<usize> {
         if !self.flushed {
-            self.push(&stored::FLUSH)?;
+            self.push(&FLUSH)?;
         }
         Some(self.done)
     }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use multifd_core::geometry::PACKET_BYTES;
+use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
@@ -56,9 +56,10 @@ impl RecvMethod for ZstdRecv {
         payload
             .read_exact(bytes)
             .map_err(MethodError::payload(NAME))?;
-        let room = self.content.get_mut(..=pages.bytes()).ok_or_else(|| {
-            MethodError::device(NAME, "more pages than the channel was set up for")
-        })?;
+        let room = self
+            .content
+            .get_mut(..=pages.bytes())
+            .ok_or_else(|| MethodError::too_many_pages(NAME))?;
         decompress(&mut self.context, bytes, room)?;
         pages
             .writer()
@@ -105,6 +106,3 @@ fn decompress(context: &mut DCtx<'_>, payload: &[u8], room: &mut [u8]) -> Result
     }
     Ok(())
 }
-
-/// The most that a payload may be, as in QEMU: twice the pages that fit into a packet.
-const MAX_PAYLOAD: usize = 2 * PACKET_BYTES;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Decompress, FlushDecompress, Status};
-use multifd_deflate::{DecodeError, Deflate, Encoder, Level, store, stored_len};
+use multifd_deflate::{DecodeError, Deflate, Encoder, Level, Stream, store, stored_len};
 use multifd_tests::conformance::{Kind, PageSource, fill, python};
 use multifd_tests::isal::engines;
 
@@ -218,7 +218,10 @@ fn stored_blocks_are_read_by_others() -> Result<()> {
     for size in SIZES.into_iter().chain([1 << 20]) {
         let content = content(Kind::Random, size);
         let mut out = vec![0; stored_len(size)];
-        ensure!(store(&content, &mut out) == Some(out.len()), "{size}");
+        ensure!(
+            store(&content, &mut out, Stream::Ends) == Some(out.len()),
+            "{size}"
+        );
         ensure!(zlib_reads(&out, &content), "{size}");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The header of a RAM packet in a recording: what it counts as, and what is wrong with it.
 
+use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::wire::{MethodId, RamHeader};
 
 use super::anomaly::PAGE_SIZE;
@@ -102,7 +103,5 @@ impl ChannelRecord {
     }
 }
 
-/// What QEMU has room for, with any method that compresses.
-const MAX_PAYLOAD: usize = 1 << 20;
 /// 16 GiB of guest memory.
 const MAX_PAGES: usize = 4 << 20;

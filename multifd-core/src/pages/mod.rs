@@ -3,12 +3,10 @@
 //! Core checks and merges the pages before a method is called. A sending method turns [`Pages`]
 //! into [`Segments`]; a receiving one turns a [`Payload`] into [`PagesMut`].
 
-mod compressible;
 mod payload;
 mod runs;
 mod segments;
 
-pub use compressible::{CompressibleRun, PIECE, compressible_runs, is_compressible};
 pub use payload::{Payload, PayloadError, PayloadSource};
 pub use runs::{PageRuns, Pages, PagesMut, PagesWriter};
 pub use segments::Segments;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use flate2::{Decompress, FlushDecompress, Status};
-use multifd_deflate::{Decoded, Decoder, Deflate, Isal, Level, store, stored_len};
+use multifd_deflate::{Decoded, Decoder, Deflate, Isal, Level, Stream, store, stored_len};
 
 use super::Target;
 use crate::conformance::fill;
@@ -70,7 +70,9 @@ fn encode(bytes: &[u8]) {
                 let room = stored_len(content.len());
                 let (stream, guard) = out.split_at_mut(room);
                 let length = encoder.encode(content, stream);
-                let length = length.or_else(|| store(content, stream)).unwrap_or(0);
+                let length = length
+                    .or_else(|| store(content, stream, Stream::Ends))
+                    .unwrap_or(0);
                 check(
                     &mut deflate.decoder(),
                     stream.get(..length).unwrap_or_default(),
@@ -110,7 +112,12 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
         seeds.push([&room[..], stream].concat());
     }
     let mut stored = vec![0; stored_len(900)];
-    store(content.get(..900).context("content")?, &mut stored).context("no room")?;
+    store(
+        content.get(..900).context("content")?,
+        &mut stored,
+        Stream::Ends,
+    )
+    .context("no room")?;
     seeds.push([&900u16.to_be_bytes()[..], &stored].concat());
     Ok(seeds)
 }

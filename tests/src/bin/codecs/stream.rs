@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use multifd_core::MethodOptions;
 use multifd_core::geometry::PACKET_BYTES;
-use multifd_deflate::{Deflate, Encoder, Isal, Level, store, stored_len};
+use multifd_deflate::{Deflate, Encoder, Isal, Level, Stream, store, stored_len};
 
 use crate::subject::{Codec, Memory, Sample, Subject, timed};
 
@@ -76,7 +76,7 @@ fn encode(encoder: &mut Encoder, content: &[u8], size: usize) -> Option<Vec<Vec<
         .map(|content| {
             let mut stream = vec![0; stored_len(content.len())];
             let encoded = encoder.encode(content, &mut stream);
-            let length = encoded.or_else(|| store(content, &mut stream))?;
+            let length = encoded.or_else(|| store(content, &mut stream, Stream::Ends))?;
             stream.truncate(length);
             Some(stream)
         })

@@ -1,13 +1,10 @@
 //! The two bytes that a zlib stream starts with (RFC 1950, 2.2).
 
-/// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "zlib";
-
 /// Bytes of the header.
-pub(crate) const HEADER_LEN: usize = 2;
+pub const HEADER_LEN: usize = 2;
 
-/// The header of a stream with a window of 32 KiB at this level: `78 01` at 0 and 1.
-pub(crate) fn header(level: u8) -> [u8; HEADER_LEN] {
+/// The header of a stream with a window of 32 KiB at this level: `78 01` at 0 and 1, `78 9c` at 6, the default.
+pub fn header(level: u8) -> [u8; HEADER_LEN] {
     match level {
         0..=1 => [METHOD, 0x01],
         2..=5 => [METHOD, 0x5e],
@@ -21,7 +18,7 @@ pub(crate) fn header(level: u8) -> [u8; HEADER_LEN] {
 ///
 /// # Errors
 /// Another format or compression method, a damaged header, or a dictionary that nobody has.
-pub(crate) fn check(header: [u8; HEADER_LEN]) -> Result<(), String> {
+pub fn check(header: [u8; HEADER_LEN]) -> Result<(), String> {
     let [method, flags] = header;
     let window = method >> 4;
     if method & 0xf != METHOD & 0xf

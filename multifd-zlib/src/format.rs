@@ -1,0 +1,7 @@
+//! What this method's streams have besides what `multifd-deflate` makes.
+
+/// The value of `multifd-compression`.
+pub(crate) const NAME: &str = "zlib";
+
+/// A stored block without content, which is how a sync flush ends (RFC 1951, 3.2.4).
+pub(crate) const FLUSH: [u8; 5] = [0, 0, 0, 0xff, 0xff];
