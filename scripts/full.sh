@@ -28,6 +28,7 @@ run_the_rest() {
     run_address_sanitizer
     run_fuzzers
     test_moments
+    test_large_devices
 }
 
 # Whether the toolchain $1 is there or can be installed.
@@ -126,4 +127,10 @@ test_moments() {
         cargo test --locked --workspace --all-features --test live -- failure last_word
     step "kills at $MOMENTS moments" \
         cargo test --locked --workspace --all-features --test command killed
+}
+
+# Passes 2 GiB of device state on over the main channel, and 2 GiB over the others.
+test_large_devices() {
+    step "large devices" env MULTIFD_DEVICE_STATE=2048 \
+        cargo test --locked --workspace --all-features --test command large_devices
 }

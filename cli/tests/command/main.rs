@@ -12,6 +12,7 @@ mod inspected;
 mod interrupted;
 mod kept;
 mod killed;
+mod large_devices;
 mod measured;
 mod migrate;
 mod refused;

@@ -218,6 +218,7 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let Some(sink) = self.sink.device_state() else {
             return Err(wire_error(WireError::UnexpectedDeviceState { idstr }));
         };
+        self.sink.admit_device_state(len)?;
         let mut data = vec![0; len];
         self.reader
             .fill(&mut [data.as_mut_slice().into()])

@@ -50,6 +50,14 @@ pub(crate) trait PageSink {
 
     /// What takes device state; `None` refuses it.
     fn device_state(&self) -> Option<&DeviceStateSink>;
+
+    /// Waits until so many bytes of device state may be received.
+    ///
+    /// # Errors
+    /// The migration is over.
+    fn admit_device_state(&self, _bytes: usize) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A packet whose header has been read and checked.

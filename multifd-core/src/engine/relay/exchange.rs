@@ -9,6 +9,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::delay::DelayCounters;
 use super::pace::Pace;
 use super::parcel::{Parcel, windows};
+use super::room::DeviceRoom;
 use crate::channel::DeviceState;
 use crate::engine::control::{Control, Gate};
 use crate::error::{Error, Fault};
@@ -33,6 +34,7 @@ pub(super) struct Exchange {
     recv_pace: Option<Pace>,
     send_pace: Option<Pace>,
     switchover: Gate,
+    device_room: DeviceRoom,
     /// From the last byte of a packet received until its last byte is sent.
     pub(super) packets: DelayCounters,
 }
@@ -72,6 +74,7 @@ impl Exchange {
             recv_pace: bandwidths.recv.map(Pace::new),
             send_pace: bandwidths.send.map(Pace::new),
             switchover: Gate::new(),
+            device_room: DeviceRoom::new(),
             packets: DelayCounters::default(),
         })
     }
@@ -79,6 +82,9 @@ impl Exchange {
     /// Takes back a parcel that has been sent as so many bytes.
     pub(super) fn sent(&self, mut parcel: Parcel, wire_bytes: u64) {
         self.packets.add(parcel.received.elapsed());
+        if let Some(state) = &parcel.device_state {
+            self.device_room.give_back(state.data.len());
+        }
         parcel.clear();
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         // There is room for all; if nobody takes it, the migration is over.
@@ -95,7 +101,7 @@ impl Exchange {
 
     /// Whether the receiving channels wait for the sending ones.
     pub(super) fn is_full(&self) -> bool {
-        self.empty.is_empty()
+        self.empty.is_empty() || self.device_room.is_full()
     }
 
     /// Device state may go on from now on.
@@ -103,13 +109,18 @@ impl Exchange {
         self.switchover.open();
     }
 
-    /// Passes on device state. It waits for the switchover: the destination is not ready for it
-    /// before the main channel says so.
-    pub(super) fn pass_device_state(&self, state: DeviceState) -> Result<(), Error> {
+    /// Waits until so many bytes of device state may be received: for the switchover, since the destination is not
+    /// ready for it before the main channel says so, and for room.
+    pub(super) fn admit_device_state(&self, bytes: usize) -> Result<(), Error> {
         select_biased! {
             recv(self.control.woken()) -> _ => return Err(self.control.reason()),
             recv(self.switchover.opened()) -> _ => {}
         }
+        self.device_room.take(bytes, &self.control)
+    }
+
+    /// Passes on device state that has been admitted.
+    pub(super) fn pass_device_state(&self, state: DeviceState) -> Result<(), Error> {
         let mut parcel = self.empty().ok_or_else(|| self.control.reason())?;
         parcel.set_device_state(state);
         self.pass_on(parcel);

@@ -8,6 +8,7 @@ mod forwarder;
 mod forwarding;
 mod pace;
 mod parcel;
+mod room;
 mod rounds;
 mod sink;
 mod thread;

@@ -141,4 +141,9 @@ impl<'t> PageSink for RelaySink<'t> {
     fn device_state(&self) -> Option<&DeviceStateSink> {
         self.target.onward.get().map(|onward| &onward.device_state)
     }
+
+    fn admit_device_state(&self, bytes: usize) -> Result<(), Error> {
+        let onward = self.target.onward.get().ok_or_else(not_announced)?;
+        onward.exchange.admit_device_state(bytes)
+    }
 }
