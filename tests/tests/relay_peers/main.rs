@@ -3,6 +3,7 @@
 //!
 //! What goes right is in the table of interoperation.
 
+mod devices;
 mod failures;
 mod mismatches;
 mod rig;
