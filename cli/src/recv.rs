@@ -23,7 +23,7 @@ use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let settings = settings::effective(&args.migration.set)?;
+    let settings = settings::receiving(&args.migration.set)?;
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
@@ -65,6 +65,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
 fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationConfig {
     let mut config = DestinationConfig::default();
     config.machine = args.machine.clone();
+    config.switchover_ack = settings.capabilities.switchover_ack;
     config.receiver.uuid = args.migration.uuid;
     config.receiver.channels = channel_count(&settings.parameters);
     config.receiver.memory_is_zeroed = store.is_fresh();

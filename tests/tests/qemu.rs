@@ -3,18 +3,21 @@
 use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use migration::dirty::NoWrites;
-use migration::stream::DeviceSection;
+use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
 use migration::{
-    Destination, DestinationConfig, DirtyLog, HostError, RunState, Source, SourceConfig, SourceHost,
+    Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, RunState, Source,
+    SourceConfig, SourceHost,
 };
 use migration_params::{Compression, Parameters, ZeroPageDetection};
-use multifd_core::ChannelCount;
+use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
+use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
 use multifd_tests::host::{self, FileHost, accept_all, file_memory};
 use multifd_tests::peer::{self, RAM_BLOCK};
 use serde_json::{Value, json};
@@ -200,6 +203,87 @@ fn a_refused_migration_leaves_the_qemu_running() -> Result<()> {
         "{status}"
     );
     Ok(())
+}
+
+/// A guest that runs, whose source waits for the word that the destination is ready.
+#[test]
+fn receive_with_switchover_ack() -> Result<()> {
+    for acknowledges in [true, false] {
+        let Some(received) = receive_running(acknowledges)? else {
+            return Ok(());
+        };
+        match received {
+            Ok(report) => ensure!(acknowledges, "it was not waited for: {report:?}"),
+            Err(failure) => {
+                let text = failure.to_string();
+                ensure!(
+                    !acknowledges && text.contains("it waits for SWITCHOVER_ACK"),
+                    "{text}"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has a QEMU with `switchover-ack` send a guest that runs to a destination that knows of it, or does not.
+fn receive_running(
+    switchover_ack: bool,
+) -> Result<Option<Result<migration::Report, migration::DestinationFailure>>> {
+    let Some(binary) = peer::require()? else {
+        return Ok(None);
+    };
+    let folder = TempDir::new()?;
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket)?;
+    // It runs firmware that finds nothing to boot.
+    let machine = binary.machine().machine_type("q35");
+    let mut qemu = machine.memory(16 << 20).running().start()?;
+    prepare(&mut qemu, &PLAIN)?;
+    qemu.set_capabilities(&[("switchover-ack", true)])?;
+    let mut config = DestinationConfig::default();
+    config.switchover_ack = switchover_ack;
+    let destination = Destination::new(config, host::open(&parameters(&PLAIN))?);
+    let mut host = Anything;
+    let received = thread::scope(|scope| -> Result<_> {
+        scope.spawn(|| accept_all(&listener, &destination));
+        qemu.migrate(&uri(&socket))?;
+        Ok(destination.run(&mut host))
+    })?;
+    let status = if switchover_ack {
+        "completed"
+    } else {
+        "failed"
+    };
+    let info = qemu.wait_status(&[status], LIMIT);
+    ensure!(
+        info.is_ok() || format!("{info:?}").contains(status),
+        "{info:?}"
+    );
+    Ok(Some(received))
+}
+
+/// A host that has whatever memory comes.
+struct Anything;
+
+impl DestinationHost for Anything {
+    fn memory(
+        &mut self,
+        _configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError> {
+        let blocks = blocks.iter().map(|block| -> Result<_, HostError> {
+            let len = usize::try_from(block.used_length)?;
+            let mapping = Mapping::anonymous(len)?;
+            Ok(RamBlock::new(block.name.clone(), Arc::new(mapping))?)
+        });
+        let blocks = blocks.collect::<Result<_, _>>()?;
+        Ok(GuestMemory::new(PageSize::X86, blocks)?)
+    }
+
+    fn complete(&mut self, _devices: &Tail) -> Result<(), HostError> {
+        Ok(())
+    }
 }
 
 /// Sends the recorded memory into a QEMU and compares what arrived.

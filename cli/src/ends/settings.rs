@@ -10,10 +10,29 @@ use crate::show::failure::Failure;
 /// # Errors
 /// A wrong name or value, a combination that a rule forbids, or what this command does not do.
 pub(crate) fn effective(set: &[String]) -> anyhow::Result<Settings> {
+    let settings = parsed(set)?;
+    check_supported(&settings)?;
+    if settings.capabilities.switchover_ack {
+        let why = "only a destination sends it, and the guest of this command is stopped";
+        return Err(unsupported("switchover-ack", why).into());
+    }
+    Ok(settings)
+}
+
+/// The same for a destination, which may be asked for an acknowledgement of the switchover.
+///
+/// # Errors
+/// As [`effective`].
+pub(crate) fn receiving(set: &[String]) -> anyhow::Result<Settings> {
+    let settings = parsed(set)?;
+    check_supported(&settings)?;
+    Ok(settings)
+}
+
+fn parsed(set: &[String]) -> anyhow::Result<Settings> {
     let mut settings = Settings::default();
     settings.set_all(DEFAULTS)?;
     settings.set_all(set)?;
-    check_supported(&settings)?;
     Ok(settings)
 }
 
@@ -46,11 +65,6 @@ fn check_supported(settings: &Settings) -> Result<(), Failure> {
             "--uuid is compared on every channel anyway",
         ),
         (
-            on.switchover_ack,
-            "switchover-ack",
-            "the guest is stopped from the start",
-        ),
-        (
             on.pause_before_switchover,
             "pause-before-switchover",
             "nobody could let it go on",
@@ -59,10 +73,12 @@ fn check_supported(settings: &Settings) -> Result<(), Failure> {
     ];
     match refused.iter().find(|(given, ..)| *given) {
         None => Ok(()),
-        Some((_, name, why)) => Err(Failure::usage(format!(
-            "{name} is not supported by this command: {why}"
-        ))),
+        Some((_, name, why)) => Err(unsupported(name, why)),
     }
+}
+
+fn unsupported(name: &str, why: &str) -> Failure {
+    Failure::usage(format!("{name} is not supported by this command: {why}"))
 }
 
 #[cfg(test)]
@@ -98,5 +114,8 @@ mod tests {
             let error = set(&[refused]).unwrap_err().to_string();
             assert!(error.contains("not supported by this command"), "{error}");
         }
+        let settings = receiving(&["switchover-ack=on".to_owned()]).unwrap();
+        assert!(settings.capabilities.switchover_ack);
+        receiving(&["multifd=off".to_owned()]).unwrap_err();
     }
 }

@@ -12,6 +12,9 @@ pub struct DestinationConfig {
     pub receiver: ReceiverConfig,
     /// The machine type that the source must have; `None` takes any.
     pub machine: Option<String>,
+    /// The source has the capability `switchover-ack`, so a live guest's switchover waits for the word that this side is
+    /// ready. Nothing that comes from the source says so, and a QEMU before 8.1 takes the word for an error.
+    pub switchover_ack: bool,
     /// How long to wait for the first connection of a source; `None`, the default, waits for ever. A connection
     /// that has not [shown](multifd_core::Receiver::accept) that it is of a migration does not count.
     pub wait: Option<Duration>,

@@ -3,15 +3,17 @@
 use std::time::Instant;
 
 use multifd_core::memory::BlockIndex;
+use multifd_core::wire::ram_header_len;
 use multifd_core::{Error, Fault, GuestMemory, Place, Receiver};
 
 use super::early::EarlyKeeper;
+use super::switchover_ack::{self, EndlessRounds};
 use super::teller::Teller;
 use super::{DestinationConfig, DestinationHost};
 use crate::handover;
 use crate::host_error::refused;
 use crate::stream::{
-    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage, Tail,
+    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage, SyncMode, Tail,
 };
 
 /// What is known while memory comes.
@@ -31,6 +33,9 @@ pub(super) struct Load<'a> {
     pub(super) teller: Option<Teller>,
     /// The section that is not RAM's and is being read.
     early: EarlyKeeper,
+    /// The rounds of memory, and how many there were.
+    rounds: EndlessRounds,
+    rounds_seen: u64,
     /// The channels have met in the section of RAM that is being read.
     met: bool,
 }
@@ -53,6 +58,8 @@ impl<'a> Load<'a> {
             hands_over: false,
             teller: None,
             early: EarlyKeeper::default(),
+            rounds: EndlessRounds::default(),
+            rounds_seen: 0,
             met: false,
         }
     }
@@ -78,9 +85,11 @@ impl<'a> Load<'a> {
                 let stream = &*stream;
                 self.receiver.sync_beside(&|| stream.source_is_gone())?;
                 self.met = true;
+                self.note_round(stream)?;
             }
             Event::SectionEnd(part) => return self.section_end(part, stream),
-            Event::Command(_) => {}
+            Event::Command(Command::OpenReturnPath) => self.acknowledge(stream)?,
+            Event::Command(Command::PostcopyAdvise(_) | Command::SwitchoverStart) => {}
             Event::EarlyStart(head) => self.early.begin(head, self.is_attached()),
             Event::EarlyData(data) => self.early.extend(&data)?,
             Event::EarlyEnd => {
@@ -122,6 +131,30 @@ impl<'a> Load<'a> {
         let told = teller.end();
         completed.map_err(refused)?;
         told
+    }
+
+    /// Says that this side is ready for the switchover, if the source waits for that.
+    fn acknowledge(&self, stream: &mut Incoming) -> Result<(), Error> {
+        let machine = &self.configuration.machine;
+        if self.config.switchover_ack && switchover_ack::is_wanted(machine) {
+            stream.reply(ReturnMessage::SwitchoverAck)?;
+        }
+        Ok(())
+    }
+
+    /// Notices a source that waits for such a word in vain. One that hands over waits for none, and one
+    /// that marks sections, not rounds, is not looked at: its sections are small.
+    fn note_round(&mut self, stream: &Incoming) -> Result<(), Error> {
+        let waits = stream.has_return_path() && !self.hands_over && !self.config.switchover_ack;
+        if !waits || stream.sync_mode() != Some(SyncMode::PerRound) {
+            return Ok(());
+        }
+        let syncs =
+            self.config.receiver.channels.count() * ram_header_len(self.config.receiver.page_size);
+        self.rounds_seen += 1;
+        let received = self.receiver.monitor().wire_bytes();
+        let received = received.saturating_sub(self.rounds_seen * syncs as u64);
+        self.rounds.round(received)
     }
 
     /// Whether the source has announced its memory.

@@ -7,6 +7,7 @@ mod early;
 mod failure;
 mod host;
 mod load;
+mod switchover_ack;
 mod teller;
 
 pub use config::DestinationConfig;
