@@ -15,6 +15,7 @@ mod killed;
 mod large_devices;
 mod measured;
 mod migrate;
+mod postcopy;
 mod refused;
 mod relayed;
 mod room;
