@@ -41,8 +41,10 @@ pub(super) struct Watch<'a> {
     pub(super) excused: &'a dyn Fn() -> bool,
     /// Whether the source has gone away.
     pub(super) is_gone: &'a dyn Fn() -> bool,
-    /// What there is to say when channels are missing.
+    /// What there is to say when channels are not connected.
     pub(super) note: &'a dyn Fn() -> String,
+    /// Why channels that are connected may not come; nothing if that is not known.
+    pub(super) held: &'a dyn Fn() -> String,
     /// Called when all channels have arrived, before any goes on.
     pub(super) met: &'a dyn Fn(),
 }
@@ -175,14 +177,15 @@ impl Barrier {
     /// Why channels may be missing; nothing if none are.
     fn hint(&self, watch: &Watch<'_>) -> String {
         let (connected, count) = (self.places_taken(), self.release.len());
-        if connected == count {
-            return String::new();
-        }
         let note = (watch.note)();
-        format!(
-            "; only {connected} of {count} channels are connected: \
-             is multifd-channels the same on both sides?{note}"
-        )
+        match connected {
+            0 => format!("; no channel is connected: is multifd on at the source?{note}"),
+            connected if connected < count => format!(
+                "; only {connected} of {count} channels are connected: \
+                 is multifd-channels the same on both sides?{note}"
+            ),
+            _ => (watch.held)(),
+        }
     }
 
     fn closed(&self, channel: ChannelId) -> Error {

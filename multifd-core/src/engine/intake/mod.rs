@@ -180,7 +180,7 @@ impl<T: PageTarget> Intake<T> {
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,
     /// then lets them go on. While `excused` they need make no progress; the wait is over when the source
-    /// `is_gone`.
+    /// `is_gone`. An error says why they may be `held`.
     ///
     /// # Errors
     /// No channel has made progress within the configured limit, or the migration failed.
@@ -188,6 +188,7 @@ impl<T: PageTarget> Intake<T> {
         &self,
         excused: &dyn Fn() -> bool,
         is_gone: &dyn Fn() -> bool,
+        held: &dyn Fn() -> String,
     ) -> Result<(), Error> {
         let shared = &self.shared;
         let monitor = self.monitor();
@@ -197,6 +198,7 @@ impl<T: PageTarget> Intake<T> {
             excused,
             is_gone,
             note: &|| self.strangers().to_string(),
+            held,
             met: &|| shared.target.barrier(),
         };
         shared

@@ -132,7 +132,7 @@ impl Receiver {
     /// # Errors
     /// As [`Self::sync`], and the source is gone.
     pub fn sync_beside(&self, is_gone: &dyn Fn() -> bool) -> Result<(), Error> {
-        self.intake.meet(&|| false, is_gone)
+        self.intake.meet(&|| false, is_gone, &String::new)
     }
 
     /// Clears a page that the main channel says is zero.

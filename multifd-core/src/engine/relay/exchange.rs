@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     send_pace: Option<Pace>,
     switchover: Gate,
     device_room: DeviceRoom,
+    /// Channels that have device state and wait for the switchover.
+    early: AtomicUsize,
     /// From the last byte of a packet received until its last byte is sent.
     pub(super) packets: DelayCounters,
 }
@@ -75,6 +77,7 @@ impl Exchange {
             send_pace: bandwidths.send.map(Pace::new),
             switchover: Gate::new(),
             device_room: DeviceRoom::new(),
+            early: AtomicUsize::new(0),
             packets: DelayCounters::default(),
         })
     }
@@ -104,6 +107,16 @@ impl Exchange {
         self.empty.is_empty() || self.device_room.is_full()
     }
 
+    /// Why channels may not come to their barrier, in words for an error.
+    pub(super) fn held(&self) -> String {
+        match self.early.load(Ordering::Relaxed) {
+            0 => String::new(),
+            early => format!(
+                "; {early} channels have device state, which waits for the command SWITCHOVER_START"
+            ),
+        }
+    }
+
     /// Device state may go on from now on.
     pub(super) fn open_switchover(&self) {
         self.switchover.open();
@@ -112,10 +125,12 @@ impl Exchange {
     /// Waits until so many bytes of device state may be received: for the switchover, since the destination is not
     /// ready for it before the main channel says so, and for room.
     pub(super) fn admit_device_state(&self, bytes: usize) -> Result<(), Error> {
+        self.early.fetch_add(1, Ordering::Relaxed);
         select_biased! {
             recv(self.control.woken()) -> _ => return Err(self.control.reason()),
             recv(self.switchover.opened()) -> _ => {}
         }
+        self.early.fetch_sub(1, Ordering::Relaxed);
         self.device_room.take(bytes, &self.control)
     }
 

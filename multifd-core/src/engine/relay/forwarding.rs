@@ -132,7 +132,9 @@ impl<'f> Forwarding<'f> {
     /// # Errors
     /// As [`Self::sync`], and the source is gone.
     pub fn sync_beside(&mut self, is_gone: &dyn Fn() -> bool) -> Result<(), Error> {
-        self.intake.meet(&|| self.exchange.is_full(), is_gone)?;
+        let exchange = &self.exchange;
+        self.intake
+            .meet(&|| exchange.is_full(), is_gone, &|| exchange.held())?;
         let met = Instant::now();
         self.rounds.start(met);
         // After the meeting: all pages of the round have been handed over.

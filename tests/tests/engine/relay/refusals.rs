@@ -56,6 +56,26 @@ fn a_uuid_that_is_wanted_is_waited_for() {
     bench.start();
 }
 
+/// The channel that is waited for waits itself.
+#[test]
+fn device_state_before_the_switchover_is_named() {
+    let _watchdog = Watchdog::start();
+    let mut config = ForwarderConfig::default();
+    config.limits.sync = Duration::from_secs(1);
+    let bench = Bench::new(1, 1, config);
+    let early = stream::device_state("vfio", b"state");
+    bench.send(0, &[stream::init(0), stream::sync()].concat());
+    let mut out = bench.start();
+    out.forwarding.attach(out.blocks.clone()).unwrap();
+    out.forwarding.sync().unwrap();
+    bench.send(0, &[early, stream::sync()].concat());
+    assert_eq!(
+        out.forwarding.sync().unwrap_err().to_string(),
+        "relay, source side: no SYNC from channel 0 within 1 s; 1 channels have device state, which waits \
+         for the command SWITCHOVER_START"
+    );
+}
+
 #[test]
 fn strangers_do_not_matter() {
     let _watchdog = Watchdog::start();
