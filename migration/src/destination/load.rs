@@ -83,6 +83,7 @@ impl<'a> Load<'a> {
             Event::ZeroPage { block, offset } => self.zero_page(block, offset)?,
             Event::Sync => {
                 let stream = &*stream;
+                stream.check_ahead()?;
                 self.receiver.sync_beside(&|| stream.source_is_gone())?;
                 self.met = true;
                 self.note_round(stream)?;

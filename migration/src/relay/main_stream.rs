@@ -114,6 +114,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
             }
             Event::Sync => {
                 let stream = &self.stream;
+                stream.check_ahead().map_err(source_error)?;
                 self.forwarding.sync_beside(&|| stream.source_is_gone())?;
             }
             Event::SectionEnd(part) => last = part == RamPart::End,

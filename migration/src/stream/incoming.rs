@@ -1,5 +1,7 @@
 //! The main stream as a destination reads it.
 
+mod beside;
+
 use std::time::Duration;
 
 use multifd_core::PageSize;
@@ -71,12 +73,6 @@ impl Incoming {
     /// waits for its switchover has nothing to send.
     pub fn set_silence_limit(&mut self, limit: Option<Duration>) {
         self.silence = limit;
-    }
-
-    /// Whether the source has gone away though it waits for an answer, if that can be known: only with a
-    /// return path, without one it closes the connection behind the last byte.
-    pub(crate) fn source_is_gone(&self) -> bool {
-        self.return_path && self.reader.transport().has_ended()
     }
 
     /// Waits for the next event.

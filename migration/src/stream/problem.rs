@@ -90,6 +90,12 @@ pub enum Problem {
         /// What is left of the total in bytes.
         left: u64,
     },
+    /// The list of RAM blocks ends before their lengths have reached the total that was announced.
+    #[error("the list of RAM blocks ends {left:#x} bytes before the total of memory")]
+    BlocksMissing {
+        /// What is left of the total in bytes.
+        left: u64,
+    },
     /// A word of a RAM section with flags that it may not have.
     #[error("RAM word {got:#x}: {why}")]
     RamWord {

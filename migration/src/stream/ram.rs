@@ -89,6 +89,8 @@ pub(super) struct RamReader {
     by_name: HashMap<BlockName, usize>,
     page_size: PageSize,
     last_block: Option<usize>,
+    /// Where the list of blocks ends in the stream.
+    list_end: u64,
 }
 
 impl RamReader {
@@ -113,8 +115,10 @@ impl RamReader {
             by_name: HashMap::new(),
             page_size,
             last_block: None,
+            list_end: 0,
         };
         ram.read_blocks(reader, host_page_sizes)?;
+        ram.list_end = reader.offset();
         Ok(ram)
     }
 
@@ -129,7 +133,10 @@ impl RamReader {
             FLUSH if address == 0 => Ok(Word::Flush),
             EOS if address == 0 => Ok(Word::Eos),
             _ => {
-                let why = refusal(flags);
+                let why = match refusal(flags) {
+                    UNKNOWN_FLAGS if at == self.list_end => UNKNOWN_BEHIND_LIST,
+                    why => why,
+                };
                 Err(reader.wrong(at, Problem::RamWord { got: word, why }))
             }
         }
@@ -149,6 +156,10 @@ impl RamReader {
         }
         while left > 0 {
             let at = reader.offset();
+            // No block is without a name: this is a word.
+            if reader.peek("a RAM block's name")? == 0 {
+                return Err(reader.wrong(at, Problem::BlocksMissing { left }));
+            }
             let block = self.read_block(reader)?;
             self.add(block, &mut left)
                 .map_err(|problem| reader.wrong(at, problem))?;
@@ -307,9 +318,14 @@ fn refusal(flags: u64) -> &'static str {
         HOOK => "a word of RDMA, which is not supported",
         MEM_SIZE => "a second list of RAM blocks",
         EOS | FLUSH | ZERO => "wanted no address and no other flag",
-        _ => "unknown flags: the stream is damaged, or the page sizes differ",
+        _ => UNKNOWN_FLAGS,
     }
 }
+
+const UNKNOWN_FLAGS: &str = "unknown flags: the stream is damaged, or the page sizes differ";
+const UNKNOWN_BEHIND_LIST: &str = "unknown flags behind the list of RAM blocks, whose lengths have reached the \
+                                   total: the total is less than that of all blocks, a block has no pages, or the \
+                                   page sizes differ";
 
 const XBZRLE: u64 = 0x040;
 const HOOK: u64 = 0x080;

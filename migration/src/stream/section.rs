@@ -89,14 +89,20 @@ impl SectionHeader {
 pub(super) fn read_footer(reader: &mut Reader, id: u32) -> Result<(), StreamError> {
     let at = reader.offset();
     let mark = reader.u8("a section's footer")?;
+    check_footer(id, mark, None).map_err(|problem| reader.wrong(at, problem))?;
+    let got = reader.u32("a section's footer")?;
+    check_footer(id, mark, Some(got)).map_err(|problem| reader.wrong(at, problem))
+}
+
+/// Checks as much of the footer of section `id` as is known: its first byte, and the section's number.
+pub(super) fn check_footer(id: u32, mark: u8, got: Option<u32>) -> Result<(), Problem> {
     if mark != SectionType::FOOTER.0 {
         let want = "a section's footer (0x7e); set send-section-footer=on at the source";
-        return Err(reader.wrong(at, Problem::value("a byte", mark, want)));
+        return Err(Problem::value("a byte", mark, want));
     }
-    let got = reader.u32("a section's footer")?;
-    if got != id {
+    if let Some(got) = got.filter(|got| *got != id) {
         let want = format_args!("{id:#x}, the section that it closes");
-        return Err(reader.wrong(at, Problem::value("a footer's section id", got, want)));
+        return Err(Problem::value("a footer's section id", got, want));
     }
     Ok(())
 }

@@ -258,7 +258,7 @@ fn block_lists() {
         (
             &[empty],
             0x1000,
-            "byte 0x2a: RAM block \"\" is no name: wanted UTF-8, not empty, without NUL",
+            "byte 0x2a: the list of RAM blocks ends 0x1000 bytes before the total of memory",
         ),
         (
             &[BLOCK],
@@ -290,8 +290,9 @@ fn ram_words() {
         (
             0x1048,
             b"",
-            "byte 0x36: RAM word 0x1048: \
-             unknown flags: the stream is damaged, or the page sizes differ",
+            "byte 0x36: RAM word 0x1048: unknown flags behind the list of RAM blocks, whose lengths have \
+             reached the total: the total is less than that of all blocks, a block has no pages, or the \
+             page sizes differ",
         ),
         (
             0x60,
@@ -390,6 +391,33 @@ fn head() -> Vec<u8> {
 fn start(blocks: &[&[u8]], total: u64) -> Vec<u8> {
     let header = b"\x01\0\0\0\x01\x03ram\0\0\0\0\0\0\0\x04";
     [&header[..], &(total | 4).to_be_bytes(), &blocks.concat()].concat()
+}
+
+/// What is wrong behind the mark of a barrier is known before the barrier is waited for.
+#[test]
+fn a_footer_behind_a_barrier() {
+    let stream = vector("none-qemu-10.0");
+    let mut good = incoming(&stream);
+    while good.next_event().unwrap() != Event::Sync {}
+    good.check_ahead().unwrap();
+    // Behind the mark, and the word that ends the section.
+    let footer = usize::try_from(good.reader_mut().offset()).unwrap() + 8;
+    for (at, text) in [
+        (footer, "a byte is 0x57, wanted a section's footer (0x7e)"),
+        (footer + 4, "a footer's section id is 0x57"),
+    ] {
+        let mut bad = stream.clone();
+        bad[at] = 0x57;
+        let mut bad = incoming(&bad);
+        while bad.next_event().unwrap() != Event::Sync {}
+        let error = bad.check_ahead().unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+        assert!(error.contains(&format!("byte {footer:#x}")), "{error}");
+    }
+    // Where it has not come yet nothing is known.
+    let mut cut = incoming(&stream[..footer]);
+    while cut.next_event().unwrap() != Event::Sync {}
+    cut.check_ahead().unwrap();
 }
 
 fn words(words: &[u64]) -> Vec<u8> {
