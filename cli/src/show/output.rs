@@ -43,7 +43,7 @@ pub(crate) fn one_line(text: Arguments<'_>) {
 
 /// What a peer, a file or an argument has put into a text may not move the cursor, change colours or ring the
 /// bell: all but line breaks and what can be seen is escaped.
-fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {

@@ -1,0 +1,52 @@
+//! The `multifd` command: moves the memory of a guest to another host as QEMU's multifd live
+//! migration does, and measures what each compression method makes of it.
+//!
+//! This library is no interface for others. It is apart from the program so that what reads files and addresses
+//! can be tested with arbitrary bytes.
+
+mod advise;
+mod args;
+mod disk;
+mod doctor;
+mod ends;
+mod inspect;
+mod lab;
+mod net;
+mod params;
+#[doc(hidden)]
+pub mod readers;
+mod recv;
+mod relay;
+mod release;
+mod send;
+mod show;
+
+use std::process::Termination;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::lab::{bench, demo, vm};
+use crate::show::{logger, tell};
+
+/// Does what the arguments of this process say; answers with what status it ends.
+pub fn run() -> impl Termination {
+    let args = Args::parse();
+    logger::install(args.verbose);
+    let json = args.command.json();
+    let result = match &args.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Recv(args) => recv::run(args),
+        Command::Relay(args) => relay::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Release(args) => Ok(release::release(args)),
+        Command::Drop(args) => Ok(release::drop_kept(args)),
+        Command::Params(args) => params::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Advise(args) => advise::run(args),
+        Command::Vm(args) => vm::run(args),
+    };
+    result.unwrap_or_else(|error| tell::failure(&error, args.command.before(), json))
+}
