@@ -32,7 +32,8 @@ cargo fuzz --version >/dev/null 2>&1 || fail "no cargo-fuzz: cargo install --loc
 cargo fetch --locked --manifest-path fuzz/Cargo.toml ||
     fail "fuzz/Cargo.lock: cargo metadata --manifest-path fuzz/Cargo.toml brings it up to date"
 
-mapfile -t targets < <(cargo run --quiet --locked --package multifd-tests --example seed_corpora -- fuzz/corpus)
+mapfile -t targets < <(cargo run --quiet --locked --package multifd-tests --features command \
+    --example seed_corpora -- fuzz/corpus)
 [ "${#targets[@]}" -gt 0 ] || fail "no targets"
 [ "$#" -eq 0 ] || targets=("$@")
 

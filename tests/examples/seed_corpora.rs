@@ -16,7 +16,7 @@ use multifd_tests::fuzzing::Target;
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).context("no folder given")?;
     let folder = PathBuf::from(folder);
-    for target in Target::ALL {
+    for target in Target::all() {
         let folder = folder.join(target.name);
         fs::create_dir_all(&folder)?;
         for (kind, inputs) in [("seed", (target.seeds)()?), ("found", target.found()?)] {

@@ -14,6 +14,8 @@ use multifd_core::{GuestMemory, PageSize, RamBlock};
 pub(super) struct Taker {
     pub(super) memory: Option<GuestMemory>,
     pub(super) completed: usize,
+    /// The devices, byte for byte.
+    pub(super) tail: Option<Vec<u8>>,
 }
 
 impl DestinationHost for Taker {
@@ -42,6 +44,7 @@ impl DestinationHost for Taker {
         assert!(self.memory.is_some(), "devices without memory");
         assert!(devices.bytes.len() < 1 << 24);
         self.completed += 1;
+        self.tail = Some(devices.bytes.clone());
         Ok(())
     }
 }

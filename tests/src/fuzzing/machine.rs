@@ -16,6 +16,8 @@ use multifd_core::{ChannelCount, DeviceState, PageSize};
 use super::guest::{self, PAGE, Taker};
 use super::messages::all_messages;
 use super::packets::first_packets;
+#[cfg(feature = "command")]
+use super::packets::packets;
 use super::parts::{self, ON_MAIN, Part, SETUP, Setup};
 use super::script::Script;
 use crate::network::{self, Link};
@@ -208,6 +210,14 @@ impl Machine {
             part.extend(message.encode());
         }
         parts
+    }
+
+    /// The device state that came over the channels, packet by packet.
+    #[cfg(feature = "command")]
+    pub(super) fn device_packets(&self) -> Vec<&[u8]> {
+        let packets = self.channels.iter().flat_map(|channel| packets(channel));
+        let state = packets.filter(|(packet, _)| packet.is_device_state);
+        state.map(|(_, bytes)| bytes).collect()
     }
 
     pub(super) fn of_channels(&self) -> impl Iterator<Item = Part<'_>> {

@@ -6,6 +6,8 @@
 
 mod channel;
 mod channels;
+#[cfg(feature = "command")]
+mod command;
 mod deflate;
 mod destination;
 mod guest;
@@ -27,8 +29,8 @@ mod text;
 pub use target::Target;
 
 impl Target {
-    /// Every target.
-    pub const ALL: [Self; 18] = [
+    /// Every target that is here whatever the features.
+    const ALWAYS: [Self; 18] = [
         headers::INIT_PACKET,
         headers::RAM_HEADER,
         headers::DEVICE_STATE_HEADER,
@@ -49,12 +51,23 @@ impl Target {
         deflate::DEFLATE,
     ];
 
+    /// What the command reads.
+    #[cfg(feature = "command")]
+    const OF_COMMAND: &[Self] = &[command::ADDRESS, command::RECORDING, command::SAVED];
+    #[cfg(not(feature = "command"))]
+    const OF_COMMAND: &[Self] = &[];
+
+    /// Every target.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALWAYS.iter().chain(Self::OF_COMMAND).copied()
+    }
+
     /// Runs the target of this name.
     ///
     /// # Panics
     /// There is none of this name, or the target found something.
     pub fn run_named(name: &str, bytes: &[u8]) {
-        let target = Self::ALL.iter().find(|target| target.name == name);
+        let target = Self::all().find(|target| target.name == name);
         assert!(target.is_some(), "no target {name}");
         if let Some(target) = target {
             (target.run)(bytes);
