@@ -41,7 +41,7 @@ for target in "${targets[@]}"; do
     printf '==> %s for %s s\n' "$target" "$seconds"
     cargo +nightly fuzz run "$target" -- \
         -max_total_time="$seconds" -max_len="$MAX_LEN" -timeout="$INPUT_SECONDS" -malloc_limit_mb="$ALLOCATION_MB" \
-        -print_final_stats=1 ||
+        -dict=fuzz/words.dict -print_final_stats=1 ||
         fail "$target: the input is in fuzz/artifacts/$target"
 done
 printf '==> no findings in %s\n' "${targets[*]}"

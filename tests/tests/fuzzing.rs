@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use multifd_tests::conformance::PageSource;
-use multifd_tests::fuzzing::Target;
+use multifd_tests::fuzzing::{Target, rearrange};
 use multifd_tests::network::Watchdog;
 
 /// As long as scripts/fuzz.sh lets one input take.
@@ -63,6 +63,22 @@ fn changed_seeds_are_no_findings() {
                 (target.run)(&bytes);
             }
         }
+    }
+}
+
+#[test]
+fn rearranged_seeds_are_no_findings() {
+    for name in ["channels", "destination", "relay"] {
+        let target = Target::all().find(|target| target.name == name).unwrap();
+        let seeds = (target.seeds)().unwrap();
+        let mut taken = 0;
+        for seed in &seeds {
+            for number in 0..20 {
+                let _watchdog = Watchdog::with_limit(A_LONG_INPUT);
+                taken += usize::from((target.run)(&rearrange(seed, number)));
+            }
+        }
+        assert!(0 < taken && taken < 20 * seeds.len(), "{taken} of {name}");
     }
 }
 

@@ -19,6 +19,7 @@ mod messages;
 mod packets;
 mod parts;
 mod payload;
+mod rearrange;
 mod relay;
 mod script;
 mod settings;
@@ -26,6 +27,7 @@ mod source;
 mod target;
 mod text;
 
+pub use rearrange::rearrange;
 pub use target::Target;
 
 impl Target {
