@@ -13,20 +13,22 @@ pub(crate) fn line(text: Arguments<'_>) -> io::Result<()> {
 
 /// Writes an object to stdout, as the only one of the whole run.
 pub(crate) fn json(object: &impl Serialize) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut stdout, object)
+    serde_json::to_string_pretty(object)
         .map_err(io::Error::from)
-        .and_then(|()| writeln!(stdout))
+        .and_then(|text| writeln!(io::stdout().lock(), "{}", visible(&text)))
         .map_err(unprintable)
 }
 
 /// Writes an object to stdout, on a line of its own, as one of several.
 pub(crate) fn json_line(object: &impl Serialize) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    serde_json::to_writer(&mut stdout, object)
-        .map_err(io::Error::from)
-        .and_then(|()| writeln!(stdout))
+    json_text(object)
+        .and_then(|text| writeln!(io::stdout().lock(), "{text}"))
         .map_err(unprintable)
+}
+
+/// An object in one line.
+pub(crate) fn json_text(object: &impl Serialize) -> io::Result<String> {
+    Ok(visible(&serde_json::to_string(object)?))
 }
 
 /// Writes a line for a human to stderr. If nobody listens there, nothing can be done about it.
@@ -52,6 +54,22 @@ pub(crate) fn safe(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The same JSON, with what [cannot be seen](safe) as its number: JSON itself asks that only of what is below a space.
+/// Such a letter stands in a string, wherever it is.
+fn visible(json: &str) -> String {
+    let mut visible = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_ascii() && letter != '\x7f' || letter.escape_debug().len() == 1 {
+            visible.push(letter);
+            continue;
+        }
+        for unit in letter.encode_utf16(&mut [0; 2]) {
+            visible.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    visible
 }
 
 /// Whether `error` is of a stdout that its reader has closed.
@@ -91,5 +109,14 @@ mod tests {
         ] {
             assert_eq!(safe(text), shown);
         }
+    }
+
+    #[test]
+    fn json_stays_the_same_and_can_be_seen() {
+        let text = "é \" \\ \x1b[31m \x7f \u{9b}2J \u{202e}drow \u{e0001}";
+        let json = json_text(&[text]).unwrap();
+        assert_eq!(safe(&json), json);
+        let read: Vec<String> = serde_json::from_str(&json).unwrap();
+        assert_eq!(read, [text]);
     }
 }

@@ -14,6 +14,7 @@ pub(super) fn inspect(path: &Path, verify: bool) -> Option<bool> {
     for line in inspected.text.lines().filter(|line| !line.is_empty()) {
         check_line(line);
     }
+    check_line(&inspected.json);
     let json = serde_json::from_str::<serde_json::Value>(&inspected.json);
     assert!(
         json.is_ok_and(|json| json.is_object()),
