@@ -4,7 +4,7 @@
 # Compilers, targets and tools that are missing are installed: with rustup, cargo and apt.
 #
 # Minutes of processor time, everything compiled anew: oldest Rust 2, each target 1.5, tests on each
-# processor 3.5, Miri 4.5 (on one processor), AddressSanitizer 7, fuzzers 5 for compiling and 20 s for each target,
+# processor 3.5, Miri 4.5 (on one processor), AddressSanitizer 7, fuzzers 10 for compiling and 20 s for each target,
 # moments 2, and 3 of waiting: a destination whose source was killed early waits half a minute for it.
 
 readonly FUZZ_SECONDS=20
