@@ -1,11 +1,14 @@
-//! What reads texts and files that others have written, for the fuzz targets. Nothing else takes it.
+//! What reads texts and files that others have written, and keeps what they send: for the fuzz targets. Nothing else
+//! takes it.
 
 use std::path::Path;
 
-use migration::SourceConfig;
-use multifd_core::GuestMemory;
+use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration::{HostError, SourceConfig};
+use multifd_core::wire::Uuid;
+use multifd_core::{DeviceStateSink, GuestMemory};
 
-use crate::disk::saved::Saved;
+use crate::disk::saved::{How, Saved, Saving};
 use crate::inspect;
 use crate::net::uri::{Uri, UriError};
 use crate::show::output;
@@ -32,6 +35,64 @@ pub fn inspected(path: &Path, verify: bool) -> Result<Inspected, String> {
         json,
         is_in_order,
     })
+}
+
+/// A folder that is written as `multifd recv --save` does.
+pub struct Keeping(Saving);
+
+impl Keeping {
+    /// A folder of this name, for a guest of this UUID.
+    ///
+    /// # Errors
+    /// What is printed of one.
+    pub fn plan(folder: &Path, uuid: Uuid) -> Result<Self, String> {
+        let how = How {
+            address: "unix:/run/in".into(),
+            method: "none".into(),
+            channels: 1,
+            uuid,
+        };
+        let saving = Saving::plan(folder, how).map_err(|error| printed(&error))?;
+        Ok(Self(saving))
+    }
+
+    /// Takes device state from the channels.
+    pub fn sink(&self) -> DeviceStateSink {
+        self.0.sink()
+    }
+
+    /// As [`DestinationHost::memory`](migration::DestinationHost::memory).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn memory(
+        &mut self,
+        configuration: &Configuration,
+        blocks: &[AnnouncedBlock],
+    ) -> Result<GuestMemory, HostError> {
+        let memory = self.0.memory(configuration, blocks);
+        memory.map_err(|error| printed(&error).into())
+    }
+
+    /// As [`DestinationHost::sync_mode`](migration::DestinationHost::sync_mode).
+    pub fn set_sync_mode(&mut self, mode: SyncMode) {
+        self.0.set_sync_mode(mode);
+    }
+
+    /// As [`DestinationHost::complete`](migration::DestinationHost::complete), of so many pages that came.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn complete(&mut self, devices: &Tail, received_pages: u64) -> Result<(), HostError> {
+        let complete = self.0.complete(devices, received_pages);
+        complete.map_err(|error| printed(&error).into())
+    }
+}
+
+impl std::fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keeping({})", self.0.target().display())
+    }
 }
 
 /// Reads a folder as `multifd send --load` does; answers how a source would send it, and the memory.

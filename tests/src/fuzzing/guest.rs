@@ -32,7 +32,7 @@ impl DestinationHost for Taker {
         let pages = blocks
             .iter()
             .try_fold(0_u64, |sum, (_, pages)| sum.checked_add(*pages));
-        if pages.is_none_or(|pages| pages > MOST_PAGES) {
+        if pages.is_none_or(|pages| pages > MOST_BYTES / PAGE as u64) {
             return Err("a guest that is too large".into());
         }
         let memory = memory(&blocks)?;
@@ -61,5 +61,5 @@ pub(super) fn memory(blocks: &[(&str, u64)]) -> Result<GuestMemory> {
 }
 
 pub(super) const PAGE: usize = 4096;
-/// 8 MiB.
-const MOST_PAGES: u64 = 2048;
+/// Bytes of the largest guest that is taken.
+pub(super) const MOST_BYTES: u64 = 8 << 20;

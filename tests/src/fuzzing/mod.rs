@@ -55,7 +55,12 @@ impl Target {
 
     /// What the command reads.
     #[cfg(feature = "command")]
-    const OF_COMMAND: &[Self] = &[command::ADDRESS, command::RECORDING, command::SAVED];
+    const OF_COMMAND: &[Self] = &[
+        command::ADDRESS,
+        command::KEPT,
+        command::RECORDING,
+        command::SAVED,
+    ];
     #[cfg(not(feature = "command"))]
     const OF_COMMAND: &[Self] = &[];
 

@@ -1,10 +1,13 @@
 //! What the command reads: folders, recordings, addresses.
 
 mod address;
+mod give_back;
 mod inspect;
+mod kept;
 mod recording;
 mod saved;
 
 pub(super) use address::ADDRESS;
+pub(super) use kept::KEPT;
 pub(super) use recording::RECORDING;
 pub(super) use saved::SAVED;

@@ -6,19 +6,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use migration::stream::Tail;
-use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use multifd_cli::readers;
-use multifd_core::transport::Transport;
-use multifd_core::{ChannelCount, GuestMemory};
 use serde_json::{Value, json};
 
+use super::give_back::give_back;
 use super::inspect::inspect;
 use crate::fuzzing::Target;
 use crate::fuzzing::channel::Joined;
-use crate::fuzzing::guest::{PAGE, Taker};
+use crate::fuzzing::guest::PAGE;
 use crate::fuzzing::machine::Machine;
 use crate::fuzzing::parts::{self, Part, Parts, SETUP};
-use crate::fuzzing::script::{Script, Sent};
 
 /// The files of a folder: whose a piece is says of which.
 pub(in crate::fuzzing) const SAVED: Target = Target {
@@ -62,39 +59,6 @@ fn read(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     }
     give_back(config, memory, threads)?;
     Ok(true)
-}
-
-/// What is accepted can be sent, and is taken.
-fn give_back(mut config: SourceConfig, memory: GuestMemory, threads: &Arc<Joined>) -> Result<()> {
-    config.threads = Arc::clone(threads) as _;
-    let (uuid, tail, machine) = (config.uuid, config.tail.clone(), config.machine.clone());
-    let method = parts::open_method(0)?;
-    let ends = [(); 2].map(|()| Script::new(&[]));
-    let sent = ends.each_ref().map(Script::sent);
-    let [main, channel] = ends;
-    let connections = Connections {
-        main: Box::new(main),
-        return_path: None,
-        channels: vec![Box::new(channel) as Box<dyn Transport>],
-    };
-    let source = Source::new(config, memory, &method, connections)?.run();
-    assert!(source.is_ok(), "{:?}", source.err());
-
-    let mut config = DestinationConfig::default();
-    config.receiver.uuid = uuid;
-    config.receiver.channels = ChannelCount::new(1).context("one channel")?;
-    config.receiver.threads = Arc::clone(threads) as _;
-    config.receiver.device_state = Some(Arc::new(|_| Ok(())));
-    config.machine = Some(machine);
-    let destination = Destination::new(config, method);
-    for bytes in sent.iter().map(Sent::bytes) {
-        destination.accept(Box::new(Script::new(&bytes)))?;
-    }
-    let mut host = Taker::default();
-    let taken = destination.run(&mut host);
-    assert!(taken.is_ok(), "{:?}", taken.err());
-    assert!(host.tail == tail, "other devices");
-    Ok(())
 }
 
 /// The files of a folder, as far as there are any.
