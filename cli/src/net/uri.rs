@@ -51,7 +51,8 @@ impl FromStr for Uri {
                 Err(wrong(format!("{scheme}: is not supported")))
             }
             Some((host, port)) if port.parse::<u16>().is_ok() => Err(wrong(format!(
-                "{text:?} has no scheme: write tcp:{host}:{port}"
+                "{text:?} has no scheme: write tcp:{}:{port}",
+                host.escape_debug()
             ))),
             _ => Err(wrong(format!("{text:?} is no address"))),
         }
@@ -69,20 +70,21 @@ impl fmt::Display for Uri {
 }
 
 fn tcp(text: &str) -> Result<Uri, UriError> {
+    let shown = text.escape_debug();
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => rest
             .split_once("]:")
-            .ok_or_else(|| wrong(format!("tcp:{text} has no ]:PORT")))?,
+            .ok_or_else(|| wrong(format!("tcp:{shown} has no ]:PORT")))?,
         None => text
             .rsplit_once(':')
-            .ok_or_else(|| wrong(format!("tcp:{text} has no port")))?,
+            .ok_or_else(|| wrong(format!("tcp:{shown} has no port")))?,
     };
     if host.contains(':') && !text.starts_with('[') {
-        let what = format!("tcp:{text} is ambiguous: write an IPv6 address in [ ]");
+        let what = format!("tcp:{shown} is ambiguous: write an IPv6 address in [ ]");
         return Err(wrong(what));
     }
     if port.contains(',') {
-        return Err(wrong(format!("tcp:{text}: options are not supported")));
+        return Err(wrong(format!("tcp:{shown}: options are not supported")));
     }
     let port = port
         .parse()
@@ -149,10 +151,16 @@ mod tests {
             ("tcp:host:4444,ipv4=on", "options"),
             ("unix:", "without a path"),
             ("exec:cat", "not supported"),
+            ("\x1b[1m\nh:1", r"write tcp:\u{1b}[1m\nh:1"),
+            ("tcp:\n", r"tcp:\n has no port"),
+            ("tcp:[\n", r"tcp:[\n has no"),
+            ("tcp:\n:1:1", r"tcp:\n:1:1 is ambiguous"),
+            ("tcp:h:\n,", r"tcp:h:\n,: options"),
         ] {
             let error = text.parse::<Uri>().unwrap_err().to_string();
             assert!(error.contains(advice), "{text}: {error}");
             assert!(error.contains("wanted tcp:HOST:PORT"), "{error}");
+            assert!(!error.contains(char::is_control), "{error:?}");
         }
     }
 }
