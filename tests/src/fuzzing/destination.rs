@@ -123,13 +123,13 @@ fn check(result: &Result<Report, DestinationFailure>, host: &Taker, said: &Sent)
 
 /// What a main stream says of its memory.
 #[derive(Default)]
-struct Events {
-    syncs: u64,
+pub(super) struct Events {
+    pub(super) syncs: u64,
     zero_pages: u64,
 }
 
 impl Events {
-    fn of(main: &[u8]) -> Self {
+    pub(super) fn of(main: &[u8]) -> Self {
         let reader = Reader::new(Box::new(Script::new(main)), &[]);
         let mut stream = Incoming::new(reader, PageSize::X86);
         let mut events = Self::default();
