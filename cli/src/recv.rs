@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
 use migration::{Destination, DestinationConfig, DestinationHost, HostError, Work, channel_count};
 use migration_params::Settings;
-use multifd_core::GuestMemory;
+use multifd_core::{GuestMemory, PageSize};
 
 use crate::args::RecvArgs;
 use crate::disk::store::Store;
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         destination: &destination,
         signs: receiving.signs(),
         total: Arc::clone(&total),
+        page_size: args.migration.page_size,
         devices: None,
     };
     let migrate = || destination.run(&mut host);
@@ -67,6 +68,7 @@ fn config(args: &RecvArgs, settings: &Settings, store: &Store) -> DestinationCon
     config.machine = args.machine.clone();
     config.switchover_ack = settings.capabilities.switchover_ack;
     config.receiver.uuid = args.migration.uuid;
+    config.receiver.page_size = args.migration.page_size;
     config.receiver.channels = channel_count(&settings.parameters);
     config.receiver.memory_is_zeroed = store.is_fresh();
     config.receiver.device_state = store.sink();
@@ -80,6 +82,7 @@ struct Host<'a> {
     destination: &'a Destination,
     signs: Signs,
     total: Total,
+    page_size: Option<PageSize>,
     devices: Option<DevicesReport>,
 }
 
@@ -91,7 +94,9 @@ impl DestinationHost for Host<'_> {
     ) -> Result<GuestMemory, HostError> {
         // All connections of the source are there: it announces nothing before.
         self.signs.set_announced();
-        let memory = self.store.memory(configuration, blocks).map_err(flat)?;
+        let page_size = configuration.page_size(self.page_size)?;
+        let memory = self.store.memory(configuration, page_size, blocks);
+        let memory = memory.map_err(flat)?;
         self.total.store(memory.total_bytes(), Ordering::Relaxed);
         Ok(memory)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use migration::{Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
-use multifd_core::{GuestMemory, Place, Side};
+use multifd_core::{GuestMemory, PageSize, Place, Side};
 
 use crate::args::SendArgs;
 use crate::disk::saved::Saved;
@@ -15,6 +15,7 @@ use crate::ends::{methods, settings};
 use crate::net::descriptors;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
 use crate::show::tell;
 
 pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
@@ -23,13 +24,18 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     for path in files.chain(args.load.as_deref()) {
         unreleased::refuse("source", path)?;
     }
+    let page_size = args.migration.page_size.unwrap_or_default();
+    if args.load.is_some() && args.migration.page_size.is_some() {
+        let what = "--page-size is not for --load: the guest's is in the folder";
+        return Err(Failure::usage(what).into());
+    }
     let saved = args.load.as_deref().map(Saved::open).transpose()?;
     let settings = effective_settings(args, saved.as_ref())?;
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::outgoing(&settings, &args.migration)?;
     let memory = match &saved {
         Some(saved) => checked_memory(saved)?,
-        None => ram::source_memory(&args.ram)?,
+        None => ram::source_memory(&args.ram, page_size)?,
     };
     let config = config(args, &settings, saved);
     let connections = sending::connect(&args.to, args.wait, &args.migration.limits(), &settings)?;
@@ -82,6 +88,12 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
     let mut config = SourceConfig::with_parameters(&settings.parameters);
     config.machine = args.machine.clone();
     config.sync_mode = args.sync.into();
+    // The usual size goes without saying, as with x86.
+    let named = args
+        .migration
+        .page_size
+        .filter(|size| *size != PageSize::X86);
+    config.page_bits = named.map(|size| size.bytes().trailing_zeros());
     if let Some(saved) = saved {
         saved.configure(&mut config);
     }

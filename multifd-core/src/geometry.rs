@@ -21,6 +21,15 @@ impl PageSize {
     /// The page size of x86, and of most arm64 guests.
     pub const X86: Self = Self(4096);
 
+    /// All that there are.
+    pub const ALL: [Self; 5] = [
+        Self(0x1000),
+        Self(0x2000),
+        Self(0x4000),
+        Self(0x8000),
+        Self(0x10000),
+    ];
+
     /// Takes a page size in bytes; `None` unless it is 4, 8, 16, 32 or 64 KiB.
     pub const fn new(bytes: u32) -> Option<Self> {
         match bytes {
@@ -145,8 +154,12 @@ mod tests {
 
     #[test]
     fn page_sizes_that_targets_have() {
-        for bytes in [4096, 8192, 16384, 32768, 65536] {
+        for (bytes, want) in [4096, 8192, 16384, 32768, 65536]
+            .into_iter()
+            .zip(PageSize::ALL)
+        {
             let size = PageSize::new(bytes).unwrap();
+            assert_eq!(size, want);
             assert_eq!(size.pages_per_packet() * size.bytes(), PACKET_BYTES);
         }
         for bytes in [0, 1, 2048, 4095, 4097, 12288, 131_072] {

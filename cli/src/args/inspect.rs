@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use multifd_core::PageSize;
+
+use super::migration::page_size;
+
 /// Say what is in a saved migration, or in the recorded bytes of a connection
 ///
 /// A recording is all that a source has sent on one connection, from its first byte on: the main channel, or
@@ -20,6 +24,9 @@ pub(crate) struct InspectArgs {
     /// Read all of a folder's memory, and compare its checksums with those of when it was kept
     #[arg(long)]
     pub(crate) verify: bool,
+    /// The size of the guest's pages, from 4K to 64K [default: what the recording shows, or else 4K]
+    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    pub(crate) page_size: Option<PageSize>,
     /// Print it as one JSON object, with every section
     #[arg(long)]
     pub(crate) json: bool,

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use migration::Limits;
+use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
 
 use super::accelerator::AcceleratorArgs;
+use crate::show::units::Bytes;
 
 /// What a source and a destination have in common.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,12 @@ pub(crate) struct MigrationArgs {
     /// refuses other guests [default: whatever the first channel says].
     #[arg(long, value_parser = uuid)]
     pub(crate) uuid: Option<Uuid>,
+    /// The size of the guest's pages, from 4K to 64K
+    ///
+    /// A destination needs it for a guest of another size whose source does not name it: Alpha, SPARC and
+    /// OpenRISC have 8K, for instance [default: what the source names, or else 4K].
+    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    pub(crate) page_size: Option<PageSize>,
     /// How long to wait wherever the peer has to do something, in seconds
     ///
     /// At the destination: a new connection that does not say what it is, channels that do not come
@@ -53,6 +61,14 @@ impl MigrationArgs {
 pub(super) fn uuid(text: &str) -> Result<Uuid, String> {
     Uuid::parse(text)
         .ok_or_else(|| "wanted a UUID like 12345678-1234-1234-1234-123456789abc".into())
+}
+
+/// The size of a guest's pages.
+pub(super) fn page_size(text: &str) -> Result<PageSize, String> {
+    let wrong = || "wanted 4K, 8K, 16K, 32K or 64K".to_owned();
+    let Bytes(bytes) = text.parse().map_err(|_| wrong())?;
+    let size = u32::try_from(bytes).ok().and_then(PageSize::new);
+    size.ok_or_else(wrong)
 }
 
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {

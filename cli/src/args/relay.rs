@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use migration::Limits;
+use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
 
 use super::AcceleratorArgs;
-use super::migration::{seconds, uuid};
+use super::migration::{page_size, seconds, uuid};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
@@ -41,6 +42,9 @@ pub(crate) struct RelayArgs {
     /// The guest's UUID; another guest is refused [default: whatever the source says]
     #[arg(long, value_parser = uuid)]
     pub(crate) uuid: Option<Uuid>,
+    /// The size of the guest's pages, from 4K to 64K [default: what the source names, or else 4K]
+    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    pub(crate) page_size: Option<PageSize>,
     /// How long to wait for the destination to listen, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
     pub(crate) wait: Duration,

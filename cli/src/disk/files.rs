@@ -100,7 +100,11 @@ impl Files {
     }
 
     /// Makes the files as long as the source's blocks, and maps them.
-    pub(crate) fn memory(&mut self, announced: &[AnnouncedBlock]) -> anyhow::Result<GuestMemory> {
+    pub(crate) fn memory(
+        &mut self,
+        page_size: PageSize,
+        announced: &[AnnouncedBlock],
+    ) -> anyhow::Result<GuestMemory> {
         self.check_announced(announced)?;
         self.check_space(announced)?;
         let mut blocks = Vec::new();
@@ -116,7 +120,7 @@ impl Files {
         }
         let files = self.blocks.iter().map(|block| block.place.file());
         self.writeback = Writeback::start(files)?;
-        Ok(GuestMemory::new(PageSize::X86, blocks)?)
+        Ok(GuestMemory::new(page_size, blocks)?)
     }
 
     /// Makes a part of a block zero.
@@ -391,7 +395,9 @@ mod tests {
         assert!(files.are_fresh());
         let partial = ["devices.partial", "ram.partial"];
         assert_eq!(names(folder.path()), partial);
-        files.memory(&[announced("a", 8192)]).unwrap();
+        files
+            .memory(PageSize::X86, &[announced("a", 8192)])
+            .unwrap();
         assert_eq!(names(folder.path()), partial);
         files.complete(b"state").unwrap();
         assert!(files.is_complete());
@@ -417,12 +423,16 @@ mod tests {
         drop(plan());
         assert_eq!(names(folder.path()), [""; 0]);
         let mut files = plan();
-        files.memory(&[announced("a", 4096)]).unwrap();
+        files
+            .memory(PageSize::X86, &[announced("a", 4096)])
+            .unwrap();
         drop(files);
         assert_eq!(names(folder.path()), [""; 0]);
         // Nor does the memory stay if the devices' name is taken.
         let mut files = plan();
-        files.memory(&[announced("a", 4096)]).unwrap();
+        files
+            .memory(PageSize::X86, &[announced("a", 4096)])
+            .unwrap();
         fs::write(&devices, "theirs").unwrap();
         assert!(files.complete(b"").is_err());
         assert!(!files.is_complete());
@@ -441,9 +451,13 @@ mod tests {
 
         let mut files = Files::plan(&[arg("a", &ram)], None, true).unwrap();
         assert!(!files.are_fresh());
-        let error = files.memory(&[announced("a", 12288)]).unwrap_err();
+        let error = files
+            .memory(PageSize::X86, &[announced("a", 12288)])
+            .unwrap_err();
         assert!(format!("{error:#}").contains("has 8192 bytes, the source's block 12288"));
-        files.memory(&[announced("a", 8192)]).unwrap();
+        files
+            .memory(PageSize::X86, &[announced("a", 8192)])
+            .unwrap();
         drop(files);
         assert_eq!(fs::read(&ram).unwrap(), [7; 8192]);
     }
@@ -473,12 +487,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plan = || Files::plan(&[arg("a", &folder.path().join("a"))], None, false).unwrap();
         let unknown = [announced("a", 4096), announced("b", 4096)];
-        let error = plan().memory(&unknown).unwrap_err().to_string();
+        let error = plan()
+            .memory(PageSize::X86, &unknown)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("--ram b=FILE") && error.contains("a (4096 bytes)"),
             "{error}"
         );
-        let error = plan().memory(&[]).unwrap_err().to_string();
+        let error = plan().memory(PageSize::X86, &[]).unwrap_err().to_string();
         assert!(error.contains("no block a"), "{error}");
         assert_eq!(names(folder.path()), [""; 0]);
     }
@@ -493,7 +510,7 @@ mod tests {
         let most = free.f_bavail * free.f_frsize / 3 * 2 / 4096 * 4096;
         for lengths in [[1 << 60, 4096], [most, most]] {
             let blocks = [announced("a", lengths[0]), announced("b", lengths[1])];
-            let error = format!("{:#}", plan().memory(&blocks).unwrap_err());
+            let error = format!("{:#}", plan().memory(PageSize::X86, &blocks).unwrap_err());
             assert!(error.contains("do not fit"), "{error}");
         }
         assert_eq!(names(folder.path()), [""; 0]);

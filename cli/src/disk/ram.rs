@@ -58,16 +58,15 @@ pub(crate) fn check(args: &[RamArg], devices: Option<&Path>) -> Result<(), Failu
 }
 
 /// Maps the files that a source sends.
-pub(crate) fn source_memory(args: &[RamArg]) -> anyhow::Result<GuestMemory> {
+pub(crate) fn source_memory(args: &[RamArg], page_size: PageSize) -> anyhow::Result<GuestMemory> {
     check(args, None)?;
-    let blocks: anyhow::Result<Vec<_>> = args.iter().map(block).collect();
-    Ok(GuestMemory::new(PageSize::X86, blocks?)?)
+    let blocks: anyhow::Result<Vec<_>> = args.iter().map(|arg| block(arg, page_size)).collect();
+    Ok(GuestMemory::new(page_size, blocks?)?)
 }
 
-fn block(arg: &RamArg) -> anyhow::Result<RamBlock> {
+fn block(arg: &RamArg, page: PageSize) -> anyhow::Result<RamBlock> {
     let path = &arg.path;
     let (mapping, len) = map(path).with_context(|| format!("source: {}", path.display()))?;
-    let page = PageSize::X86;
     if !page.is_aligned(len) {
         let path = path.display();
         let what = format!("source: {path}: {len} bytes, wanted a multiple of {page}");

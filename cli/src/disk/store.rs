@@ -6,7 +6,7 @@ use std::path::Path;
 use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
 use migration_params::Settings;
 use multifd_core::wire::Uuid;
-use multifd_core::{DeviceStateSink, GuestMemory, RamBlock};
+use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
 
 use crate::args::RecvArgs;
 use crate::disk::fault;
@@ -72,11 +72,12 @@ impl Store {
     pub(crate) fn memory(
         &mut self,
         configuration: &Configuration,
+        page_size: PageSize,
         blocks: &[AnnouncedBlock],
     ) -> anyhow::Result<GuestMemory> {
         match self {
-            Self::Files { files, .. } => files.memory(blocks),
-            Self::Folder(folder) => folder.memory(configuration, blocks),
+            Self::Files { files, .. } => files.memory(page_size, blocks),
+            Self::Folder(folder) => folder.memory(configuration, page_size, blocks),
         }
     }
 

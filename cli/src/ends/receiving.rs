@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use migration::{Destination, DestinationFailure, Report};
-use multifd_core::{Error, Fault, MultifdMethods, PageSize, Place, Side};
+use multifd_core::{Error, Fault, MultifdMethods, Place, Side};
 
 use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
@@ -42,7 +42,6 @@ impl Received {
             guest: Whereabouts::Arrived,
             address,
             method,
-            page_size: PageSize::X86,
             cpu_time: self.cpu_time,
         };
         let mut report = MigrationReport::new(&self.report, about);

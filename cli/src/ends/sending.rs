@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use migration::{Connections, Limits, Report, Source, SourceFailure, SourceHandle, channel_count};
 use migration_params::Settings;
+use multifd_core::MultifdMethods;
 use multifd_core::transport::Transport;
-use multifd_core::{MultifdMethods, PageSize};
 
 use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
@@ -60,7 +60,6 @@ impl Sending<'_> {
             guest: Whereabouts::Left,
             address: self.to.to_string(),
             method: self.method,
-            page_size: PageSize::X86,
             cpu_time: cpu_time().saturating_sub(self.cpu_start),
         };
         let mut report = MigrationReport::new(&report, about);

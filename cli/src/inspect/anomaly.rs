@@ -9,6 +9,3 @@ pub(super) struct Anomaly {
     pub(super) offset: u64,
     pub(super) what: String,
 }
-
-/// Of every guest whose recordings are read.
-pub(super) const PAGE_SIZE: multifd_core::PageSize = multifd_core::PageSize::X86;

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use multifd_core::PageSize;
 use multifd_core::wire::{
     COMMON_HEADER_LEN, DEVICE_STATE_HEADER_LEN, DeviceStateHeader, INIT_PACKET_LEN, InitPacket,
-    MethodId, PacketFlags, ram_header_len,
+    MULTIFD_MAGIC, MULTIFD_VERSION, MethodId, PacketFlags, ram_header_len,
 };
 use serde::Serialize;
 
-use super::anomaly::{Anomaly, PAGE_SIZE};
+use super::anomaly::Anomaly;
 
 /// All of a channel, as far as it can be understood. Payloads are not decompressed.
 #[derive(Debug, Default, Serialize)]
@@ -73,6 +75,7 @@ pub(super) struct DeviceCounts {
 pub(super) struct State {
     /// Where the packet begins that is being looked at.
     pub(super) offset: u64,
+    pub(super) page_size: PageSize,
     pub(super) last_number: Option<u64>,
     pub(super) method: Option<MethodId>,
     pub(super) synced: bool,
@@ -82,12 +85,13 @@ pub(super) struct State {
 }
 
 impl ChannelRecord {
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path, page_size: Option<PageSize>) -> anyhow::Result<Self> {
         let file = File::open(path)?;
         let mut record = Self {
             bytes: file.metadata()?.len(),
             ..Self::default()
         };
+        record.state.page_size = page_size.map_or_else(|| page_size_of(&file), Ok)?;
         record.read_all(&mut BufReader::with_capacity(1 << 20, file))?;
         Ok(record)
     }
@@ -116,7 +120,7 @@ impl ChannelRecord {
 
     /// Reads a packet; answers whether the next one can be found.
     fn read_packet(&mut self, file: &mut impl Read) -> io::Result<bool> {
-        let mut header = vec![0; ram_header_len(PAGE_SIZE)];
+        let mut header = vec![0; ram_header_len(self.state.page_size)];
         let Some(common) = header.first_chunk_mut::<COMMON_HEADER_LEN>() else {
             return Ok(false);
         };
@@ -201,6 +205,24 @@ impl ChannelRecord {
             self.more_anomalies += 1;
         }
     }
+}
+
+/// The size of the guest's pages, as the length of the first header shows it: that is one of a SYNC packet, behind
+/// which another packet begins.
+fn page_size_of(file: &File) -> io::Result<PageSize> {
+    let next = [MULTIFD_MAGIC.to_be_bytes(), MULTIFD_VERSION.to_be_bytes()].concat();
+    let mut found = vec![0; next.len()];
+    // The shortest header first: behind that anything may stand.
+    for size in PageSize::ALL.into_iter().rev() {
+        let at = INIT_PACKET_LEN + ram_header_len(size);
+        match file.read_exact_at(&mut found, at as u64) {
+            Ok(()) if found == next => return Ok(size),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(PageSize::default())
 }
 
 /// Reads until the buffer is full or the end is there; answers how many bytes.

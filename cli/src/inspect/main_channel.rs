@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use migration::stream::{Command, Event, Incoming, MAX_TAIL_LEN, RamPart, Reader, SyncMode, Tail};
+use multifd_core::PageSize;
 use serde::Serialize;
 
-use super::anomaly::{Anomaly, PAGE_SIZE};
+use super::anomaly::Anomaly;
 use super::devices::DevicesRecord;
 use super::recording::Recording;
 
@@ -73,14 +74,14 @@ pub(super) struct RamSectionRecord {
 }
 
 impl MainRecord {
-    pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(path: &Path, page_size: Option<PageSize>) -> anyhow::Result<Self> {
         let file = File::open(path)?;
         let mut record = Self {
             bytes: file.metadata()?.len(),
             ..Self::default()
         };
         let reader = Reader::new(Box::new(Recording::new(file)), &[]);
-        let mut stream = Incoming::new(reader, PAGE_SIZE);
+        let mut stream = Incoming::new(reader, page_size);
         match record.read_sections(&mut stream) {
             Ok(()) => record.read_tail(path, stream.reader_mut().offset())?,
             Err(error) => {

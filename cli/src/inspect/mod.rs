@@ -16,6 +16,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use multifd_core::PageSize;
 use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ use folder::FolderRecord;
 use main_channel::MainRecord;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let record = Record::read(&args.path, args.verify)?;
+    let record = Record::read(&args.path, args.verify, args.page_size)?;
     if args.json {
         output::json(&record)?;
     } else {
@@ -58,7 +59,7 @@ enum Record {
 }
 
 impl Record {
-    fn read(path: &Path, verify: bool) -> anyhow::Result<Self> {
+    fn read(path: &Path, verify: bool, page_size: Option<PageSize>) -> anyhow::Result<Self> {
         if path.is_dir() {
             return Ok(Self::SavedMigration(
                 FolderRecord::read(path, verify)?.into(),
@@ -68,10 +69,10 @@ impl Record {
             let what = format!("{} is no folder: only those have checksums", path.display());
             return Err(Failure::usage(what).into());
         }
-        Self::read_file(path).with_context(|| path.display().to_string())
+        Self::read_file(path, page_size).with_context(|| path.display().to_string())
     }
 
-    fn read_file(path: &Path) -> anyhow::Result<Self> {
+    fn read_file(path: &Path, page_size: Option<PageSize>) -> anyhow::Result<Self> {
         let mut magic = [0; 4];
         ensure!(
             path.metadata()?.is_file(),
@@ -82,8 +83,10 @@ impl Record {
         file.read_exact(&mut magic)
             .with_context(|| format!("the file has {len} bytes, no connection's"))?;
         match u32::from_be_bytes(magic) {
-            MAIN_MAGIC => Ok(Self::MainChannel(MainRecord::read(path)?.into())),
-            MULTIFD_MAGIC => Ok(Self::MultifdChannel(ChannelRecord::read(path)?.into())),
+            MAIN_MAGIC => Ok(Self::MainChannel(MainRecord::read(path, page_size)?.into())),
+            MULTIFD_MAGIC => Ok(Self::MultifdChannel(
+                ChannelRecord::read(path, page_size)?.into(),
+            )),
             got => bail!(
                 "the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
                  {MULTIFD_MAGIC:#010x} of a multifd channel"

@@ -3,13 +3,12 @@
 use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::wire::{MethodId, RamHeader};
 
-use super::anomaly::PAGE_SIZE;
 use super::channel::{ChannelRecord, MAX_BLOCKS};
 
 impl ChannelRecord {
     /// Looks at a RAM packet's header; answers how long its payload is, if that is known.
     pub(super) fn ram(&mut self, header: &[u8]) -> Option<u64> {
-        let packet = match RamHeader::decode(header, PAGE_SIZE) {
+        let packet = match RamHeader::decode(header, self.state.page_size) {
             Ok(packet) => packet,
             Err(error) => {
                 self.note(error.to_string());
@@ -70,7 +69,7 @@ impl ChannelRecord {
 
     fn payload(&mut self, packet: &RamHeader<'_>) {
         let (got, pages) = (packet.payload_len, packet.normal_pages());
-        let as_they_are = pages * PAGE_SIZE.bytes();
+        let as_they_are = pages * self.state.page_size.bytes();
         let fits = match packet.flags.method() {
             MethodId::NONE => got == as_they_are,
             _ => pages == 0 || (1..=MAX_PAYLOAD).contains(&got),
@@ -88,7 +87,7 @@ impl ChannelRecord {
         let next = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
         let block = *numbers.entry(name.to_owned()).or_insert(next);
         for offset in packet.offsets() {
-            if !PAGE_SIZE.is_aligned(offset) {
+            if !self.state.page_size.is_aligned(offset) {
                 self.note(format!(
                     "page offset {offset:#x} of block {name} is not aligned"
                 ));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use multifd_core::PageSize;
 use multifd_core::wire::{
     BlockName, DeviceStateHeader, InitPacket, MethodId, PacketFlags, PageOffsets, RamHeaderBuffer,
     Uuid,
@@ -11,7 +12,6 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::Record;
-use super::anomaly::PAGE_SIZE;
 
 fn vector(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,7 +28,7 @@ fn machine(name: &str) -> PathBuf {
 
 /// Reads a file; answers the record as JSON and as text.
 fn inspect(path: &Path) -> (Value, String, bool) {
-    let record = Record::read(path, false).unwrap();
+    let record = Record::read(path, false, None).unwrap();
     let json = serde_json::to_value(&record).unwrap();
     (json, record.text(), record.is_in_order())
 }
@@ -162,7 +162,7 @@ fn channel() -> Vec<u8> {
         uuid: Uuid::default(),
         channel: 3,
     };
-    let mut sync = RamHeaderBuffer::new(PAGE_SIZE);
+    let mut sync = RamHeaderBuffer::new(PageSize::X86);
     sync.set_sync(0);
     [init.encode().as_slice(), sync.as_bytes()].concat()
 }
@@ -174,7 +174,7 @@ fn packet(
     normal: usize,
     payload: u32,
 ) -> Vec<u8> {
-    let mut header = RamHeaderBuffer::new(PAGE_SIZE);
+    let mut header = RamHeaderBuffer::new(PageSize::X86);
     let block = BlockName::new("ram").unwrap();
     let (normal, zero) = offsets.split_at(normal);
     let pages = PageOffsets { normal, zero };
@@ -293,7 +293,7 @@ fn old_senders_and_device_state_are_in_order() {
 
 #[test]
 fn names_do_not_reach_a_terminal_as_they_are() {
-    let mut header = RamHeaderBuffer::new(PAGE_SIZE);
+    let mut header = RamHeaderBuffer::new(PageSize::X86);
     let block = BlockName::new("ram\u{1b}[2J\n").unwrap();
     let (flags, pages) = (
         PacketFlags::pages(MethodId::ZSTD),
@@ -338,10 +338,10 @@ fn anything_is_an_answer_and_nothing_a_panic() {
     let path = folder.path().join("file");
     for bytes in [&b""[..], b"QEV", b"GIF89a", &[0; 100]] {
         fs::write(&path, bytes).unwrap();
-        assert!(Record::read(&path, false).is_err());
+        assert!(Record::read(&path, false, None).is_err());
     }
-    assert!(Record::read(folder.path(), false).is_err());
-    assert!(Record::read(&folder.path().join("missing"), false).is_err());
+    assert!(Record::read(folder.path(), false, None).is_err());
+    assert!(Record::read(&folder.path().join("missing"), false, None).is_err());
 }
 
 #[test]

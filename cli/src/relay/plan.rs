@@ -52,6 +52,7 @@ impl Plan {
         outgoing.check_migrate(methods::TRANSPORT, &host)?;
         let mut config = RelayConfig::with_parameters(&incoming.parameters, &outgoing.parameters);
         config.forwarder.uuid = args.uuid;
+        config.forwarder.page_size = args.page_size;
         config.forwarder.limits = args.limits();
         Ok(Self {
             config,

@@ -33,11 +33,13 @@ fn for_cause(error: &Error) -> Option<&'static str> {
             WireError::Uuid { .. } => Some("give both sides the same --uuid"),
             WireError::ChannelId { .. } => Some(CHANNELS),
             WireError::Method { .. } => Some(METHOD),
+            WireError::PageSize { .. } => Some(PAGE_SIZE),
             _ => None,
         };
     }
     let stream = cause.downcast_ref::<StreamError>()?;
     match (error.place().side, stream.problem()) {
+        (_, Some(Problem::PageBits { want: Some(_), .. })) => Some(PAGE_SIZE),
         (Some(Side::Source), Some(Problem::Message { .. } | Problem::Value { .. })) => {
             Some(NOT_A_DESTINATION)
         }
@@ -90,4 +92,5 @@ const NOT_A_SOURCE: &str = "what connected is no QEMU or multifd source, or it u
 const NOT_A_DESTINATION: &str = "what listens there is no QEMU or multifd destination: check the \
                                  address";
 const CHANNELS: &str = "set multifd-channels alike on both sides: --set multifd-channels=N";
+const PAGE_SIZE: &str = "give --page-size with the size that the guest has";
 const METHOD: &str = "set multifd-compression alike on both sides: --set multifd-compression=NAME";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use migration::source::DownTime;
 use migration::{Report, RunState};
-use multifd_core::{ChannelStats, MultifdMethods, PageSize};
+use multifd_core::{ChannelStats, MultifdMethods};
 use serde::{Deserialize, Serialize};
 
 use crate::show::clock::millis;
@@ -70,7 +70,7 @@ pub(crate) struct RamReport {
     pub(crate) normal_bytes: u64,
     /// Zero pages that the channels have named.
     pub(crate) duplicate: u64,
-    pub(crate) page_size: usize,
+    pub(crate) page_size: u64,
     /// How often the dirty log was fetched; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dirty_sync_count: Option<u64>,
@@ -132,7 +132,6 @@ pub(crate) struct About<'a> {
     pub(crate) guest: Whereabouts,
     pub(crate) address: String,
     pub(crate) method: &'a dyn MultifdMethods,
-    pub(crate) page_size: PageSize,
     /// Of the process, while it migrated.
     pub(crate) cpu_time: Duration,
 }
@@ -140,7 +139,6 @@ pub(crate) struct About<'a> {
 impl MigrationReport {
     pub(crate) fn new(report: &Report, about: About<'_>) -> Self {
         let total = report.channels.total();
-        let page_size = about.page_size;
         Self {
             status: "completed".into(),
             side: about.side.into(),
@@ -157,9 +155,9 @@ impl MigrationReport {
                 remaining: 0,
                 total: report.ram_bytes,
                 normal: total.normal_pages,
-                normal_bytes: total.normal_pages * page_size.bytes_u64(),
+                normal_bytes: total.normal_pages * report.page_size,
                 duplicate: report.zero_pages(),
-                page_size: page_size.bytes(),
+                page_size: report.page_size,
                 dirty_sync_count: None,
                 mbps: report.mbps(),
                 pages_per_second: report.pages_per_second(),

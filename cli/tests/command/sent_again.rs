@@ -13,7 +13,7 @@ use multifd_tests::streams::{
     Connections, Destination, Parts, Random, Stream, channel, init, memory, play,
 };
 
-use crate::harness::{Folder, recv, run};
+use crate::harness::{Folder, METHODS, PAGE, guest, recv, run, send, start};
 
 /// Keeps what a source sends in the folder `guest`.
 fn keep(folder: &Folder, sent: &Connections, args: &[&str]) -> Result<Finished> {
@@ -83,9 +83,15 @@ fn round_trip(stream: &Stream, args: &[&str]) -> Result<()> {
 
 #[test]
 fn guests_with_random_facts() -> Result<()> {
-    for seed in 0..24 {
-        let stream = Random::new(seed).stream(4096);
-        round_trip(&stream, &[]).with_context(|| format!("seed {seed}: {stream:?}"))?;
+    for seed in 0..30 {
+        let page_size = PAGE << (seed % 5);
+        let stream = Random::new(seed).stream(page_size);
+        let text = page_size.to_string();
+        let args = match stream.page_bits {
+            None if page_size != PAGE => &["--page-size", text.as_str()][..],
+            _ => &[],
+        };
+        round_trip(&stream, args).with_context(|| format!("seed {seed}: {stream:?}"))?;
     }
     Ok(())
 }
@@ -203,5 +209,116 @@ fn what_never_came_is_zero_in_place() -> Result<()> {
     receiving.finish()?.json(0)?;
     let pages = [[0; 4096], [7; 4096], [0; 4096], [7; 4096]];
     ensure!(std::fs::read(file)? == pages.concat(), "other bytes");
+    Ok(())
+}
+
+/// A guest with pages of this size.
+fn with_pages(page_size: usize, page_bits: Option<u32>) -> Stream {
+    let mut stream = Stream::plain(vec![7; 4 * page_size]);
+    (stream.page_size, stream.page_bits) = (page_size, page_bits);
+    stream
+}
+
+#[test]
+fn a_guest_with_other_pages_is_refused_as_that() -> Result<()> {
+    // Channels or main channel, whichever is read first.
+    for (page_size, page_bits, args, words) in [
+        (8192, None, &[][..], ["pages of 8192 bytes"; 2]),
+        (0x10000, None, &[], ["pages of 65536 bytes"; 2]),
+        (
+            PAGE,
+            None,
+            &["--page-size", "64K"],
+            ["pages of less than 65536 bytes", "has smaller pages"],
+        ),
+        (
+            8192,
+            None,
+            &["--page-size", "16K"],
+            ["pages of less than 16384 bytes"; 2],
+        ),
+        (
+            0x10000,
+            None,
+            &["--page-size", "16K"],
+            ["pages of 65536 bytes"; 2],
+        ),
+        (PAGE, Some(10), &[], ["pages of 2^10 bytes"; 2]),
+        (
+            0x4000,
+            Some(14),
+            &["--page-size", "4K"],
+            ["pages of 2^14 bytes", "pages of 16384 bytes"],
+        ),
+    ] {
+        let folder = Folder::new()?;
+        let sent = connections(&with_pages(page_size, page_bits));
+        let refused = keep(&folder, &sent, args)?;
+        refused.failed(&[3], &[])?;
+        let said = words.iter().any(|words| refused.stderr.contains(words));
+        ensure!(said, "wanted {words:?}: {refused:?}");
+        ensure!(!refused.stderr.contains("TLS"), "{refused:?}");
+        assert_eq!(folder.names()?, [""; 0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn other_pages_pass_a_relay() -> Result<()> {
+    for (page_bits, args) in [(Some(14), &[][..]), (None, &["--page-size", "16K"])] {
+        let folder = Folder::new()?;
+        let stream = with_pages(0x4000, page_bits);
+        let to = format!("unix:{}", folder.text("from"));
+        let save = folder.text("guest");
+        let (receiving, _) = recv(&to, &[&["--save", &save], args].concat())?;
+        let listen = format!("unix:{}", folder.text("relay"));
+        let relay = [
+            "relay", "--json", "--quiet", "--listen", &listen, "--to", &to,
+        ];
+        let mut relaying = start(&[&relay[..], args].concat())?;
+        relaying.wait_address()?;
+        play(&folder.path("relay"), &connections(&stream))?;
+        let report = relaying.finish()?.json(0)?;
+        assert_eq!(report["in"]["normal"], 4);
+        receiving.finish()?.json(0)?;
+        let got = load(&folder)?;
+        let want = BTreeMap::from([(b"ram".to_vec(), stream.blocks[0].content.clone())]);
+        ensure!(memory(&stream, &got.channels)? == want, "the memory");
+    }
+    Ok(())
+}
+
+#[test]
+fn files_with_other_pages_are_sent() -> Result<()> {
+    for method in METHODS {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &guest(16 * 20))?;
+        let set = format!("multifd-compression={method}");
+        let (receiving, address) = recv(
+            "tcp:127.0.0.1:0",
+            &["--ram", &folder.text("there"), "--set", &set],
+        )?;
+        let args = ["--ram", &source, "--set", &set, "--page-size", "64K"];
+        let report = send(&address, &args)?.json(0)?;
+        assert_eq!(report["ram"]["page-size"], 65536);
+        assert_eq!(receiving.finish()?.json(0)?["ram"]["page-size"], 65536);
+        folder.same("source", "there")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn recordings_of_other_pages_are_understood() -> Result<()> {
+    let folder = Folder::new()?;
+    for page_size in [PAGE, 0x2000, 0x4000, 0x8000, 0x10000] {
+        let stream = with_pages(page_size, None);
+        let sent = connections(&stream);
+        let recorded = folder.write("channel", &sent.channels[0])?;
+        for args in [&[][..], &["--page-size", &page_size.to_string()]] {
+            let inspect = [&["inspect", "--json", recorded.as_str()], args].concat();
+            let record = run(&inspect)?.json(0)?;
+            assert_eq!(record["normal-pages"], 2, "{page_size} {args:?}");
+        }
+    }
     Ok(())
 }

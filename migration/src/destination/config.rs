@@ -5,10 +5,11 @@ use std::time::Duration;
 use multifd_core::ReceiverConfig;
 
 /// How a [`Destination`](super::Destination) works.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DestinationConfig {
-    /// The channels, and how long things are waited for.
+    /// The channels, and how long things are waited for. No size of pages by default: then it is what the source's
+    /// configuration [names](crate::stream::Configuration::page_size).
     pub receiver: ReceiverConfig,
     /// The machine type that the source must have; `None` takes any.
     pub machine: Option<String>,
@@ -18,4 +19,16 @@ pub struct DestinationConfig {
     /// How long to wait for the first connection of a source; `None`, the default, waits for ever. A connection
     /// that has not [shown](multifd_core::Receiver::accept) that it is of a migration does not count.
     pub wait: Option<Duration>,
+}
+
+impl Default for DestinationConfig {
+    fn default() -> Self {
+        let mut receiver = ReceiverConfig::default();
+        receiver.page_size = None;
+        Self {
+            receiver,
+            machine: None,
+            wait: None,
+        }
+    }
 }

@@ -67,7 +67,11 @@ impl<'a> Load<'a> {
     /// Deals with the next event; answers whether it was the last one before the devices.
     pub(super) fn step(&mut self, stream: &mut Incoming) -> Result<bool, Error> {
         match stream.next_event()? {
-            Event::Configuration(configuration) => self.configuration = configuration,
+            Event::Configuration(configuration) => {
+                // The channels wait for it.
+                self.receiver.set_page_size(stream.page_size())?;
+                self.configuration = configuration;
+            }
             Event::Command(Command::Ping(handover::OFFER)) => {
                 self.hands_over = true;
                 stream.reply(ReturnMessage::Pong(handover::ACCEPT))?;

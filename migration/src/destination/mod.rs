@@ -200,7 +200,7 @@ impl Destination {
                 ram_bytes: load.ram_bytes,
                 main_bytes: 0,
                 main_zero_pages: load.main_zero_pages,
-                page_size: self.config.receiver.page_size.bytes_u64(),
+                page_size: stream.page_size().bytes_u64(),
                 channels: self.receiver.stats(),
             },
             ram_end,

@@ -8,10 +8,11 @@ use multifd_core::{ChannelCount, ForwarderConfig};
 use crate::options::channel_count;
 
 /// How a [`Relay`](super::Relay) works.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RelayConfig {
-    /// The channels of both sides, and how long things are waited for.
+    /// The channels of both sides, and how long things are waited for. No size of pages by default: then it is what
+    /// the source's configuration [names](crate::stream::Configuration::page_size).
     pub forwarder: ForwarderConfig,
     /// `multifd-channels` of the destination.
     pub outgoing_channels: ChannelCount,
@@ -20,12 +21,24 @@ pub struct RelayConfig {
     pub wait: Option<Duration>,
 }
 
+impl Default for RelayConfig {
+    fn default() -> Self {
+        let mut forwarder = ForwarderConfig::default();
+        forwarder.page_size = None;
+        Self {
+            forwarder,
+            outgoing_channels: ChannelCount::default(),
+            wait: None,
+        }
+    }
+}
+
 impl RelayConfig {
     /// The defaults, with what the parameters say: those of the source's side and those of the
     /// destination's. Of both, `multifd-channels` and `max-bandwidth` count; of the destination's, also
     /// `zero-page-detection`, which is `multifd` or anything else.
     pub fn with_parameters(source: &Parameters, destination: &Parameters) -> Self {
-        let mut forwarder = ForwarderConfig::default();
+        let Self { mut forwarder, .. } = Self::default();
         forwarder.channels = channel_count(source);
         forwarder.recv_bandwidth = source.max_bandwidth.non_zero();
         forwarder.send_bandwidth = destination.max_bandwidth.non_zero();

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use multifd_core::engine::Forwarding;
-use multifd_core::wire::MAIN_MAGIC;
-use multifd_core::{Error, Fault};
+use multifd_core::{Error, Fault, PageSize};
 
 use super::RelayHost;
 use super::link::Link;
@@ -33,6 +32,7 @@ pub(super) struct MainStream<'a, 'f> {
 #[derive(Debug, Default)]
 pub(super) struct Passed {
     pub(super) machine: String,
+    pub(super) page_size: PageSize,
     pub(super) setup_end: Option<Instant>,
     pub(super) ram_end: Option<Instant>,
     pub(super) ram_bytes: u64,
@@ -41,17 +41,14 @@ pub(super) struct Passed {
 }
 
 impl<'a, 'f> MainStream<'a, 'f> {
-    /// A stream whose magic has been read, and been written.
+    /// A stream of which a copy is kept from behind the magic on, which has been written already.
     pub(super) fn new(
-        mut stream: Incoming,
+        stream: Incoming,
         writer: Writer,
         forwarding: &'a mut Forwarding<'f>,
         host: &'a mut dyn RelayHost,
         link: &'a Link,
     ) -> Self {
-        stream
-            .reader_mut()
-            .keep_copy(MAIN_MAGIC.to_be_bytes().len() as u64);
         Self {
             stream,
             writer,
@@ -63,8 +60,9 @@ impl<'a, 'f> MainStream<'a, 'f> {
         }
     }
 
-    /// Passes on everything up to the end of the stream.
-    pub(super) fn run(&mut self, closing_limit: Duration) -> Result<(), Error> {
+    /// Passes on everything up to the end of the stream, of which the first event has been read.
+    pub(super) fn run(&mut self, head: Event, closing_limit: Duration) -> Result<(), Error> {
+        self.pass(head)?;
         while !self.step()? {}
         self.devices()?;
         if self.link.destination_has_guest() {
@@ -94,10 +92,16 @@ impl<'a, 'f> MainStream<'a, 'f> {
     /// Deals with the next event; answers whether it was the last one before the devices.
     fn step(&mut self) -> Result<bool, Error> {
         let event = self.stream.next_event().map_err(source_error)?;
+        self.pass(event)
+    }
+
+    /// Deals with an event that has been read; answers as [`Self::step`].
+    fn pass(&mut self, event: Event) -> Result<bool, Error> {
         let (mut urgent, mut last, mut switchover) = (true, false, false);
         match event {
             Event::Configuration(configuration) => {
                 self.passed.machine.clone_from(&configuration.machine);
+                self.passed.page_size = self.stream.page_size();
                 self.configuration = configuration;
             }
             Event::Command(Command::OpenReturnPath) => self.link.set_return_path(),

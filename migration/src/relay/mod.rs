@@ -23,7 +23,7 @@ use multifd_core::{
     AbortHandle, Error, Fault, Forwarder, Limits, Monitor, MultifdMethods, Place, Strangers,
 };
 
-use crate::stream::{Incoming, Reader, ReturnMessage, Writer};
+use crate::stream::{Event, Incoming, Reader, ReturnMessage, Writer};
 use link::Link;
 use main_stream::{MainStream, Passed};
 use return_path::{Ended, ReturnPath, Ways, Work};
@@ -111,15 +111,17 @@ impl Relay {
         let link = Arc::new(Link::new());
         let abort = self.forwarder.abort_handle();
         abort.watch(main.interrupter());
-        let onward = self.connect(host)?;
         let to_source = duplicate(&*main).map_err(from_source)?;
+        let main_interrupter = main.interrupter();
+        let (incoming, head) = self.read_head(main)?;
+        let onward = self.connect(host)?;
         let forwarding = self
             .forwarder
             .start(onward.uuid, &self.outgoing.0, onward.channels)?;
         let ways = Ways {
             from_destination: onward.back,
             to_source,
-            main_stream: main.interrupter(),
+            main_stream: main_interrupter,
             abort,
         };
         let work = Work {
@@ -130,7 +132,8 @@ impl Relay {
         let threads = &*self.config.forwarder.threads;
         Ok(Ready {
             back: ReturnPath::start(ways, Arc::clone(&link), work, threads)?,
-            source: main,
+            source: incoming,
+            head,
             destination: onward.main,
             forwarding,
             link,
@@ -141,16 +144,14 @@ impl Relay {
     fn pass_on(&self, ready: Ready<'_>, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
         let Ready {
             source,
+            head,
             destination,
             mut forwarding,
             back,
             link,
         } = ready;
-        let reader = Reader::new(source, &MAIN_MAGIC.to_be_bytes());
-        let mut incoming = Incoming::new(reader, self.config.forwarder.page_size);
-        incoming.set_silence_limit(Some(self.limits().silence));
-        let mut stream = MainStream::new(incoming, destination, &mut forwarding, host, &link);
-        let result = stream.run(self.limits().closing);
+        let mut stream = MainStream::new(source, destination, &mut forwarding, host, &link);
+        let result = stream.run(head, self.limits().closing);
         let result = result.map_err(|error| self.fail(error));
         let (incoming, passed) = stream.close();
         let ended = back.end(self.patience(&result, &link));
@@ -163,6 +164,20 @@ impl Relay {
                 .settle(is_told.then_some(main), self.limits().last_word);
         }
         result.and_then(|()| self.report(passed, forwarding, &link))
+    }
+
+    /// Reads what machine this is: how large the guest's pages are has to be known before there is room for any.
+    fn read_head(&self, main: Box<dyn Transport>) -> Result<(Incoming, Event), Error> {
+        let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
+        let mut incoming = Incoming::new(reader, self.config.forwarder.page_size);
+        incoming.set_silence_limit(Some(self.limits().silence));
+        let magic_len = MAIN_MAGIC.to_be_bytes().len() as u64;
+        incoming.reader_mut().keep_copy(magic_len);
+        let head = incoming
+            .next_event()
+            .map_err(|error| from_source(error.into()))?;
+        self.forwarder.set_page_size(incoming.page_size())?;
+        Ok((incoming, head))
     }
 
     /// Makes the connections to the destination.
@@ -256,7 +271,7 @@ impl Relay {
             ram_bytes: passed.ram_bytes,
             main_bytes: passed.bytes,
             main_zero_pages: passed.zero_pages,
-            page_size: self.config.forwarder.page_size.bytes_u64(),
+            page_size: passed.page_size.bytes_u64(),
             channels,
         })
     }
@@ -275,8 +290,9 @@ impl Relay {
 
 /// A relay that both sides are connected to.
 struct Ready<'f> {
-    /// The main connections.
-    source: Box<dyn Transport>,
+    /// The main connections; what was read from the source's.
+    source: Incoming,
+    head: Event,
     destination: Writer,
     forwarding: Forwarding<'f>,
     back: ReturnPath,

@@ -11,6 +11,7 @@
 //! A sub-section is `0x05`, its name behind one byte of length, version 1 as four bytes, and its data.
 //! The configuration has no footer. That multifd is on, its method and its channels are not in it.
 
+use multifd_core::PageSize;
 use multifd_core::wire::{MAIN_MAGIC, Uuid};
 
 use super::section::{self, SectionType};
@@ -45,6 +46,36 @@ pub const MAX_MACHINE_NAME_LEN: u32 = 1024;
 pub const MAX_CAPABILITIES: u32 = 16;
 
 impl Configuration {
+    /// The size of the guest's pages: what it names, or else what this side is set to, or else 4 KiB.
+    ///
+    /// # Errors
+    /// It names another size than this side is set to, or one that cannot be migrated with multifd.
+    pub fn page_size(&self, wanted: Option<PageSize>) -> Result<PageSize, Problem> {
+        let Some(bits) = self.page_bits else {
+            return Ok(wanted.unwrap_or_default());
+        };
+        let bytes = 1_u32.checked_shl(bits);
+        match (bytes.and_then(PageSize::new), wanted) {
+            (Some(got), None) => Ok(got),
+            (Some(got), Some(want)) if got == want => Ok(got),
+            (_, want) => Err(Problem::PageBits { got: bits, want }),
+        }
+    }
+
+    /// Refuses what is for memory that is elsewhere.
+    pub(super) fn check_capabilities(&self) -> Result<(), Problem> {
+        let Some(name) = self.capabilities.first() else {
+            return Ok(());
+        };
+        Err(Problem::Unsupported {
+            what: format!("the capability {name}"),
+            advice: match name.as_str() {
+                MAPPED_RAM => "turn it off at the source; it is for files, not for connections",
+                _ => "turn it off at the source",
+            },
+        })
+    }
+
     /// Reads the stream from its first byte to the end of the configuration.
     pub(super) fn read(reader: &mut Reader) -> Result<Self, StreamError> {
         expect_u32(reader, "the stream's magic", MAIN_MAGIC)?;

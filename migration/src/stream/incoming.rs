@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use multifd_core::PageSize;
 
-use super::configuration::{CONFIGURATION_OFFSET, Configuration, MAPPED_RAM};
+use super::configuration::{CONFIGURATION_OFFSET, Configuration};
 use super::early::{Body, OpenSections, Piece, SectionHead, SectionKind, begins_twice};
 use super::ram::{AnnouncedBlock, RAM_IDSTR, RamPart, RamReader, SyncMode, Word};
 use super::section::{self, SectionHeader, SectionType};
@@ -21,7 +21,8 @@ use super::{Command, Event, Problem, Reader, ReturnMessage, StreamError};
 #[derive(Debug)]
 pub struct Incoming {
     reader: Reader,
-    page_size: PageSize,
+    /// What this side is set to; behind the configuration what the guest has.
+    page_size: Option<PageSize>,
     state: State,
     return_path: bool,
     ram: Option<RamReader>,
@@ -53,11 +54,12 @@ enum State {
 }
 
 impl Incoming {
-    /// A main stream, from its first byte on. `page_size` is the guest's, the same on both sides.
-    pub fn new(reader: Reader, page_size: PageSize) -> Self {
+    /// A main stream, from its first byte on. A guest with pages of another size than `page_size` is refused, if the
+    /// configuration names it; `None` takes [what it names](Configuration::page_size).
+    pub fn new(reader: Reader, page_size: impl Into<Option<PageSize>>) -> Self {
         Self {
             reader,
-            page_size,
+            page_size: page_size.into(),
             state: State::Header,
             return_path: false,
             ram: None,
@@ -154,6 +156,11 @@ impl Incoming {
         self.reader.send(&message.encode())
     }
 
+    /// The size of the guest's pages. Known since [`Event::Configuration`].
+    pub fn page_size(&self) -> PageSize {
+        self.page_size.unwrap_or_default()
+    }
+
     /// Whether the source has opened the return path.
     pub fn has_return_path(&self) -> bool {
         self.return_path
@@ -189,21 +196,9 @@ impl Incoming {
     fn configuration(&mut self) -> Result<Configuration, StreamError> {
         let configuration = Configuration::read(&mut self.reader)?;
         let wrong = |problem| self.reader.wrong(CONFIGURATION_OFFSET, problem);
-        if let Some(name) = configuration.capabilities.first() {
-            return Err(wrong(Problem::Unsupported {
-                what: format!("the capability {name}"),
-                advice: if name == MAPPED_RAM {
-                    "turn it off at the source; it is for files, not for connections"
-                } else {
-                    "turn it off at the source"
-                },
-            }));
-        }
-        let want = self.page_size.bytes().trailing_zeros();
-        if let Some(bits) = configuration.page_bits.filter(|bits| *bits != want) {
-            let what = "the number of page bits";
-            return Err(wrong(Problem::value(what, bits, format_args!("{want:#x}"))));
-        }
+        configuration.check_capabilities().map_err(wrong)?;
+        let page_size = configuration.page_size(self.page_size);
+        self.page_size = Some(page_size.map_err(wrong)?);
         self.state = State::Between;
         Ok(configuration)
     }
@@ -260,7 +255,7 @@ impl Incoming {
         let ram = RamReader::start(
             &mut self.reader,
             &header,
-            (self.page_size, self.host_page_sizes),
+            (self.page_size.unwrap_or_default(), self.host_page_sizes),
             at,
         )?;
         if self.open.contains(ram.section_id) {

@@ -1,5 +1,6 @@
 //! What can be wrong with the bytes of the main connection.
 
+use multifd_core::PageSize;
 use multifd_core::wire::BlockName;
 
 use super::ids::{CommandId, MessageId};
@@ -51,6 +52,14 @@ pub enum Problem {
         what: String,
         /// What to do about it.
         advice: &'static str,
+    },
+    /// The guest's pages have another size than this side is set to, or one that no packet can have.
+    #[error("a guest with pages of 2^{got} bytes, wanted {}", page_sizes(.want))]
+    PageBits {
+        /// The binary logarithm of their size, as the source names it.
+        got: u32,
+        /// What this side is set to; otherwise it takes any that there is.
+        want: Option<PageSize>,
     },
     /// A command that belongs to something this side does not have, or that nobody knows.
     #[error("command {got} is not supported: {}", got.advice())]
@@ -135,6 +144,13 @@ impl Problem {
             got: got.into(),
             want: want.to_string(),
         }
+    }
+}
+
+fn page_sizes(want: &Option<PageSize>) -> String {
+    match want {
+        Some(want) => format!("{want} as this side is set to"),
+        None => "4 to 64 KiB".to_owned(),
     }
 }
 

@@ -150,6 +150,10 @@ impl RamReader {
         let at = reader.offset();
         let word = reader.u64("the total of memory")?;
         let (mut left, flags) = self.split(word);
+        if flags != MEM_SIZE && flags & LEAST_FLAGS == MEM_SIZE {
+            let why = "the total of memory is no multiple of this side's page size: the guest has smaller pages";
+            return Err(reader.wrong(at, Problem::RamWord { got: word, why }));
+        }
         if flags != MEM_SIZE {
             let why = "wanted the total of memory (MEM_SIZE, 0x4) first";
             return Err(reader.wrong(at, Problem::RamWord { got: word, why }));
@@ -175,7 +179,10 @@ impl RamReader {
         let name = read_name(reader)?;
         let used_length = reader.u64("a RAM block's length")?;
         if !self.page_size.is_aligned(used_length) {
-            let want = format_args!("a multiple of the page size {}", self.page_size);
+            let want = format_args!(
+                "a multiple of the page size {}: does the guest have other pages?",
+                self.page_size
+            );
             let problem = Problem::value("a RAM block's length", used_length, want);
             return Err(reader.wrong(at, problem));
         }
@@ -327,6 +334,8 @@ const UNKNOWN_BEHIND_LIST: &str = "unknown flags behind the list of RAM blocks, 
                                    total: the total is less than that of all blocks, a block has no pages, or the \
                                    page sizes differ";
 
+/// The flags of a guest with the smallest pages.
+const LEAST_FLAGS: u64 = 0xfff;
 const XBZRLE: u64 = 0x040;
 const HOOK: u64 = 0x080;
 const COMPRESS_PAGE: u64 = 0x100;

@@ -15,7 +15,6 @@ use crate::wire::BlockName;
 
 /// The guest of a destination: its memory, once that is attached.
 pub(crate) struct GuestTarget {
-    page_size: PageSize,
     device_state: Option<DeviceStateSink>,
     guest: OnceLock<Guest>,
 }
@@ -34,9 +33,8 @@ pub(crate) struct Guest {
 }
 
 impl GuestTarget {
-    pub(crate) fn new(page_size: PageSize, device_state: Option<DeviceStateSink>) -> Self {
+    pub(crate) fn new(device_state: Option<DeviceStateSink>) -> Self {
         Self {
-            page_size,
             device_state,
             guest: OnceLock::new(),
         }
@@ -69,11 +67,12 @@ impl PageTarget for GuestTarget {
         }
     }
 
-    fn sink(&self) -> GuestSink<'_> {
+    fn sink(&self, page_size: PageSize) -> GuestSink<'_> {
         GuestSink {
             target: self,
+            page_size,
             populate: true,
-            runs: PageRuns::new(self.page_size),
+            runs: PageRuns::new(page_size),
         }
     }
 }
@@ -117,6 +116,7 @@ impl Guest {
 /// Fills guest memory with the pages of one channel.
 pub(crate) struct GuestSink<'t> {
     target: &'t GuestTarget,
+    page_size: PageSize,
     /// Whether the system can map pages before they are written to.
     populate: bool,
     runs: PageRuns<'t>,
@@ -172,7 +172,7 @@ impl<'t> PageSink for GuestSink<'t> {
             self.map(block, zero, Access::Read)?;
         }
         for offset in zero {
-            let page = ram.span(*offset, self.target.page_size.bytes());
+            let page = ram.span(*offset, self.page_size.bytes());
             let page = page.ok_or_else(|| outside(ram.len(), *offset))?;
             match look {
                 true => guest.clear_readable(index, *offset, &page)?,
@@ -221,7 +221,7 @@ mod tests {
         let mapping = Mapping::shortened_file(4 * 4096, 2 * PAGE).unwrap();
         let block = RamBlock::new(BlockName::new("ram").unwrap(), Arc::new(mapping)).unwrap();
         let memory = GuestMemory::new(PageSize::X86, vec![block]).unwrap();
-        let target = GuestTarget::new(PageSize::X86, None);
+        let target = GuestTarget::new(None);
         assert!(target.attach(memory, zeroed));
         target
     }
@@ -235,7 +235,7 @@ mod tests {
 
     /// A packet arrives whose normal pages are filled with `byte`.
     fn take(target: &GuestTarget, normal: &[u64], zero: &[u64], byte: u8) -> Result<(), Error> {
-        let mut sink = target.sink();
+        let mut sink = target.sink(PageSize::X86);
         let block = sink.find(b"ram").unwrap().unwrap();
         let mut payload = |runs: &mut PageRuns<'_>| {
             for page in runs.pages_mut().iter() {

@@ -10,6 +10,7 @@ mod device_state;
 mod failure;
 mod fill;
 mod init;
+mod other_pages;
 mod populate;
 mod reader;
 mod recv;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::device_state::DeviceState;
 use super::failure::{connection_error, method_error, wire_error};
+use super::other_pages;
 use super::reader::PacketReader;
 use super::sink::{Arrived, PageSink};
 use super::stats::Counters;
@@ -34,6 +35,8 @@ pub(crate) struct RecvChannel<'t, S> {
     zero: Vec<u64>,
     sorted: Vec<u64>,
     packets: u64,
+    /// The last packet had no pages.
+    was_empty: bool,
 }
 
 /// What a channel has read.
@@ -69,6 +72,7 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
             zero: Vec::with_capacity(pages),
             sorted: Vec::with_capacity(pages),
             packets: 0,
+            was_empty: false,
         }
     }
 
@@ -86,6 +90,9 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let Some(common) = common.map_err(connection_error)? else {
             return Ok(Received::End);
         };
+        if std::mem::take(&mut self.was_empty) {
+            other_pages::check_next(common, self.page_size).map_err(wire_error)?;
+        }
         let flags = PacketFlags::read(common).map_err(wire_error)?;
         if flags.is_device_state() {
             self.recv_device_state()?;
@@ -103,8 +110,12 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
         let header_len = ram_header_len(self.page_size);
         let header = self.reader.peek(header_len).map_err(connection_error)?;
         let header = header.ok_or_else(ended)?;
-        let header = RamHeader::decode(header, self.page_size).map_err(wire_error)?;
+        let bytes = header;
+        let header = RamHeader::decode(bytes, self.page_size)
+            .map_err(|error| wire_error(other_pages::explain(error, self.page_size)))?;
         if header.is_empty() {
+            other_pages::check_empty(bytes, self.page_size).map_err(wire_error)?;
+            self.was_empty = true;
             let is_sync = header.flags.is_sync();
             self.reader.consume();
             self.counters.packet(0, 0, header_len);

@@ -2,6 +2,7 @@
 
 use super::device_state::DeviceStateSink;
 use crate::error::{Error, Fault};
+use crate::geometry::PageSize;
 use crate::pages::PageRuns;
 use crate::wire::{BlockName, PageOffsets};
 
@@ -16,7 +17,7 @@ pub(crate) trait PageTarget: Send + Sync + 'static {
     fn barrier(&self);
 
     /// Makes the end of one channel. Nothing that it does later allocates.
-    fn sink(&self) -> Self::Sink<'_>;
+    fn sink(&self, page_size: PageSize) -> Self::Sink<'_>;
 }
 
 /// Takes the pages of one channel.

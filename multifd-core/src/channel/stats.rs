@@ -1,7 +1,7 @@
 //! What a channel has done, counted while it runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::geometry::PageSize;
@@ -64,11 +64,12 @@ pub struct MigrationStats {
 #[derive(Clone, Debug)]
 pub struct Monitor {
     counters: Arc<[Arc<Counters>]>,
-    page_size: PageSize,
+    page_size: Arc<OnceLock<PageSize>>,
 }
 
 impl Monitor {
-    pub(crate) fn new(counters: Vec<Arc<Counters>>, page_size: PageSize) -> Self {
+    /// The page size may be found out later.
+    pub(crate) fn new(counters: Vec<Arc<Counters>>, page_size: Arc<OnceLock<PageSize>>) -> Self {
         Self {
             counters: counters.into(),
             page_size,
@@ -101,9 +102,10 @@ impl Monitor {
     }
 
     fn channels(&self) -> impl Iterator<Item = ChannelStats> {
-        self.counters
-            .iter()
-            .map(|channel| channel.read(self.page_size))
+        // Nothing has come as long as it is not known.
+        let page_size = self.page_size.get().copied().unwrap_or_default();
+        let channels = self.counters.iter();
+        channels.map(move |channel| channel.read(page_size))
     }
 }
 

@@ -58,6 +58,17 @@ pub enum WireError {
         /// The most it may be.
         limit: u32,
     },
+    /// The packets are those of a guest with pages of another size.
+    #[error(
+        "a guest with {}, this side is set to pages of {want} bytes: set both sides to the size that the guest has",
+        other_pages(.got, .want)
+    )]
+    PageSize {
+        /// Their size, where that can be told: otherwise they are smaller.
+        got: Option<PageSize>,
+        /// This side's.
+        want: PageSize,
+    },
     /// Pages were compressed with another method than this side is set to.
     #[error(
         "packet compressed with {got}, wanted {want}: \
@@ -146,4 +157,11 @@ pub enum WireError {
         /// The device's id string.
         idstr: String,
     },
+}
+
+fn other_pages(got: &Option<PageSize>, want: &PageSize) -> String {
+    match got {
+        Some(got) => format!("pages of {got} bytes"),
+        None => format!("pages of less than {want} bytes"),
+    }
 }

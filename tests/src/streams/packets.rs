@@ -21,22 +21,32 @@ pub fn init(uuid: [u8; 16], channel: u8) -> Vec<u8> {
 #[must_use]
 pub fn channel(stream: &Stream, channel: u8, channels: u8) -> Vec<u8> {
     let mut bytes = init(stream.uuid, channel);
-    bytes.extend(packet(stream, 1, &[], None));
+    bytes.extend(packet(stream, (1, 0), &[], None));
     let mut number = 0;
     for block in &stream.blocks {
         for (index, page) in block.content.chunks(stream.page_size).enumerate() {
             number += 1;
             if number % usize::from(channels) == usize::from(channel) {
                 let offset = (index * stream.page_size) as u64;
-                bytes.extend(packet(stream, 0, &block.name, Some((offset, page))));
+                bytes.extend(packet(
+                    stream,
+                    (0, number),
+                    &block.name,
+                    Some((offset, page)),
+                ));
             }
         }
     }
-    bytes.extend(packet(stream, 1, &[], None));
+    bytes.extend(packet(stream, (1, number + 1), &[], None));
     bytes
 }
 
-fn packet(stream: &Stream, flags: u32, block: &[u8], page: Option<(u64, &[u8])>) -> Vec<u8> {
+fn packet(
+    stream: &Stream,
+    (flags, number): (usize, usize),
+    block: &[u8],
+    page: Option<(u64, &[u8])>,
+) -> Vec<u8> {
     let most = pages_of(stream.page_size);
     let (count, len) = page.map_or((0, 0), |(_, page)| (1, page.len()));
     let mut bytes = vec![0; 320 + 8 * most];
@@ -48,7 +58,8 @@ fn packet(stream: &Stream, flags: u32, block: &[u8], page: Option<(u64, &[u8])>)
     };
     put(0, 0x1122_3344);
     put(4, 1);
-    put(8, flags as usize);
+    put(8, flags);
+    put(28, number);
     put(12, if count == 0 { 0 } else { most });
     put(16, count);
     put(20, len);

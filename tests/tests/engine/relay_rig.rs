@@ -67,7 +67,7 @@ impl Setup {
     pub(crate) fn forwarder(&self) -> Forwarder {
         let mut config = self.forwarder.clone();
         config.channels = ChannelCount::new(self.channels.0).unwrap();
-        config.page_size = self.page_size;
+        config.page_size = Some(self.page_size);
         Forwarder::new(config, Arc::clone(&self.methods.0))
     }
 
@@ -83,7 +83,7 @@ impl Setup {
 
         let mut config = self.receiver;
         config.channels = ChannelCount::new(self.channels.1).unwrap();
-        config.page_size = self.page_size;
+        config.page_size = Some(self.page_size);
         let receiver = Receiver::new(config, Arc::clone(&self.methods.1));
         let (middle, there, out_taps) = connections(self.channels.1, &self.out_link);
         for connection in there {

@@ -61,7 +61,8 @@ impl Setup {
     pub(crate) fn start(self) -> Result<Rig, Error> {
         let mut receiver = self.receiver;
         receiver.channels = ChannelCount::new(self.channels).unwrap();
-        receiver.page_size = self.page_size;
+        // Any other size is known once memory is attached.
+        receiver.page_size = receiver.page_size.filter(|size| *size == self.page_size);
         let receiver = Receiver::new(receiver, self.recv_method);
 
         let mut here: Vec<Box<dyn Transport>> = Vec::new();

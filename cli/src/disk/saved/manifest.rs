@@ -136,12 +136,16 @@ impl Manifest {
             "the version is {}, this program reads versions {OLD_VERSION} to {VERSION}",
             self.version
         );
-        let page_size = PageSize::X86.bytes_u64();
-        ensure!(
-            self.page_size == page_size,
-            "pages have {} bytes, wanted {page_size}",
-            self.page_size
-        );
+        let Some(page_size) = self.page_size() else {
+            bail!("pages have {} bytes, wanted 4 to 64 KiB", self.page_size);
+        };
+        if let Some(bits) = self.target_page_bits {
+            let wanted = page_size.bytes().trailing_zeros();
+            ensure!(
+                bits == wanted,
+                "pages have {page_size} bytes, but 2^{bits} as the source named it"
+            );
+        }
         ensure!(self.uuid().is_some(), "{:?} is no UUID", self.uuid);
         ensure!(
             !self.blocks.is_empty() && self.blocks.len() <= MAX_BLOCKS,
@@ -149,15 +153,21 @@ impl Manifest {
             self.blocks.len()
         );
         for (index, block) in self.blocks.iter().enumerate() {
-            block.check(index)?;
+            block.check(index, page_size)?;
         }
         Ok(())
     }
 
     /// Makes the version the oldest one in which nothing of the guest is lost.
     pub(super) fn set_version(&mut self) {
-        let is_old = self.target_page_bits.is_none() && is_default_section_id(&self.ram_section_id);
+        let is_old = self.target_page_bits.is_none()
+            && self.page_size() == Some(PageSize::X86)
+            && is_default_section_id(&self.ram_section_id);
         self.version = if is_old { OLD_VERSION } else { VERSION };
+    }
+
+    pub(crate) fn page_size(&self) -> Option<PageSize> {
+        PageSize::new(u32::try_from(self.page_size).ok()?)
     }
 
     pub(crate) fn uuid(&self) -> Option<Uuid> {
@@ -166,7 +176,7 @@ impl Manifest {
 }
 
 impl BlockEntry {
-    fn check(&self, index: usize) -> anyhow::Result<()> {
+    fn check(&self, index: usize, page_size: PageSize) -> anyhow::Result<()> {
         let Some(name) = BlockName::new(&self.name) else {
             bail!("{:?} is no name of a RAM block", self.name);
         };
@@ -178,7 +188,7 @@ impl BlockEntry {
             self.file
         );
         ensure!(
-            self.length > 0 && PageSize::X86.is_aligned(self.length),
+            self.length > 0 && page_size.is_aligned(self.length),
             "block {name}: the length is {}, wanted whole pages",
             self.length
         );
@@ -306,8 +316,15 @@ mod tests {
     #[test]
     fn old_programs_read_what_loses_nothing() {
         type Change = fn(&mut Manifest);
-        let changes: [(Change, u32); 3] = [
+        let changes: [(Change, u32); 4] = [
             (|_| {}, OLD_VERSION),
+            (
+                |m| {
+                    m.page_size = 8192;
+                    m.blocks[1].length = 8192;
+                },
+                VERSION,
+            ),
             (|m| m.target_page_bits = Some(12), VERSION),
             (|m| m.ram_section_id = 2, VERSION),
         ];
@@ -325,10 +342,12 @@ mod tests {
     #[test]
     fn nothing_is_believed_unchecked() {
         type Change = fn(&mut Manifest);
-        let changes: [(Change, &str); 12] = [
+        let changes: [(Change, &str); 14] = [
             (|m| m.format = "zip".into(), "the format is"),
             (|m| m.version = 3, "reads versions 1 to 2"),
-            (|m| m.page_size = 8192, "pages have"),
+            (|m| m.page_size = 2048, "pages have"),
+            (|m| m.page_size = 8192, "whole pages"),
+            (|m| m.target_page_bits = Some(13), "pages have"),
             (|m| m.page_size = 0, "pages have"),
             (|m| m.uuid = "none".into(), "no UUID"),
             (|m| m.blocks.clear(), "0 RAM blocks"),

@@ -26,6 +26,7 @@ use crate::disk::sparse;
 pub(crate) struct Saved {
     pub(crate) manifest: Manifest,
     pub(crate) uuid: Uuid,
+    page_size: PageSize,
     pub(crate) tail: Tail,
     pub(crate) packets: Vec<DeviceState>,
     blocks: Vec<(BlockName, File, usize)>,
@@ -51,6 +52,7 @@ impl Saved {
         }
         Ok(Self {
             uuid: manifest.uuid().context("no UUID")?,
+            page_size: manifest.page_size().context("no page size")?,
             tail: read_tail(&folder, &manifest)?,
             packets: read_device_packets(&folder, &manifest)?,
             blocks,
@@ -104,7 +106,7 @@ impl Saved {
             Ok(RamBlock::new(name.clone(), Arc::new(mapping))?)
         });
         let blocks: anyhow::Result<Vec<_>> = blocks.collect();
-        Ok(GuestMemory::new(PageSize::X86, blocks?)?)
+        Ok(GuestMemory::new(self.page_size, blocks?)?)
     }
 }
 

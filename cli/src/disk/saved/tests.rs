@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, sym
 use std::path::Path;
 
 use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SyncMode, Tail};
-use multifd_core::DeviceState;
 use multifd_core::wire::{BlockName, Uuid};
+use multifd_core::{DeviceState, PageSize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -49,7 +49,9 @@ fn tail() -> Tail {
 
 /// Receives a guest whose pages 1 and 5 of the first block have content.
 fn receive(saving: &mut Saving) {
-    let memory = saving.memory(&configuration(), &announced()).unwrap();
+    let memory = saving
+        .memory(&configuration(), PageSize::X86, &announced())
+        .unwrap();
     let (_, ram) = memory.find(b"pc.ram").unwrap();
     for page in [1_u8, 5] {
         let span = ram.span(u64::from(page) * 4096, 4096).unwrap();
@@ -162,7 +164,7 @@ fn a_failure_leaves_nothing() {
     let mut blocks = announced();
     blocks[1].used_length = 1 << 60;
     let error = huge
-        .memory(&configuration(), &blocks)
+        .memory(&configuration(), PageSize::X86, &blocks)
         .unwrap_err()
         .to_string();
     assert!(error.contains("do not fit"), "{error}");

@@ -34,6 +34,7 @@ pub(crate) struct Saving {
     machine: String,
     validate_uuid: bool,
     page_bits: Option<u32>,
+    page_size: PageSize,
     ram_section_id: u32,
     sync_mode: Option<SyncMode>,
     blocks: Vec<(File, RamBlock)>,
@@ -69,6 +70,7 @@ impl Saving {
             machine: String::new(),
             validate_uuid: false,
             page_bits: None,
+            page_size: PageSize::default(),
             ram_section_id: RAM_SECTION_ID,
             sync_mode: None,
             blocks: Vec::new(),
@@ -103,11 +105,13 @@ impl Saving {
     pub(crate) fn memory(
         &mut self,
         configuration: &Configuration,
+        page_size: PageSize,
         announced: &[AnnouncedBlock],
     ) -> anyhow::Result<GuestMemory> {
         self.machine.clone_from(&configuration.machine);
         self.validate_uuid = configuration.uuid.is_some();
         self.page_bits = configuration.page_bits;
+        self.page_size = page_size;
         let lengths = announced.iter().map(|block| block.used_length);
         sparse::check_space(self.folder.handle(), lengths.fold(0, u64::saturating_add))?;
         let ram = self.folder.path().join(RAM);
@@ -123,7 +127,7 @@ impl Saving {
             .open(create::new_file(&packets).context(PACKETS)?);
         self.writeback = Writeback::start(self.blocks.iter().map(|(file, _)| file))?;
         let blocks = self.blocks.iter().map(|(_, block)| block.clone());
-        Ok(GuestMemory::new(PageSize::X86, blocks.collect())?)
+        Ok(GuestMemory::new(page_size, blocks.collect())?)
     }
 
     pub(crate) fn set_ram_section_id(&mut self, id: u32) {
@@ -157,7 +161,7 @@ impl Saving {
             format: FORMAT.into(),
             version: 0,
             machine: self.machine.clone(),
-            page_size: PageSize::X86.bytes_u64(),
+            page_size: self.page_size.bytes_u64(),
             uuid: uuid.to_string(),
             validate_uuid: self.validate_uuid,
             target_page_bits: self.page_bits,

@@ -67,7 +67,7 @@ fn subsections() {
         ),
         (
             b"\x05\x1econfiguration/target-page-bits\0\0\0\x01\0\0\0\x0d",
-            "byte 0x8: the number of page bits is 0xd, wanted 0xc",
+            "byte 0x8: a guest with pages of 2^13 bytes, wanted 4096 as this side is set to",
         ),
         (
             b"\x05\x1aconfiguration/capabilities\0\0\0\x01\0\0\0\x01\x0fx-ignore-shared",
@@ -119,13 +119,43 @@ fn larger_pages() {
     let start =
         b"\x01\0\0\0\x01\x03ram\0\0\0\0\0\0\0\x04\0\0\0\0\x00\x01\0\x04\x03ram\0\0\0\0\0\x01\0\0";
     let stream = [&head()[..], page_bits, start].concat();
-    let reader = Reader::new(Box::new(Wire::new(&stream, 9, Then::Close)), &[]);
-    let mut stream = Incoming::new(reader, PageSize::new(0x10000).unwrap());
-    stream.next_event().unwrap();
-    let Event::RamStart { blocks, .. } = stream.next_event().unwrap() else {
-        panic!("no start of RAM");
-    };
-    assert_eq!(blocks[0].used_length, 0x10000);
+    let large = PageSize::new(0x10000).unwrap();
+    for wanted in [Some(large), None] {
+        let reader = Reader::new(Box::new(Wire::new(&stream, 9, Then::Close)), &[]);
+        let mut stream = Incoming::new(reader, wanted);
+        stream.next_event().unwrap();
+        assert_eq!(stream.page_size(), large);
+        let Event::RamStart { blocks, .. } = stream.next_event().unwrap() else {
+            panic!("no start of RAM");
+        };
+        assert_eq!(blocks[0].used_length, 0x10000);
+    }
+}
+
+#[test]
+fn the_size_of_pages() {
+    let [small, large] = [0x1000, 0x4000].map(PageSize::new);
+    for (page_bits, wanted, want) in [
+        (None, None, small),
+        (None, large, large),
+        (Some(14), None, large),
+        (Some(14), large, large),
+        (Some(14), small, None),
+        (Some(10), None, None),
+        (Some(17), None, None),
+        (Some(32), None, None),
+        (Some(u32::MAX), small, None),
+    ] {
+        let configuration = Configuration {
+            page_bits,
+            ..Configuration::default()
+        };
+        let got = configuration.page_size(wanted);
+        assert_eq!(got.as_ref().ok(), want.as_ref(), "{page_bits:?} {wanted:?}");
+        if let (Err(problem), Some(bits)) = (got, page_bits) {
+            assert!(problem.to_string().contains(&format!("2^{bits} bytes")));
+        }
+    }
 }
 
 #[test]
@@ -253,7 +283,8 @@ fn block_lists() {
         (
             &[odd],
             0x1000,
-            "byte 0x2a: a RAM block's length is 0x800, wanted a multiple of the page size 4096",
+            "byte 0x2a: a RAM block's length is 0x800, wanted a multiple of the page size 4096: does the guest \
+             have other pages?",
         ),
         (
             &[empty],

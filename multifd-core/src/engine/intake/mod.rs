@@ -2,6 +2,7 @@
 //! May import the ground.
 
 mod arrivals;
+mod known;
 mod linger;
 mod shared;
 mod thread;
@@ -19,6 +20,7 @@ use super::control::{AbortHandle, Control};
 use super::spawn::ThreadGroup;
 use crate::channel::{MigrationStats, Monitor, PageTarget};
 use crate::error::{Error, Fault, Place};
+use crate::geometry::PageSize;
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::Uuid;
@@ -166,6 +168,16 @@ impl<T: PageTarget> Intake<T> {
         self.shared.uuid.value()
     }
 
+    /// Says the size of the guest's pages: the channels wait for that. Answers the size that it is from now on.
+    pub(super) fn set_page_size(&self, page_size: PageSize) -> PageSize {
+        self.shared.page_size.or(page_size)
+    }
+
+    /// The size of the guest's pages, if it is known.
+    pub(super) fn page_size(&self) -> Option<PageSize> {
+        self.shared.page_size.value()
+    }
+
     /// The error for connections that have not come.
     fn missing(&self, what: &str, limit: Duration) -> Error {
         let (seconds, strangers) = (limit.as_secs_f32(), self.strangers());
@@ -255,7 +267,7 @@ impl<T: PageTarget> Intake<T> {
 
     /// What has been received so far, to be asked from any thread.
     pub(super) fn monitor(&self) -> Monitor {
-        Monitor::new(self.shared.counters.clone(), self.shared.config.page_size)
+        Monitor::new(self.shared.counters.clone(), self.shared.page_size.cell())
     }
 
     /// What has been received so far.

@@ -1,16 +1,16 @@
 //! What the threads of an intake share.
 
-use std::convert::Infallible;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
 
 use super::arrivals::Arrivals;
+use super::known::Known;
 use super::linger::Linger;
 use crate::channel::{Counters, PageTarget};
 use crate::engine::barrier::Barrier;
-use crate::engine::control::{Control, Gate};
+use crate::engine::control::Control;
 use crate::engine::limits::Limits;
 use crate::error::{Place, Side};
 use crate::geometry::{ChannelCount, PageSize};
@@ -26,7 +26,8 @@ pub(crate) struct IntakeConfig {
     /// The VM's UUID; without one it is that of the first channel.
     pub(crate) uuid: Option<Uuid>,
     pub(crate) channels: ChannelCount,
-    pub(crate) page_size: PageSize,
+    /// Size of the guest's pages; without one it is [said](super::Intake::set_page_size) before the first packet is read.
+    pub(crate) page_size: Option<PageSize>,
     pub(crate) limits: Limits,
     pub(crate) threads: Arc<dyn Spawn>,
 }
@@ -35,7 +36,8 @@ pub(crate) struct IntakeConfig {
 pub(super) struct Shared<T> {
     pub(super) config: IntakeConfig,
     pub(super) arrivals: Arc<Arrivals>,
-    pub(super) uuid: KnownUuid,
+    pub(super) uuid: Known<Uuid>,
+    pub(super) page_size: Known<PageSize>,
     pub(super) method: Arc<dyn MultifdMethods>,
     pub(super) control: Arc<Control>,
     pub(super) barrier: Barrier,
@@ -56,7 +58,8 @@ impl<T: PageTarget> Shared<T> {
     ) -> Self {
         Self {
             arrivals: Arrivals::new(),
-            uuid: KnownUuid::new(config.uuid),
+            uuid: Known::new(config.uuid),
+            page_size: Known::new(config.page_size),
             method,
             control: Control::new(),
             barrier: Barrier::new(Place::on(config.side), config.channels),
@@ -66,40 +69,5 @@ impl<T: PageTarget> Shared<T> {
             linger: Linger::default(),
             config,
         }
-    }
-}
-
-/// The UUID that all channels must have: the host's, or that of the first channel.
-#[derive(Debug)]
-pub(super) struct KnownUuid {
-    value: OnceLock<Uuid>,
-    known: Gate,
-}
-
-impl KnownUuid {
-    pub(super) fn new(uuid: Option<Uuid>) -> Self {
-        Self {
-            value: uuid.map_or_else(OnceLock::new, OnceLock::from),
-            known: Gate::new(),
-        }
-    }
-
-    /// Closed once a channel has the value: to be selected on.
-    pub(super) fn known(&self) -> &queue::Receiver<Infallible> {
-        self.known.opened()
-    }
-
-    /// The value, if there is one yet.
-    pub(super) fn value(&self) -> Option<Uuid> {
-        self.value.get().copied()
-    }
-
-    /// The value; `uuid` becomes it if there is none.
-    pub(super) fn or(&self, uuid: Uuid) -> Uuid {
-        let value = *self.value.get_or_init(|| uuid);
-        if value == uuid {
-            self.known.open();
-        }
-        value
     }
 }

@@ -136,7 +136,9 @@ impl<T: PageTarget> IntakeThread<T> {
         barrier: &BarrierPlace,
     ) -> Result<(), Error> {
         let shared = &*self.shared;
-        let page_size = shared.config.page_size;
+        let Some(page_size) = shared.page_size.wait(&shared.control) else {
+            return Ok(());
+        };
         let setup = ChannelSetup::new(channel, page_size)
             .with_threads(Arc::clone(&shared.config.threads))
             .with_accelerator_limit(shared.config.limits.accelerator);
@@ -150,7 +152,7 @@ impl<T: PageTarget> IntakeThread<T> {
             (shared.method.id(), method),
             (connection, shared.config.limits.silence),
             Arc::clone(&counters),
-            shared.target.sink(),
+            shared.target.sink(page_size),
         );
         channel_ready(&*shared.config.threads, channel)?;
         loop {

@@ -18,8 +18,9 @@ pub struct ReceiverConfig {
     pub uuid: Option<Uuid>,
     /// `multifd-channels`: how many channels the source opens.
     pub channels: ChannelCount,
-    /// Size of the guest's pages, which is the same on both sides.
-    pub page_size: PageSize,
+    /// Size of the guest's pages, which is the same on both sides: 4 KiB by default. Without one the channels are read
+    /// once it is [said](super::Receiver::set_page_size), or memory with pages of some size is attached.
+    pub page_size: Option<PageSize>,
     /// The guest memory is all zero at the start, so that zero pages that arrive first need not be
     /// written: true for fresh anonymous memory, and for a fresh file. If it is said and not so,
     /// the guest finds stale bytes where it should find zeros. Off by default.
@@ -37,7 +38,7 @@ impl Default for ReceiverConfig {
         Self {
             uuid: None,
             channels: ChannelCount::default(),
-            page_size: PageSize::default(),
+            page_size: Some(PageSize::default()),
             memory_is_zeroed: false,
             limits: Limits::default(),
             device_state: None,

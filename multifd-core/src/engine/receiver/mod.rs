@@ -13,6 +13,7 @@ use super::control::AbortHandle;
 use super::intake::{Intake, IntakeConfig, Strangers};
 use crate::channel::{GuestTarget, MigrationStats, Monitor};
 use crate::error::{Error, Fault, Place, Side};
+use crate::geometry::PageSize;
 use crate::memory::{BlockIndex, GuestMemory, RamBlock};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -43,7 +44,7 @@ impl Receiver {
             limits: config.limits,
             threads: config.threads,
         };
-        let target = GuestTarget::new(config.page_size, config.device_state);
+        let target = GuestTarget::new(config.device_state);
         Self {
             intake: Intake::new(intake, method, target),
             memory_is_zeroed: config.memory_is_zeroed,
@@ -106,15 +107,24 @@ impl Receiver {
     /// It was said before, the page size is not the receiver's, or the migration failed.
     pub fn attach(&self, memory: GuestMemory) -> Result<(), Error> {
         self.intake.control().check()?;
-        let (got, want) = (memory.page_size(), self.intake.config().page_size);
-        if got != want {
-            return Err(self.intake.caller(format!(
-                "guest memory with pages of {got} bytes, wanted {want}"
-            )));
-        }
+        self.set_page_size(memory.page_size())?;
         let attached = self.intake.target().attach(memory, self.memory_is_zeroed);
         let twice = || self.intake.caller("guest memory was attached already");
         attached.then_some(()).ok_or_else(twice)
+    }
+
+    /// Says the size of the guest's pages, as soon as it is known: until then no channel is read. The same may be
+    /// said again.
+    ///
+    /// # Errors
+    /// It is another one already.
+    pub fn set_page_size(&self, page_size: PageSize) -> Result<(), Error> {
+        let want = self.intake.set_page_size(page_size);
+        if page_size == want {
+            return Ok(());
+        }
+        let what = format!("guest memory with pages of {page_size} bytes, wanted {want}");
+        Err(self.intake.caller(what))
     }
 
     /// Meets all channels at a sync point: waits until each has got everything before its SYNC,

@@ -28,8 +28,9 @@ pub struct ForwarderConfig {
     pub uuid: Option<Uuid>,
     /// `multifd-channels`: how many channels the source opens.
     pub channels: ChannelCount,
-    /// Size of the guest's pages.
-    pub page_size: PageSize,
+    /// Size of the guest's pages: 4 KiB by default. Without one it is to be [said](Forwarder::set_page_size) before the
+    /// [start](Forwarder::start); until then no channel is read.
+    pub page_size: Option<PageSize>,
     /// How long things are waited for. While the destination takes nothing, [`Limits::sync`] does not count.
     pub limits: Limits,
     /// The destination knows zero pages in packets, as QEMU does since 9.0: those that the source has
@@ -49,7 +50,7 @@ impl Default for ForwarderConfig {
         Self {
             uuid: None,
             channels: ChannelCount::default(),
-            page_size: PageSize::default(),
+            page_size: Some(PageSize::default()),
             limits: Limits::default(),
             zero_pages: true,
             recv_bandwidth: None,
@@ -85,7 +86,7 @@ impl Forwarder {
             limits: config.limits.clone(),
             threads: Arc::clone(&config.threads),
         };
-        let target = RelayTarget::new(config.page_size);
+        let target = RelayTarget::default();
         Self {
             config,
             intake: Intake::new(intake, method, target),
@@ -135,6 +136,19 @@ impl Forwarder {
         self.intake.wait_uuid(limit)
     }
 
+    /// Says the size of the guest's pages, before [`Self::start`]: until then no channel is read.
+    ///
+    /// # Errors
+    /// It is another one already.
+    pub fn set_page_size(&self, page_size: PageSize) -> Result<(), Error> {
+        match self.intake.set_page_size(page_size) {
+            want if want == page_size => Ok(()),
+            want => Err(self.intake.caller(format!(
+                "a guest with pages of {page_size} bytes, wanted {want}"
+            ))),
+        }
+    }
+
     /// Starts a thread for each connection to the destination; they become the channels 0, 1, ... in
     /// this order, and send their initial packets at once, with `uuid`. Returns when the method, the
     /// one that the destination uses, is set up on all of them. To be called once.
@@ -156,7 +170,9 @@ impl Forwarder {
         };
         let start = ChannelStart::new(uuid, method, &self.config.threads, &self.config.limits);
         let zero_pages = self.config.zero_pages;
-        Exchange::new(control, self.config.page_size, parcels, bandwidths)
+        let page_size = self.intake.page_size().unwrap_or_default();
+        let page_size = self.intake.set_page_size(page_size);
+        Exchange::new(control, page_size, parcels, bandwidths)
             .and_then(|exchange| {
                 let exchange = Arc::new(exchange);
                 Forwarding::start(&self.intake, exchange, (start, zero_pages), connections)

@@ -1,7 +1,7 @@
 //! A relay that has connections to a destination.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as queue;
@@ -185,7 +185,8 @@ impl<'f> Forwarding<'f> {
 
     /// What has been sent to the destination so far, to be asked from any thread.
     pub fn outgoing(&self) -> Monitor {
-        Monitor::new(self.counters.clone(), self.exchange.windows.page_size())
+        let page_size = OnceLock::from(self.exchange.windows.page_size());
+        Monitor::new(self.counters.clone(), Arc::new(page_size))
     }
 
     /// Tells from any thread how many packets wait for the destination to take them.

@@ -14,8 +14,8 @@ use crate::pages::PageRuns;
 use crate::wire::BlockName;
 
 /// The guest as a relay sees it: the blocks that the source has announced, once it has.
+#[derive(Default)]
 pub(super) struct RelayTarget {
-    page_size: PageSize,
     onward: OnceLock<Onward>,
 }
 
@@ -32,13 +32,6 @@ pub(super) struct Onward {
 }
 
 impl RelayTarget {
-    pub(super) fn new(page_size: PageSize) -> Self {
-        Self {
-            page_size,
-            onward: OnceLock::new(),
-        }
-    }
-
     /// Says where packets go; answers whether that was not known yet.
     pub(super) fn attach(&self, onward: Onward) -> bool {
         self.onward.set(onward).is_ok()
@@ -54,11 +47,12 @@ impl PageTarget for RelayTarget {
         }
     }
 
-    fn sink(&self) -> RelaySink<'_> {
+    fn sink(&self, page_size: PageSize) -> RelaySink<'_> {
         RelaySink {
             target: self,
-            places: Vec::with_capacity(self.page_size.pages_per_packet()),
-            runs: PageRuns::new(self.page_size),
+            page_size,
+            places: Vec::with_capacity(page_size.pages_per_packet()),
+            runs: PageRuns::new(page_size),
             round: 0,
         }
     }
@@ -67,6 +61,7 @@ impl PageTarget for RelayTarget {
 /// Puts the packets of one channel into parcels.
 pub(super) struct RelaySink<'t> {
     target: &'t RelayTarget,
+    page_size: PageSize,
     /// Where the content of the packet's pages goes, in the windows.
     places: Vec<u64>,
     runs: PageRuns<'t>,
@@ -115,7 +110,7 @@ impl<'t> PageSink for RelaySink<'t> {
             let windows = windows.ok_or_else(|| caller("no windows"))?;
             self.places.clear();
             self.places
-                .extend(parcel.places(self.target.page_size).take(count));
+                .extend(parcel.places(self.page_size).take(count));
             if self.places.len() != count {
                 return Err(caller("more pages than a parcel has places"));
             }

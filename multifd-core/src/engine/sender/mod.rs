@@ -7,7 +7,7 @@ mod thread;
 
 pub use config::SenderConfig;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lanes::{Excuse, Lanes, caller};
@@ -218,7 +218,8 @@ impl Sender {
 
     /// What has been sent so far, to be asked from any thread.
     pub fn monitor(&self) -> Monitor {
-        Monitor::new(self.lanes.counters(), self.memory.page_size())
+        let page_size = OnceLock::from(self.memory.page_size());
+        Monitor::new(self.lanes.counters(), Arc::new(page_size))
     }
 
     /// Bytes of guest memory that are queued or being sent.
