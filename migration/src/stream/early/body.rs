@@ -5,7 +5,7 @@ use super::super::section::SectionType;
 use super::super::{Problem, Reader, StreamError};
 use super::begin::{Beginning, beginning};
 use super::format::{Format, Next, Recorder};
-use super::{MAX_UNKNOWN_LEN, SectionHead};
+use super::head::{MAX_UNKNOWN_LEN, SectionHead};
 
 /// The section that is being read.
 #[derive(Debug)]

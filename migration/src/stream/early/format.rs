@@ -9,7 +9,7 @@
 //! | `spapr/htab` | START, PART, END | the size, or runs of entries of 16 bytes |
 
 use super::super::{Reader, StreamError};
-use super::{SectionHead, SectionKind};
+use super::head::{SectionHead, SectionKind};
 
 /// A layout that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

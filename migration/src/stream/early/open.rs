@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::Problem;
 use super::super::section::SectionHeader;
-use super::{MAX_EARLY_DEVICES, SectionHead, SectionKind};
+use super::head::{MAX_EARLY_DEVICES, SectionHead, SectionKind};
 
 /// The sections that are not RAM's, as far as they have begun.
 #[derive(Debug, Default)]
