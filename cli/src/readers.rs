@@ -41,16 +41,15 @@ pub fn inspected(path: &Path, verify: bool) -> Result<Inspected, String> {
 pub struct Keeping(Saving);
 
 impl Keeping {
-    /// A folder of this name, for a guest of this UUID.
+    /// A folder of this name.
     ///
     /// # Errors
     /// What is printed of one.
-    pub fn plan(folder: &Path, uuid: Uuid) -> Result<Self, String> {
+    pub fn plan(folder: &Path) -> Result<Self, String> {
         let how = How {
             address: "unix:/run/in".into(),
             method: "none".into(),
             channels: 1,
-            uuid,
         };
         let saving = Saving::plan(folder, how).map_err(|error| printed(&error))?;
         Ok(Self(saving))
@@ -70,8 +69,14 @@ impl Keeping {
         configuration: &Configuration,
         blocks: &[AnnouncedBlock],
     ) -> Result<GuestMemory, HostError> {
-        let memory = self.0.memory(configuration, blocks);
+        let page_size = configuration.page_size(None)?;
+        let memory = self.0.memory(configuration, page_size, blocks);
         memory.map_err(|error| printed(&error).into())
+    }
+
+    /// As [`DestinationHost::ram_section_id`](migration::DestinationHost::ram_section_id).
+    pub fn set_ram_section_id(&mut self, id: u32) {
+        self.0.set_ram_section_id(id);
     }
 
     /// As [`DestinationHost::sync_mode`](migration::DestinationHost::sync_mode).
@@ -79,12 +84,18 @@ impl Keeping {
         self.0.set_sync_mode(mode);
     }
 
-    /// As [`DestinationHost::complete`](migration::DestinationHost::complete), of so many pages that came.
+    /// As [`DestinationHost::complete`](migration::DestinationHost::complete), of a guest of this UUID, of which so many
+    /// pages came.
     ///
     /// # Errors
     /// As there.
-    pub fn complete(&mut self, devices: &Tail, received_pages: u64) -> Result<(), HostError> {
-        let complete = self.0.complete(devices, received_pages);
+    pub fn complete(
+        &mut self,
+        devices: &Tail,
+        uuid: Uuid,
+        received_pages: u64,
+    ) -> Result<(), HostError> {
+        let complete = self.0.complete(devices, uuid, received_pages);
         complete.map_err(|error| printed(&error).into())
     }
 }

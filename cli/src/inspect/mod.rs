@@ -44,7 +44,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// What [`run`] prints: for a human, and as JSON; and whether nothing was found that must not be.
 pub(crate) fn look(path: &Path, verify: bool) -> anyhow::Result<(String, String, bool)> {
-    let record = Record::read(path, verify)?;
+    let record = Record::read(path, verify, None)?;
     let json = output::json_text(&record)?;
     Ok((record.text(), json, record.is_in_order()))
 }

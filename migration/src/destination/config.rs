@@ -28,6 +28,7 @@ impl Default for DestinationConfig {
         Self {
             receiver,
             machine: None,
+            switchover_ack: false,
             wait: None,
         }
     }

@@ -154,8 +154,7 @@ impl<'a> Load<'a> {
         if !waits || stream.sync_mode() != Some(SyncMode::PerRound) {
             return Ok(());
         }
-        let syncs =
-            self.config.receiver.channels.count() * ram_header_len(self.config.receiver.page_size);
+        let syncs = self.config.receiver.channels.count() * ram_header_len(stream.page_size());
         self.rounds_seen += 1;
         let received = self.receiver.monitor().wire_bytes();
         let received = received.saturating_sub(self.rounds_seen * syncs as u64);

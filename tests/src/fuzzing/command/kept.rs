@@ -47,11 +47,11 @@ fn keep(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     let outer = folder()?;
     let folder = outer.path().join("guest");
     let mut config = DestinationConfig::default();
-    let keeping = Keeping::plan(&folder, config.receiver.uuid).map_err(anyhow::Error::msg)?;
+    let keeping = Keeping::plan(&folder).map_err(anyhow::Error::msg)?;
     let receiver = &mut config.receiver;
     receiver.channels = parts.setup.count();
     receiver.memory_is_zeroed = true;
-    receiver.limits = limits(parts::is_complete(&main, &channels, Some(receiver.uuid)));
+    receiver.limits = limits(parts::is_complete(&main, &channels, receiver.uuid));
     receiver.threads = Arc::clone(threads) as _;
     receiver.device_state = Some(keeping.sink());
     config.wait = Some(receiver.limits.main);
@@ -157,6 +157,10 @@ impl DestinationHost for Host<'_> {
         Ok(memory)
     }
 
+    fn ram_section_id(&mut self, id: u32) {
+        self.keeping.set_ram_section_id(id);
+    }
+
     fn sync_mode(&mut self, mode: SyncMode) {
         self.keeping.set_sync_mode(mode);
     }
@@ -167,7 +171,8 @@ impl DestinationHost for Host<'_> {
             seen.pages = pages(memory);
         }
         let pages = self.destination.received_pages();
-        self.keeping.complete(devices, pages)?;
+        let uuid = self.destination.uuid().unwrap_or_default();
+        self.keeping.complete(devices, uuid, pages)?;
         self.is_complete = true;
         Ok(())
     }
