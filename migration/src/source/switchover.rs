@@ -183,11 +183,11 @@ impl Source {
 }
 
 fn unanswered(what: &str, time: Duration, work: Option<Work>) -> Error {
-    let seconds = time.as_secs_f32();
+    let seconds = (time.as_secs_f32() * 10.0).round() / 10.0;
     let last = work.map_or_else(String::new, |work| {
         format!(", and was {work} when it last spoke")
     });
-    let what = format!("the destination {what} within {seconds:.1} s{last}");
+    let what = format!("the destination {what} within {seconds} s{last}");
     Error::new(Fault::Connection, what)
 }
 

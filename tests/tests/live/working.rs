@@ -132,7 +132,7 @@ fn but_not_for_ever() -> Result<()> {
     ensure!(failure.guest == GuestAfter::Here, "{failure:?}");
     let text = failure.error.to_string();
     ensure!(
-        text.contains("the destination has everything but has not confirmed it within 2.0 s")
+        text.contains("the destination has everything but has not confirmed it within 2 s")
             && text.ends_with("and was writing to disk when it last spoke"),
         "{text}"
     );
@@ -152,7 +152,7 @@ fn a_source_that_knows_no_such_words_gets_none() -> Result<()> {
     ensure!(failure.guest == GuestAfter::InDoubt, "{failure:?}");
     let text = failure.error.to_string();
     ensure!(
-        text.ends_with("has everything but has not confirmed it within 2.0 s"),
+        text.ends_with("has everything but has not confirmed it within 2 s"),
         "{text}"
     );
     Ok(())
