@@ -4,8 +4,5 @@ pub mod main_stream;
 pub mod packet;
 mod source;
 
-pub use packet::Packet;
+pub use packet::{PAGE, Packet};
 pub use source::Source;
-
-/// Of all that is made here.
-pub const PAGE: usize = 4096;

@@ -2,7 +2,8 @@
 
 use multifd_core::wire::{InitPacket, Uuid};
 
-use super::PAGE;
+/// Size of the pages of all that is made here.
+pub const PAGE: usize = 4096;
 
 /// The initial packet of a channel.
 pub fn init(channel: u8) -> Vec<u8> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use migration::stream::ReturnMessage;
 
-use super::{PAGE, Packet, main_stream as stream, packet};
+use super::main_stream as stream;
+use super::packet::{self, PAGE, Packet};
 
 /// A source that says what it is told to, and keeps its connections until it is dropped.
 #[derive(Debug)]
