@@ -104,7 +104,6 @@ fn both_ends(parts: &Parts<'_>) -> (Script, Script) {
         tells_sent: Some((told, len)),
         tells: Some(Arc::clone(&read)),
         end: Some(Arc::clone(&over)),
-        ..Order::default()
     };
     let destination = Order {
         pieces: Some(Arc::clone(&read)),

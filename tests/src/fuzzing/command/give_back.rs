@@ -33,7 +33,7 @@ pub(super) fn give_back(
     assert!(source.is_ok(), "{:?}", source.err());
 
     let mut config = DestinationConfig::default();
-    config.receiver.uuid = uuid;
+    config.receiver.uuid = Some(uuid);
     config.receiver.channels = ChannelCount::new(1).context("one channel")?;
     config.receiver.threads = Arc::clone(threads) as _;
     config.receiver.device_state = Some(Arc::new(|_| Ok(())));
