@@ -11,6 +11,8 @@ use migration::Limits;
 pub(super) fn limits(is_complete: bool) -> Limits {
     let mut limits = Limits::all(if is_complete { AMPLE } else { MOMENT });
     limits.last_word = MOMENT;
+    // What is behind the devices has been said, too.
+    limits.devices = MOMENT;
     limits
 }
 

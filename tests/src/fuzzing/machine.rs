@@ -239,11 +239,17 @@ impl Way {
             data: vec![7; 40],
         }];
         if self.device_state {
-            let state = |number| DeviceState::new("0000:00:02.0/vfio", number, vec![9; 100]);
-            config.device_packets = vec![state(0), state(1)];
+            // Laid out as VFIO devices do: of two pieces, the second one is the last.
+            config.device_packets = vec![piece(0, 0), piece(1, 1)];
         }
         config
     }
+}
+
+/// A piece of a device's state.
+fn piece(number: u32, flags: u32) -> DeviceState {
+    let header = [0, number, flags].map(u32::to_be_bytes).concat();
+    DeviceState::new("0000:00:02.0/vfio", 0, [header, vec![9; 100]].concat())
 }
 
 /// The device of this project's own migrations.

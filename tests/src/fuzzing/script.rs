@@ -23,8 +23,6 @@ pub(super) struct Script {
 pub(super) struct Order {
     /// What the steps of the pieces are of.
     pub(super) pieces: Option<Arc<Progress>>,
-    /// A piece whose step is not reached for so long comes without it: nobody may wait for ever for what is not said.
-    pub(super) patience: Option<Duration>,
     /// What has to be at its end before the end comes.
     pub(super) end: Option<Arc<Progress>>,
     /// Is told how many pieces have been used up.
@@ -132,15 +130,10 @@ impl Script {
                 (&order.end, Progress::END, usize::MAX)
             }
         };
-        let Some(progress) = progress else {
-            return Ok(end);
-        };
-        let patience = order.patience.map(|patience| Instant::now() + patience);
-        let until = deadline.into_iter().chain(patience).min();
-        match progress.wait(step, &|| self.check(), until) {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut && until == patience => Ok(end),
-            result => result.map(|()| end),
+        if let Some(progress) = progress {
+            progress.wait(step, &|| self.check(), deadline)?;
         }
+        Ok(end)
     }
 }
 

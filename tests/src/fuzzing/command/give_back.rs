@@ -9,6 +9,7 @@ use multifd_core::{ChannelCount, GuestMemory};
 
 use crate::fuzzing::channel::Joined;
 use crate::fuzzing::guest::Taker;
+use crate::fuzzing::limits::MOMENT;
 use crate::fuzzing::parts;
 use crate::fuzzing::script::{Script, Sent};
 
@@ -19,6 +20,8 @@ pub(super) fn give_back(
     threads: &Arc<Joined>,
 ) -> Result<()> {
     config.threads = Arc::clone(threads) as _;
+    // Of some, nothing says when all of it is there.
+    let has_packets = !config.device_packets.is_empty();
     let (uuid, tail, machine) = (config.uuid, config.tail.clone(), config.machine.clone());
     let method = parts::open_method(0)?;
     let ends = [(); 2].map(|()| Script::new(&[]));
@@ -37,6 +40,7 @@ pub(super) fn give_back(
     config.receiver.channels = ChannelCount::new(1).context("one channel")?;
     config.receiver.threads = Arc::clone(threads) as _;
     config.receiver.device_state = Some(Arc::new(|_| Ok(())));
+    config.receiver.limits.devices = MOMENT;
     config.machine = Some(machine);
     let destination = Destination::new(config, method);
     for bytes in sent.iter().map(Sent::bytes) {
@@ -44,7 +48,7 @@ pub(super) fn give_back(
     }
     let mut host = Taker::default();
     let taken = destination.run(&mut host);
-    assert!(taken.is_ok(), "{:?}", taken.err());
-    assert!(host.tail == tail, "other devices");
+    assert!(taken.is_ok() || has_packets, "{:?}", taken.err());
+    assert!(taken.is_err() || host.tail == tail, "other devices");
     Ok(())
 }
