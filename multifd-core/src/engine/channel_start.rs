@@ -21,6 +21,7 @@ pub(crate) struct ChannelStart {
     pub(crate) method: Arc<dyn MultifdMethods>,
     pub(crate) threads: Arc<dyn Spawn>,
     accelerator_limit: Duration,
+    last_word: Duration,
     /// Numbers the packets of all channels.
     packet_num: Arc<AtomicU64>,
 }
@@ -37,6 +38,7 @@ impl ChannelStart {
             method: Arc::clone(method),
             threads: Arc::clone(threads),
             accelerator_limit: limits.accelerator,
+            last_word: limits.last_word,
             packet_num: Arc::default(),
         }
     }
@@ -70,24 +72,22 @@ impl ChannelStart {
         })?;
         Ok(opened)
     }
-}
 
-/// Tells the destination that a channel ends here, and not because it has failed. Its transport may have a word for
-/// that; QEMU from 10.0 on waits for TLS's.
-pub(crate) fn say_end(control: &Control, connection: &mut dyn Transport) {
-    if control.error().is_some() {
-        return;
-    }
-    // It was interrupted with the migration's end.
-    connection.resume();
-    connection.set_time_limit(Some(LAST_WORD));
-    if let Err(error) = connection.finish() {
-        log::debug!("the destination cannot be told that a channel ends: {error}");
+    /// Tells the destination that a channel ends here, and not because it has failed. Its transport may have a word for
+    /// that; QEMU from 10.0 on waits for TLS's.
+    pub(crate) fn say_end(&self, control: &Control, connection: &mut dyn Transport) {
+        if control.error().is_some() {
+            return;
+        }
+        // It was interrupted with the migration's end.
+        connection.resume();
+        // The guest is at the destination by now: nobody should wait for long.
+        connection.set_time_limit(Some(self.last_word));
+        if let Err(error) = connection.finish() {
+            log::debug!("the destination cannot be told that a channel ends: {error}");
+        }
     }
 }
-
-/// The guest is at the destination by now: nobody should wait for long.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The channels of so many connections.
 ///

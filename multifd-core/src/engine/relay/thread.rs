@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::parcel::Parcel;
 use super::rounds::RoundReached;
 use crate::channel::Counters;
-use crate::engine::channel_start::{ChannelStart, say_end};
+use crate::engine::channel_start::ChannelStart;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Place, Side};
 use crate::geometry::ChannelId;
@@ -47,7 +47,7 @@ impl SendThread {
         let control = &*self.exchange.control;
         let _panic = PanicGuard(control);
         match self.send(&mut *connection) {
-            Ok(()) => say_end(control, &mut *connection),
+            Ok(()) => self.start.say_end(control, &mut *connection),
             Err(error) => control.fail(error.at(place)),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::{self as queue, select_biased};
 
 use crate::channel::{Batch, BatchChannel, Counters, DeviceState};
-use crate::engine::channel_start::{ChannelStart, say_end};
+use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::Control;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Fault, Place, Side};
@@ -51,7 +51,7 @@ impl SenderThread {
         let control = &*self.control;
         let _panic = PanicGuard(control);
         match self.send(&mut *connection) {
-            Ok(()) => say_end(control, &mut *connection),
+            Ok(()) => self.start.say_end(control, &mut *connection),
             Err(error) => control.fail(error.at(place)),
         }
     }
