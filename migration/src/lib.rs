@@ -23,6 +23,7 @@ mod report;
 mod run_state;
 pub mod source;
 pub mod stream;
+mod thread;
 
 pub use destination::{
     Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere,

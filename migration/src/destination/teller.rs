@@ -8,8 +8,8 @@ use multifd_core::transport::{Transport, send_all};
 use multifd_core::{Error, Fault, ReceiverConfig};
 use parking_lot::{Condvar, Mutex};
 
-use crate::Work;
 use crate::stream::{Incoming, ReturnMessage};
+use crate::{Work, thread};
 
 /// Says again and again what the host works at, on a thread of its own: the host's call does not return
 /// meanwhile. The thread is there before the guest is paused.
@@ -49,14 +49,9 @@ impl Teller {
             changed: Condvar::new(),
             interval: (config.limits.confirm / 4).min(LONGEST_INTERVAL),
         });
-        let thread = Arc::clone(&shared);
-        config
-            .threads
-            .spawn("multifd-work".into(), Box::new(move || thread.run()))
-            .map_err(|error| {
-                let what = format!("cannot start the thread that tells the source: {error}");
-                Error::new(Fault::Caller, what)
-            })?;
+        let name = ("multifd-work", "the thread that tells the source");
+        let worker = Arc::clone(&shared);
+        thread::start(&*config.threads, name, move || worker.run())?;
         Ok(Self { shared })
     }
 
@@ -81,7 +76,7 @@ impl Teller {
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        // Not by the thread: once this is gone the connection has to be closed by whoever closes the other end.
+        // Here and not by the thread: the connection ends when its last handle is closed, and nobody waits for the thread.
         self.shared.state.lock().to_source = None;
         self.shared.changed.notify_one();
     }

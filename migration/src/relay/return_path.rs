@@ -12,6 +12,7 @@ use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn};
 use super::link::Link;
 use super::side::{from_source, to_destination};
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
+use crate::thread;
 
 /// Passes on the destination's messages on a thread of its own, and watches over the destination.
 ///
@@ -59,7 +60,7 @@ impl ReturnPath {
         ways.from_destination.set_time_limit(Some(tick));
         ways.to_source.set_time_limit(Some(work.limits.reply));
         let (send_ended, ended) = queue::bounded(1);
-        let body = Box::new(move || {
+        let body = move || {
             let mut listener = Listener {
                 reader: ReturnReader::new(ways.from_destination),
                 to_source: ways.to_source,
@@ -82,13 +83,12 @@ impl ReturnPath {
             drop(reader);
             // Fails only if nobody waits any more.
             let _ = send_ended.send(Ended { outcome, to_source });
-        });
-        threads
-            .spawn("multifd-return".into(), body)
-            .map_err(|error| {
-                let what = format!("cannot start the return path's thread: {error}");
-                Error::new(Fault::Caller, what)
-            })?;
+        };
+        thread::start(
+            threads,
+            ("multifd-return", "the return path's thread"),
+            body,
+        )?;
         Ok(Self { ended, interrupter })
     }
 

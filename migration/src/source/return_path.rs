@@ -11,6 +11,7 @@ use multifd_core::{AbortHandle, Error, Fault, Spawn};
 
 use crate::handover::{self, Work};
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
+use crate::thread;
 
 /// Listens to the destination on a thread of its own, so that a failure there is known at once.
 ///
@@ -85,13 +86,12 @@ impl ReturnPath {
             confirmed: false,
             abort: abort.clone(),
         };
-        let body = Box::new(move || listener.run(&say));
-        threads
-            .spawn("multifd-return".into(), body)
-            .map_err(|error| {
-                let what = format!("cannot start the return path's thread: {error}");
-                Error::new(Fault::Caller, what)
-            })?;
+        let body = move || listener.run(&say);
+        thread::start(
+            threads,
+            ("multifd-return", "the return path's thread"),
+            body,
+        )?;
         Ok(Self {
             answers,
             pongs,
