@@ -173,7 +173,11 @@ impl<'a, 'f> MainStream<'a, 'f> {
                 Err(_) if self.link.destination_has_guest() => return Ok(()),
                 Err(error) => return Err(source_error(error)),
             }
-            last.extend(reader.copied());
+            let read = reader.copied();
+            last.extend(
+                read.get(read.len().saturating_sub(release.len())..)
+                    .unwrap_or_default(),
+            );
             last.drain(..last.len().saturating_sub(release.len()));
             // Before it is passed on: the answer may be there at once.
             if last == release && self.link.waits_for_release() {
