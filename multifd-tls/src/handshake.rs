@@ -8,7 +8,7 @@ use multifd_core::transport::{Transport, send_all};
 use rustls::Connection;
 
 use crate::TlsError;
-use crate::session::TlsTransport;
+use crate::session::{TlsTransport, take_outgoing};
 use crate::staged::Staged;
 
 /// Negotiates a session.
@@ -58,9 +58,7 @@ fn say(
     deadline: Instant,
 ) -> io::Result<()> {
     let mut bytes = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut bytes)?;
-    }
+    take_outgoing(connection, &mut bytes)?;
     set_time_left(transport, deadline)?;
     send_all(transport, &mut [IoVec::from(bytes.as_slice())])
 }

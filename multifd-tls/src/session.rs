@@ -147,10 +147,7 @@ impl Writing {
         if end {
             connection.send_close_notify();
         }
-        while connection.wants_write() {
-            connection.write_tls(&mut self.cipher)?;
-        }
-        Ok(())
+        take_outgoing(&mut connection, &mut self.cipher)
     }
 
     fn flush(&mut self, transport: &mut dyn Transport) -> io::Result<()> {
@@ -164,6 +161,14 @@ impl Writing {
         self.sent = 0;
         Ok(())
     }
+}
+
+/// Appends to `bytes` all that rustls has to send.
+pub(crate) fn take_outgoing(connection: &mut Connection, bytes: &mut Vec<u8>) -> io::Result<()> {
+    while connection.wants_write() {
+        connection.write_tls(bytes)?;
+    }
+    Ok(())
 }
 
 /// Decrypts what is staged until there is something for `room`; answers how much, 0 once the peer has said that it

@@ -36,11 +36,8 @@ impl Staged {
 
 impl Read for Staged {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let left = self.bytes.get(self.start..self.end).unwrap_or_default();
-        let count = left.len().min(room.len());
-        for (to, from) in room.iter_mut().zip(left) {
-            *to = *from;
-        }
+        let mut left = self.bytes.get(self.start..self.end).unwrap_or_default();
+        let count = left.read(room)?;
         self.start += count;
         Ok(count)
     }
