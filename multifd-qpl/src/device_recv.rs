@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvM
 use multifd_deflate::table::{self, Table};
 use multifd_deflate::{Decoder, Deflate};
 
-use crate::error::{NAME, too_many_pages};
+use crate::error::{NAME, Trouble, too_many_pages};
 use crate::job::Operation;
 use crate::recv::QplRecv;
 use crate::session::Session;
@@ -64,19 +64,6 @@ struct Packet<'a> {
     tally: Tally,
     /// Why a page was not done by the device.
     status: Option<Status>,
-}
-
-/// Why a packet was not done.
-enum Trouble {
-    /// The device does nothing.
-    Silent,
-    Refused(MethodError),
-}
-
-impl From<MethodError> for Trouble {
-    fn from(error: MethodError) -> Self {
-        Self::Refused(error)
-    }
 }
 
 impl Packet<'_> {

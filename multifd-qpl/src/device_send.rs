@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::table::Lengths;
 use multifd_deflate::{Deflate, PageEncoder};
 
-use crate::error::too_many_pages;
+use crate::error::{Trouble, too_many_pages};
 use crate::job::Operation;
 use crate::send::QplSend;
 use crate::session::Session;
@@ -98,19 +98,6 @@ struct Packet<'a> {
     encoder: &'a mut PageEncoder,
     forms: &'a mut Vec<Form>,
     tally: Tally,
-}
-
-/// Why a packet was not done.
-enum Trouble {
-    /// The device does nothing.
-    Silent,
-    Refused(MethodError),
-}
-
-impl From<MethodError> for Trouble {
-    fn from(error: MethodError) -> Self {
-        Self::Refused(error)
-    }
 }
 
 impl Packet<'_> {

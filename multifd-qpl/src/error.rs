@@ -6,6 +6,19 @@ use multifd_core::method::Accelerator;
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = "qpl";
 
+/// Why the device has not done a packet.
+pub(crate) enum Trouble {
+    /// It does nothing.
+    Silent,
+    Refused(MethodError),
+}
+
+impl From<MethodError> for Trouble {
+    fn from(error: MethodError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 /// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
 pub(crate) fn too_many_pages() -> MethodError {
     MethodError::too_many_pages(NAME)
