@@ -27,7 +27,7 @@ mod source;
 mod target;
 mod text;
 
-pub use rearrange::rearrange;
+pub use rearrange::{mutate, rearrange};
 pub use target::Target;
 
 impl Target {

@@ -43,6 +43,25 @@ pub fn rearrange(input: &[u8], seed: u32) -> Vec<u8> {
     parts::join(std::iter::once((SETUP, &setup[..])).chain(pieces))
 }
 
+/// Changes an input in place, of `size` bytes now and of `max_size` at most: its bytes, with `by_bytes`, as a fuzzer does
+/// by itself, or the order of what is in it. Answers its length then.
+pub fn mutate(
+    bytes: &mut [u8],
+    (size, max_size): (usize, usize),
+    seed: u32,
+    by_bytes: fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    if seed.is_multiple_of(2) {
+        return by_bytes(bytes, size, max_size);
+    }
+    let changed = rearrange(bytes.get(..size).unwrap_or_default(), seed / 2);
+    let len = changed.len().min(max_size);
+    for (to, from) in bytes.iter_mut().zip(changed.iter().take(len)) {
+        *to = *from;
+    }
+    len
+}
+
 /// What leaves the rest of the connection readable when it comes elsewhere.
 type Unit = (u8, Vec<u8>);
 
