@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::guest;
 use crate::relay_rig::blocks;
 use crate::rig::none;
+use crate::stream;
 
 /// A forwarder, and a source made by hand.
 pub(super) struct Bench {
@@ -56,6 +57,16 @@ impl Bench {
         send_all(&mut source, &mut [bytes.into()]).unwrap();
         self.forwarder.accept(Box::new(relay)).unwrap();
         source
+    }
+
+    /// Starts it, with the source's first barrier behind it: pages may come.
+    pub(super) fn begin(&self) -> Out<'_> {
+        self.send(0, &stream::init(0));
+        let mut out = self.start();
+        self.send(0, &stream::sync());
+        out.forwarding.attach(out.blocks.clone()).unwrap();
+        out.forwarding.sync().unwrap();
+        out
     }
 
     pub(super) fn start(&self) -> Out<'_> {

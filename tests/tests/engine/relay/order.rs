@@ -18,11 +18,7 @@ use crate::stream::{self, HEADER, NEXT_PACKET_SIZE, NORMAL_PAGES, PAGE};
 fn an_old_source_becomes_a_new_one() {
     let _watchdog = Watchdog::start();
     let bench = Bench::new(1, 2, ForwarderConfig::default());
-    bench.send(0, &stream::init(0));
-    let mut out = bench.start();
-    bench.send(0, &stream::sync());
-    out.forwarding.attach(out.blocks.clone()).unwrap();
-    out.forwarding.sync().unwrap();
+    let mut out = bench.begin();
     let mut merged = stream::packet(&[0x2000], &[]);
     stream::put(&mut merged, stream::FLAGS, 1);
     let mut empty = stream::sync();

@@ -169,11 +169,7 @@ fn zero_pages_are_found_on_the_way_or_sent_with_their_content() {
 fn packets_keep_block_offsets_and_content() {
     let _watchdog = Watchdog::start();
     let bench = Bench::new(1, 1, ForwarderConfig::default());
-    bench.send(0, &stream::init(0));
-    let mut out = bench.start();
-    bench.send(0, &stream::sync());
-    out.forwarding.attach(out.blocks.clone()).unwrap();
-    out.forwarding.sync().unwrap();
+    let mut out = bench.begin();
     bench.send(0, &stream::packet(&[0x7000, 0x3000], &[0xf000, 0x1000]));
     bench.send(0, &stream::sync());
     out.forwarding.sync().unwrap();

@@ -140,11 +140,7 @@ fn hostile_pages_are_refused_as_by_a_destination() {
         (short, "payload of 4095 bytes for 1 pages"),
     ] {
         let bench = Bench::new(1, 1, ForwarderConfig::default());
-        bench.send(0, &stream::init(0));
-        let mut out = bench.start();
-        bench.send(0, &stream::sync());
-        out.forwarding.attach(out.blocks.clone()).unwrap();
-        out.forwarding.sync().unwrap();
+        let mut out = bench.begin();
         bench.send(0, &packet);
         let error = out.forwarding.sync().unwrap_err();
         assert_eq!(error.fault(), Fault::Peer);
@@ -329,11 +325,7 @@ fn an_error_of_the_set_up_is_the_destinations() {
 fn more_pages_than_the_guest_has() {
     let _watchdog = Watchdog::start();
     let bench = Bench::new(1, 1, ForwarderConfig::default());
-    bench.send(0, &stream::init(0));
-    let mut out = bench.start();
-    bench.send(0, &stream::sync());
-    out.forwarding.attach(out.blocks.clone()).unwrap();
-    out.forwarding.sync().unwrap();
+    let mut out = bench.begin();
     let all: Vec<u64> = (0..16).map(|page| page * 0x1000).collect();
     let once = stream::packet(&[], &all);
     bench.send(0, &[&once[..], &stream::sync(), &once].concat());
