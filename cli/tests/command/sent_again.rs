@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
+use multifd_tests::by_hand::packet::init_of;
 use multifd_tests::command::Finished;
 use multifd_tests::streams::{
-    Connections, Destination, Parts, Random, Stream, channel, init, memory, play,
+    Connections, Destination, Parts, Random, Stream, channel, memory, play,
 };
 
 use crate::harness::{Folder, METHODS, PAGE, guest, recv, run, send, start};
@@ -181,7 +182,7 @@ fn a_channel_of_another_guest_is_a_stranger() -> Result<()> {
     play(&path, &alone(first.main))?;
     play(&path, &alone(zero))?;
     folder.wait_for_memory("guest.partial/ram/00-ram")?;
-    play(&path, &alone(init([8; 16], 1)))?;
+    play(&path, &alone(init_of([8; 16], 1)))?;
     receiving.wait_line("08080808-0808-0808-0808-080808080808")?;
     play(&path, &alone(one))?;
     receiving.finish()?.json(0)?;

@@ -34,7 +34,7 @@ pub fn switchover_start() -> Vec<u8> {
     command(11, &[])
 }
 
-/// A section's first byte and number, before its body and its footer.
+/// A section: its first byte and number, its body and its footer.
 pub fn section(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
     let id = id.to_be_bytes();
     [&[kind][..], &id, body, &[0x7e], &id].concat()
@@ -117,6 +117,8 @@ pub const START: u8 = 1;
 pub const PART: u8 = 2;
 /// See [`START`].
 pub const END: u8 = 3;
+/// See [`START`].
+pub const FULL: u8 = 4;
 
 /// Flags in words of RAM.
 pub const ZERO: u64 = 0x02;

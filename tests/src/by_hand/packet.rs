@@ -1,14 +1,20 @@
 //! What goes over the channels.
 
-use multifd_core::wire::{InitPacket, Uuid};
-
 /// Size of the pages of all that is made here.
 pub const PAGE: usize = 4096;
 
-/// The initial packet of a channel.
+/// The initial packet of a channel of a VM without a UUID.
 pub fn init(channel: u8) -> Vec<u8> {
-    let uuid = Uuid::default();
-    InitPacket { uuid, channel }.encode().to_vec()
+    init_of([0; 16], channel)
+}
+
+/// The initial packet of a channel.
+pub fn init_of(uuid: [u8; 16], channel: u8) -> Vec<u8> {
+    let mut packet = vec![0x11, 0x22, 0x33, 0x44, 0, 0, 0, 1];
+    packet.extend(uuid);
+    packet.push(channel);
+    packet.resize(64, 0);
+    packet
 }
 
 /// A SYNC packet.
@@ -40,7 +46,11 @@ pub struct Packet {
     pub version: u32,
     /// [`SYNC`], [`DEVICE_STATE`] and the number of the method.
     pub flags: u32,
-    /// Room for offsets; `None` is what the offsets need: 128 or none.
+    /// Counted by sources, and read by nobody.
+    pub number: u64,
+    /// Places for offsets, as many as the pages' size makes.
+    pub most_pages: usize,
+    /// Room for offsets; `None` is what the offsets need: all places or none.
     pub alloc: Option<u32>,
     /// Offsets of pages with payload.
     pub normal: Vec<u64>,
@@ -64,6 +74,8 @@ impl Default for Packet {
             magic: 0x1122_3344,
             version: 1,
             flags: 0,
+            number: 0,
+            most_pages: MOST_PAGES,
             alloc: None,
             normal: Vec::new(),
             zero: Vec::new(),
@@ -110,20 +122,19 @@ impl Packet {
         let offsets: Vec<u64> = [&self.normal[..], &self.zero[..]].concat();
         let alloc = self.alloc.unwrap_or(match offsets.len() {
             0 => 0,
-            _ => count(MOST_PAGES),
+            _ => count(self.most_pages),
         });
         let normal = self.normal_count.unwrap_or(count(self.normal.len()));
         let zero = self.zero_count.unwrap_or(count(self.zero.len()));
         let size = self.size.unwrap_or(count(self.payload.len()));
         let head = [self.magic, self.version, self.flags, alloc, normal, size];
         let mut bytes = head.map(u32::to_be_bytes).concat();
-        // The packet's number, which nobody reads.
-        bytes.extend([0; 8]);
+        bytes.extend(self.number.to_be_bytes());
         bytes.extend(zero.to_be_bytes());
         bytes.extend([0; 28]);
         bytes.extend(padded(&self.name));
         let all = offsets.iter().copied().chain(std::iter::repeat(0));
-        bytes.extend(all.take(MOST_PAGES).flat_map(u64::to_be_bytes));
+        bytes.extend(all.take(self.most_pages).flat_map(u64::to_be_bytes));
         bytes.extend(&self.payload);
         bytes
     }
@@ -139,5 +150,5 @@ pub const SYNC: u32 = 1;
 /// The packet is no RAM packet.
 pub const DEVICE_STATE: u32 = 0x40;
 
-/// A packet's room for offsets.
+/// A packet's places for offsets of pages of [`PAGE`] bytes.
 const MOST_PAGES: usize = 128;

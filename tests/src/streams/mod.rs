@@ -1,4 +1,4 @@
-//! Guests as the bytes of a source's connections, made and read without the code that is tested.
+//! Guests as the bytes of a source's connections, made by [hand](crate::by_hand) and read without the code that is tested.
 //!
 //! A test gives the command a [`Stream`], and compares what a destination gets of it later with
 //! [`Parts`] and [`memory`].
@@ -9,7 +9,7 @@ mod plan;
 mod random;
 mod sides;
 
-pub use packets::{channel, init, memory};
+pub use packets::{channel, memory};
 pub use parts::Parts;
 pub use plan::{Block, Stream, devices, full};
 pub use random::Random;

@@ -5,28 +5,20 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 
 use super::plan::Stream;
-
-/// The initial packet of a channel.
-#[must_use]
-pub fn init(uuid: [u8; 16], channel: u8) -> Vec<u8> {
-    let mut packet = vec![0x11, 0x22, 0x33, 0x44, 0, 0, 0, 1];
-    packet.extend(uuid);
-    packet.push(channel);
-    packet.resize(64, 0);
-    packet
-}
+use crate::by_hand::Packet;
+use crate::by_hand::packet::{SYNC, init_of};
 
 /// All of a channel of so many: every page whose number leaves `channel` when it is divided by their count, each in a
 /// packet of its own, between the two barriers of [`Stream::main`].
 #[must_use]
 pub fn channel(stream: &Stream, channel: u8, channels: u8) -> Vec<u8> {
-    let mut bytes = init(stream.uuid, channel);
-    bytes.extend(packet(stream, (1, 0), &[], None));
+    let mut bytes = init_of(stream.uuid, channel);
+    bytes.extend(packet(stream, (SYNC, 0), &[], None));
     let mut number = 0;
     for block in &stream.blocks {
         for (index, page) in block.content.chunks(stream.page_size).enumerate() {
             number += 1;
-            if number % usize::from(channels) == usize::from(channel) {
+            if number % u64::from(channels) == u64::from(channel) {
                 let offset = (index * stream.page_size) as u64;
                 bytes.extend(packet(
                     stream,
@@ -37,43 +29,27 @@ pub fn channel(stream: &Stream, channel: u8, channels: u8) -> Vec<u8> {
             }
         }
     }
-    bytes.extend(packet(stream, (1, number + 1), &[], None));
+    bytes.extend(packet(stream, (SYNC, number + 1), &[], None));
     bytes
 }
 
 fn packet(
     stream: &Stream,
-    (flags, number): (usize, usize),
+    (flags, number): (u32, u64),
     block: &[u8],
     page: Option<(u64, &[u8])>,
 ) -> Vec<u8> {
-    let most = pages_of(stream.page_size);
-    let (count, len) = page.map_or((0, 0), |(_, page)| (1, page.len()));
-    let mut bytes = vec![0; 320 + 8 * most];
-    let mut put = |at: usize, value: usize| {
-        let value = u32::try_from(value).unwrap_or(u32::MAX);
-        if let Some(field) = bytes.get_mut(at..at + 4) {
-            field.copy_from_slice(&value.to_be_bytes());
-        }
+    let (offset, page) = page.unzip();
+    let packet = Packet {
+        flags,
+        number,
+        most_pages: pages_of(stream.page_size),
+        normal: offset.into_iter().collect(),
+        name: block.to_vec(),
+        payload: page.unwrap_or_default().to_vec(),
+        ..Packet::default()
     };
-    put(0, 0x1122_3344);
-    put(4, 1);
-    put(8, flags);
-    put(28, number);
-    put(12, if count == 0 { 0 } else { most });
-    put(16, count);
-    put(20, len);
-    for (field, byte) in bytes.iter_mut().skip(64).zip(block) {
-        *field = *byte;
-    }
-    if let Some((offset, page)) = page {
-        let offset = offset.to_be_bytes();
-        for (field, byte) in bytes.iter_mut().skip(320).zip(offset) {
-            *field = byte;
-        }
-        bytes.extend(page);
-    }
-    bytes
+    packet.bytes()
 }
 
 /// Most pages of a packet.

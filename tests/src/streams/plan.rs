@@ -1,5 +1,9 @@
 //! What a guest is, and the main channel that says so.
 
+use crate::by_hand::main_stream::{
+    END, EOS, FULL, MEM_SIZE, START, barrier, block, device, head_of, section, tail_with, word,
+};
+
 /// A guest that is stopped: everything that its source says of it.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -64,8 +68,8 @@ impl Stream {
         let mut main = self.head();
         main.extend(&self.early);
         let words = self.block_list();
-        main.extend(self.ram_section(1, &[ram_header(), words].concat()));
-        main.extend(self.ram_section(3, &[]));
+        main.extend(self.ram_section(START, &[device(b"ram", 4), words].concat()));
+        main.extend(self.ram_section(END, &[]));
         main.extend(&self.tail);
         main
     }
@@ -73,9 +77,7 @@ impl Stream {
     /// The main channel up to the end of the configuration.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
-        let mut head = b"QEVM\0\0\0\x03\x07".to_vec();
-        head.extend(len32(&self.machine));
-        head.extend(&self.machine);
+        let mut head = head_of(&self.machine);
         if let Some(bits) = self.page_bits {
             head.extend(subsection("target-page-bits", &bits.to_be_bytes()));
         }
@@ -91,24 +93,19 @@ impl Stream {
     fn block_list(&self) -> Vec<u8> {
         let len = |block: &Block| block.content.len() as u64;
         let total: u64 = self.blocks.iter().map(len).sum();
-        let mut list = (total | 4).to_be_bytes().to_vec();
-        for block in &self.blocks {
-            list.extend(short(&block.name));
-            list.extend(len(block).to_be_bytes());
+        let mut list = word(total | MEM_SIZE);
+        for one in &self.blocks {
+            list.extend(block(&one.name, len(one)));
         }
         list
     }
 
     fn ram_section(&self, kind: u8, data: &[u8]) -> Vec<u8> {
-        let id = self.ram_section_id.to_be_bytes();
-        let mut section = [&[kind], &id[..], data].concat();
-        if !self.per_section {
-            section.extend(0x200_u64.to_be_bytes());
-        }
-        section.extend(0x10_u64.to_be_bytes());
-        section.push(0x7e);
-        section.extend(id);
-        section
+        let end = match self.per_section {
+            true => word(EOS),
+            false => barrier(),
+        };
+        section(kind, self.ram_section_id, &[data, &end].concat())
     }
 }
 
@@ -132,32 +129,19 @@ pub fn devices(devices: &[(&str, usize)], early: &[(&str, usize)]) -> Vec<u8> {
         "devices": described.collect::<Vec<_>>(),
     });
     let text = text.to_string().into_bytes();
-    bytes.extend([0, 6]);
-    bytes.extend(len32(&text));
-    bytes.extend(text);
+    bytes.extend(tail_with(&text));
     bytes
 }
 
 /// A FULL section, version 1.
 #[must_use]
 pub fn full(id: u32, name: &str, data: &[u8]) -> Vec<u8> {
-    let id = id.to_be_bytes();
-    let name = short(name.as_bytes());
-    let numbers = [0, 0, 0, 0, 0, 0, 0, 1];
-    [&[4], &id[..], &name, &numbers, data, &[0x7e], &id].concat()
-}
-
-fn ram_header() -> Vec<u8> {
-    [&short(b"ram")[..], &[0, 0, 0, 0, 0, 0, 0, 4]].concat()
+    section(FULL, id, &[&device(name.as_bytes(), 1), data].concat())
 }
 
 fn subsection(name: &str, data: &[u8]) -> Vec<u8> {
     let name = short(format!("configuration/{name}").as_bytes());
     [&[5], &name[..], &[0, 0, 0, 1], data].concat()
-}
-
-fn len32(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// What has a byte of length before it.
