@@ -117,7 +117,10 @@ impl<'a> Load<'a> {
                 Ok(false)
             }
             RamPart::Part => Ok(false),
-            RamPart::End if met => Ok(true),
+            RamPart::End if met => {
+                self.receiver.end_memory()?;
+                Ok(true)
+            }
             // What is on the channels then would be lost.
             RamPart::End => Err(Error::new(
                 Fault::Peer,

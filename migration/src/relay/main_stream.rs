@@ -127,6 +127,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
             Event::Command(Command::PostcopyAdvise(_)) => {}
         }
         if last {
+            self.forwarding.end_memory()?;
             self.passed.ram_end = Some(Instant::now());
             self.link.set_ram_complete();
         }

@@ -27,10 +27,13 @@ impl RoundPages {
     /// Counts pages that have come.
     ///
     /// # Errors
-    /// There are more of them than the guest has.
+    /// There are more of them than the guest has, or the last barrier is over.
     pub(crate) fn add(&self, pages: usize) -> Result<(), Error> {
         let pages = pages as u64;
         let since = self.since.fetch_add(pages, Ordering::Relaxed);
+        if since >= NO_MORE {
+            return Err(behind_the_end());
+        }
         if since.saturating_add(pages) <= self.all.saturating_mul(MOST_TIMES) {
             return Ok(());
         }
@@ -43,9 +46,27 @@ impl RoundPages {
 
     /// All channels are at a barrier.
     pub(crate) fn restart(&self) {
-        self.since.store(0, Ordering::Relaxed);
+        self.since.fetch_and(NO_MORE, Ordering::Relaxed);
     }
+
+    /// The last barrier is over: no more pages may come.
+    ///
+    /// # Errors
+    /// Some have come behind it.
+    pub(crate) fn end(&self) -> Result<(), Error> {
+        match self.since.fetch_or(NO_MORE, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(behind_the_end()),
+        }
+    }
+}
+
+fn behind_the_end() -> Error {
+    let what = "pages behind the last SYNC, wanted none: the main channel has ended memory";
+    Error::new(Fault::Peer, what)
 }
 
 /// So many times may all pages come between two barriers.
 const MOST_TIMES: u64 = 2;
+/// More pages than the longest blocks have: the last barrier is over.
+const NO_MORE: u64 = 1 << 63;

@@ -40,7 +40,7 @@ pub(crate) trait PageSink {
     /// Counts pages of the block, which have been announced by a packet.
     ///
     /// # Errors
-    /// More have come since the last barrier than may.
+    /// More have come since the last barrier than may, or it was the last of all.
     fn count(block: &Self::Block, pages: usize) -> Result<(), Error>;
 
     /// Takes the pages of a packet, which are whole pages of the block, each once.

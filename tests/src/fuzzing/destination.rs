@@ -76,9 +76,10 @@ fn take(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
         .iter()
         .map(|bytes| pages_before(bytes, events.syncs))
         .sum();
-    assert!(
-        pages as u64 <= received.normal_pages + received.zero_pages,
-        "pages are missing"
+    assert_eq!(
+        pages as u64,
+        received.normal_pages + received.zero_pages,
+        "pages are missing, or were taken behind the last barrier"
     );
     assert_eq!(report.main_zero_pages, events.zero_pages);
     assert!(report.main_bytes <= main.len() as u64);
@@ -123,13 +124,13 @@ fn check(result: &Result<Report, DestinationFailure>, host: &Taker, said: &Sent)
 
 /// What a main stream says of its memory.
 #[derive(Default)]
-pub(super) struct Events {
-    pub(super) syncs: u64,
+struct Events {
+    syncs: u64,
     zero_pages: u64,
 }
 
 impl Events {
-    pub(super) fn of(main: &[u8]) -> Self {
+    fn of(main: &[u8]) -> Self {
         let reader = Reader::new(Box::new(Script::new(main)), &[]);
         let mut stream = Incoming::new(reader, PageSize::X86);
         let mut events = Self::default();

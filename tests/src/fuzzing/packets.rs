@@ -75,16 +75,5 @@ pub(super) fn pages_before(channel: &[u8], syncs: u64) -> usize {
     pages
 }
 
-/// Whether anything comes on a channel behind so many barriers.
-#[cfg(feature = "command")]
-pub(super) fn goes_on_behind(channel: &[u8], syncs: u64) -> bool {
-    let mut met = 0;
-    packets(channel).any(|(packet, _)| {
-        let is_behind = met >= syncs;
-        met += u64::from(packet.is_sync);
-        is_behind && (packet.pages > 0 || packet.is_device_state)
-    })
-}
-
 /// Of a packet with pages in a seed: small ones change more often where it counts.
 const MOST_BYTES: usize = 96 << 10;

@@ -15,6 +15,7 @@ mod bench;
 mod cuts;
 mod guest;
 mod hostile;
+mod last_barrier;
 mod linger;
 mod method_faults;
 mod old_senders;

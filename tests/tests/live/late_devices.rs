@@ -1,4 +1,4 @@
-//! Device state that comes over the channels when everything else is there.
+//! What comes over the channels when everything else is there: device state, which is waited for, or pages.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -271,6 +271,29 @@ fn state_behind_all_state_is_an_error() -> Result<()> {
     let failure = received.err().context("the guest was taken")?;
     let want = "device \"other\", instance 1: its state goes on when all of it has come";
     ensure!(failure.to_string().contains(want), "{failure}");
+    Ok(())
+}
+
+/// Memory is whole by then, and may be with the host.
+#[test]
+fn pages_behind_the_end_of_memory_are_an_error() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let received = receive(FOREVER, |mut script| {
+        script.send(&[piece(0, 1)])?;
+        script.taken(1)?;
+        let (block, _) = script.sender.memory().indexed().next().context("one")?;
+        script.sender.queue_run(block, 0, 1)?;
+        script.sender.wait_sent()?;
+        while script.abort.error().is_none() {
+            thread::yield_now();
+        }
+        script.proceed.send(())?;
+        script.answer(ReturnMessage::Shut(1))
+    })?;
+    let failure = received.err().context("the guest was taken")?;
+    ensure!(failure.guest == GuestHere::NotHere, "{failure:?}");
+    let want = "pages behind the last SYNC, wanted none: the main channel has ended memory";
+    ensure!(failure.to_string().ends_with(want), "{failure}");
     Ok(())
 }
 

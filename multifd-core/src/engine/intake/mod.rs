@@ -18,7 +18,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use super::barrier::Watch;
 use super::control::{AbortHandle, Control};
 use super::spawn::ThreadGroup;
-use crate::channel::{MigrationStats, Monitor, PageTarget};
+use crate::channel::{MigrationStats, Monitor, PageTarget, RoundPages};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::method::MultifdMethods;
@@ -217,6 +217,19 @@ impl<T: PageTarget> Intake<T> {
             .barrier
             .meet(&shared.control, &watch)
             .inspect_err(|error| shared.control.fail(error.clone()))
+    }
+
+    /// The last barrier is over: no more pages may come.
+    ///
+    /// # Errors
+    /// Some have come behind it, which fails the migration, or it failed.
+    pub(super) fn end_pages(&self, round: &RoundPages) -> Result<(), Error> {
+        self.shared.control.check()?;
+        let place = Place::on(self.shared.config.side);
+        round
+            .end()
+            .map_err(|error| error.at(place))
+            .inspect_err(|error| self.shared.control.fail(error.clone()))
     }
 
     /// Waits until the source has closed all channels, but for no longer than `limit`.

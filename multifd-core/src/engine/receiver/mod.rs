@@ -145,6 +145,18 @@ impl Receiver {
         self.intake.meet(&|| false, is_gone, &String::new)
     }
 
+    /// Says that the main channel has ended memory: a page that still comes is refused, before it is written. Device
+    /// state may come. To be called when the last barrier is over; [`Self::finish`] tells of what came until then.
+    ///
+    /// # Errors
+    /// Pages have come behind the last barrier, or the migration failed.
+    pub fn end_memory(&self) -> Result<(), Error> {
+        let Some(guest) = self.intake.target().guest() else {
+            return self.intake.control().check();
+        };
+        self.intake.end_pages(&guest.round)
+    }
+
     /// Clears a page that the main channel says is zero.
     ///
     /// # Errors

@@ -146,6 +146,18 @@ impl<'f> Forwarding<'f> {
         self.rounds.wait(&self.exchange.control)
     }
 
+    /// Says that the main channel has ended memory: a page that still comes is not passed on. See
+    /// [`Receiver::end_memory`](crate::Receiver::end_memory).
+    ///
+    /// # Errors
+    /// Pages have come behind the last barrier, or the migration failed.
+    pub fn end_memory(&self) -> Result<(), Error> {
+        match self.intake.target().round() {
+            Some(round) => self.intake.end_pages(round),
+            None => self.exchange.control.check(),
+        }
+    }
+
     /// Lets device state go on: the main channel's SWITCHOVER_START has been passed on. Until then
     /// a channel that has received some waits.
     pub fn open_switchover(&self) {

@@ -36,6 +36,11 @@ impl RelayTarget {
     pub(super) fn attach(&self, onward: Onward) -> bool {
         self.onward.set(onward).is_ok()
     }
+
+    /// How many pages come between two barriers, once it is known where they go.
+    pub(super) fn round(&self) -> Option<&RoundPages> {
+        self.onward.get().map(|onward| &onward.round)
+    }
 }
 
 impl PageTarget for RelayTarget {

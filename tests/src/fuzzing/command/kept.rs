@@ -13,11 +13,9 @@ use super::give_back::give_back;
 use super::inspect::inspect;
 use crate::fuzzing::Target;
 use crate::fuzzing::channel::Joined;
-use crate::fuzzing::destination::Events;
 use crate::fuzzing::guest::MOST_BYTES;
 use crate::fuzzing::limits::limits;
 use crate::fuzzing::machine::Machine;
-use crate::fuzzing::packets::goes_on_behind;
 use crate::fuzzing::parts::{self, ON_MAIN, Parts};
 use crate::fuzzing::script::{Order, Script};
 use crate::fuzzing::text::check_error;
@@ -56,9 +54,6 @@ fn keep(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     receiver.device_state = Some(keeping.sink());
     config.wait = Some(receiver.limits.main);
     let destination = Destination::new(config, parts.setup.open_method()?);
-    // What a source must not send behind the last barrier may be written while the guest is being kept, or be left out.
-    let syncs = Events::of(&main).syncs;
-    let goes_on = channels.iter().any(|bytes| goes_on_behind(bytes, syncs));
     // What comes at once behind the devices would be a part of them.
     let main = Script::ordered(&parts.script(ON_MAIN), Order::default());
     destination.accept(Box::new(main))?;
@@ -85,7 +80,7 @@ fn keep(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
         }
     };
     assert!(is_complete || !is_whole);
-    if is_complete && !goes_on {
+    if is_complete {
         check(&folder, seen, threads)?;
     }
     drop(destination);

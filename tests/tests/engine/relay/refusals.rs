@@ -169,6 +169,24 @@ fn pages_before_the_first_barrier_are_refused() {
     );
 }
 
+#[test]
+fn pages_behind_the_last_barrier_are_refused() {
+    let _watchdog = Watchdog::start();
+    let bench = Bench::new(1, 1, ForwarderConfig::default());
+    let mut out = bench.begin();
+    out.forwarding.end_memory().unwrap();
+    let sent = out.taps[0].sent();
+    bench.send(0, &stream::packet(&[0x1000], &[]));
+    let error = out.forwarding.sync().unwrap_err();
+    assert_eq!(error.fault(), Fault::Peer);
+    assert_eq!(
+        error.to_string(),
+        "relay, source side, channel 0, packet 1, block \"ram\": pages behind the last SYNC, wanted none: the main \
+         channel has ended memory"
+    );
+    assert_eq!(out.taps[0].sent(), sent);
+}
+
 /// A connection on either side is cut at any place: all end, and the error says on which side.
 #[test]
 fn a_cut_anywhere_ends_both_sides() {
