@@ -8,6 +8,7 @@ mod main_stream;
 mod report;
 mod return_path;
 mod side;
+mod working;
 
 pub use config::RelayConfig;
 pub use host::RelayHost;

@@ -11,6 +11,7 @@ use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn};
 
 use super::link::Link;
 use super::side::{from_source, to_destination};
+use super::working::Working;
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 use crate::thread;
 
@@ -67,6 +68,7 @@ impl ReturnPath {
                 link,
                 stall: Stall::new(work.limits.destination),
                 silence: Stall::new(work.limits.devices.max(work.limits.confirm)),
+                working: Working::new(work.limits.work),
                 abort: ways.abort,
                 work,
             };
@@ -117,6 +119,8 @@ struct Listener {
     stall: Stall,
     /// Watches what moves behind the end of RAM.
     silence: Stall,
+    /// What the destination says that it does there.
+    working: Working,
 }
 
 impl Listener {
@@ -145,6 +149,7 @@ impl Listener {
         }
         // Before the source hears it, and does what follows.
         self.link.hear(message);
+        self.working.hear(message);
         match message {
             ReturnMessage::Shut(0) => {
                 self.confirm(message)?;
@@ -242,33 +247,47 @@ impl Listener {
     }
 
     /// Gives up two sides that behind the end of RAM both say nothing: whether the source has more to say, a relay
-    /// cannot know.
+    /// cannot know. A destination that works says so.
     fn watch_end(&mut self) -> Result<(), Error> {
         let link = &self.link;
         let is_busy = self.work.backlog.packets() > 0 || link.is_main_busy();
         if !link.is_ram_complete() || is_busy {
             self.silence.restart();
         }
-        let moved = link.main_bytes() + self.work.outgoing.wire_bytes() + u64::from(link.is_shut());
-        if self.silence.left(moved).is_some() {
+        let passed_on = link.main_bytes() + self.work.outgoing.wire_bytes();
+        let heard = self.working.words() + u64::from(link.is_shut());
+        if self.silence.left(passed_on + heard).is_some() {
             return Ok(());
         }
-        let what = match (link.is_released(), link.waits_for_release()) {
-            (true, _) => "the destination was told to run the guest, and has not answered",
-            (_, true) => {
-                "the destination has everything, but the source has not given the guest up"
-            }
-            _ => {
+        Err(self.ends_not())
+    }
+
+    /// The error of a migration that does not come to its end.
+    fn ends_not(&self) -> Error {
+        let link = &self.link;
+        let limit = self.silence.limit();
+        let (place, what): (fn(Error) -> Error, _) = match (
+            link.is_released(),
+            link.waits_for_release(),
+            self.working.explain(),
+        ) {
+            (true, ..) => (
+                to_destination,
+                "the destination was told to run the guest, and has not answered".into(),
+            ),
+            (_, true, _) => (
+                from_source,
+                "the destination has everything, but the source has not given the guest up".into(),
+            ),
+            (.., Some(what)) => (to_destination, what),
+            (.., None) => (
+                from_source,
                 "behind the end of memory the source has sent nothing, nor has the destination said that it \
-                 has everything,"
-            }
+                 has everything,".into(),
+            ),
         };
-        let what = format!("{what} for {} s", self.silence.limit().as_secs_f32());
-        let error = Error::new(Fault::Connection, what);
-        Err(match link.is_released() {
-            true => to_destination(error),
-            false => from_source(error),
-        })
+        let what = format!("{what} for {} s", limit.as_secs_f32());
+        place(Error::new(Fault::Connection, what))
     }
 
     fn silent(&self, what: &str, limit: Duration) -> Error {

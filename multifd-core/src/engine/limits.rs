@@ -41,7 +41,7 @@ pub struct Limits {
     /// How long the destination may take to confirm once it has everything, and the source to answer that. 60 s.
     pub confirm: Duration,
     /// How long a destination that says that it works, loading devices or writing to a disk, may take until it
-    /// confirms; [`Self::confirm`] is for one that is silent. 10 min.
+    /// confirms; [`Self::confirm`] is for one that is silent. In a relay it is how long its words count. 10 min.
     pub work: Duration,
     /// How long the source may take nothing of a message to it. 10 s.
     pub reply: Duration,

@@ -10,7 +10,7 @@ use migration::stream::ReturnMessage;
 use migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::Uuid;
-use multifd_core::{ChannelCount, ChannelId, Error, Fault, Side};
+use multifd_core::{ChannelCount, ChannelId, Error, Fault, Limits, Side};
 use multifd_tests::by_hand::{Source, main_stream};
 use multifd_tests::network::Watchdog;
 
@@ -87,6 +87,15 @@ fn relay(
     limit: Duration,
     play: impl FnOnce(&mut Bench) -> Result<()>,
 ) -> Result<Result<RelayReport, Error>> {
+    let usual = Limits::default();
+    relay_with((limit, usual.work), play)
+}
+
+/// As [`relay`], with a limit for a destination that works as well.
+fn relay_with(
+    (limit, work): (Duration, Duration),
+    play: impl FnOnce(&mut Bench) -> Result<()>,
+) -> Result<Result<RelayReport, Error>> {
     let _watchdog = Watchdog::start();
     let mut config = RelayConfig::default();
     let one = ChannelCount::new(1).context("one channel")?;
@@ -94,7 +103,7 @@ fn relay(
     config.outgoing_channels = one;
     let limits = &mut config.forwarder.limits;
     limits.closing = FOREVER;
-    (limits.devices, limits.confirm) = (limit, limit / 2);
+    (limits.devices, limits.confirm, limits.work) = (limit, limit / 2, work);
     let relay = Relay::new(config, method("none"), method("none"));
     let accept = || -> Result<UnixStream> {
         let (here, there) = UnixStream::pair()?;
@@ -225,5 +234,40 @@ fn two_sides_that_wait_for_each_other() -> Result<()> {
         result,
         Side::RelayIn,
         "the destination has everything, but the source has not given the guest up for 3 s",
+    )
+}
+
+/// What a destination of this project says once a second while its host writes.
+const WRITING: ReturnMessage = ReturnMessage::Pong(u32::from_be_bytes(*b"mfWd"));
+
+#[test]
+fn a_destination_that_works_and_falls_silent() -> Result<()> {
+    let result = relay(Duration::from_secs(2), |bench| {
+        bench.sent(true)?;
+        bench.destination.say(WRITING)?;
+        bench.source.wait_for(WRITING)
+    })?;
+    failed(
+        result,
+        Side::RelayOut,
+        "the destination was writing to disk when it last spoke, and has said nothing for 2 s",
+    )
+}
+
+#[test]
+fn a_destination_that_works_for_ever() -> Result<()> {
+    let limits = (Duration::from_secs(2), Duration::from_secs(1));
+    let result = relay_with(limits, |bench| {
+        bench.sent(true)?;
+        // Until the relay has given it up.
+        while bench.destination.say(WRITING).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    })?;
+    failed(
+        result,
+        Side::RelayOut,
+        "the destination has been writing to disk for more than 1 s, and has said nothing else for 2 s",
     )
 }

@@ -9,7 +9,7 @@ use migration::source::GuestAfter;
 use migration::stream::{AnnouncedBlock, Configuration, Tail};
 use migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
-    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle,
+    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle, Work,
 };
 use multifd_core::memory::Mapping;
 use multifd_core::transport::Transport;
@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     /// How long the destination takes to make its memory.
     pub(crate) memory_takes: Duration,
+    /// How long the destination writes to a disk.
+    pub(crate) disk_takes: Duration,
     /// The sending end of a hop uses this method instead.
     pub(crate) other_method: Option<(usize, &'static str)>,
 }
@@ -96,6 +98,7 @@ impl Setup {
             verdict: Ok(()),
             seed: 1,
             memory_takes: Duration::ZERO,
+            disk_takes: Duration::ZERO,
             other_method: None,
         }
     }
@@ -169,6 +172,7 @@ impl Setup {
         let mut host = Host {
             memory: to.clone(),
             memory_takes: self.memory_takes,
+            disk_takes: self.disk_takes,
             verdict: self.verdict,
             complete: false,
             devices: None,
@@ -285,6 +289,7 @@ pub(crate) struct Failed {
 struct Host {
     memory: GuestMemory,
     memory_takes: Duration,
+    disk_takes: Duration,
     verdict: Result<(), &'static str>,
     complete: bool,
     devices: Option<Tail>,
@@ -300,7 +305,12 @@ impl DestinationHost for Host {
         Ok(self.memory.clone())
     }
 
+    fn work(&self) -> Work {
+        Work::WritingToDisk
+    }
+
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
+        thread::sleep(self.disk_takes);
         self.verdict?;
         self.complete = true;
         self.devices = Some(devices.clone());

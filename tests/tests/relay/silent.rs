@@ -79,6 +79,20 @@ fn a_destination_may_make_its_memory_slowly() {
     assert!(error.is_some(), "{:?}", outcome.relays);
 }
 
+/// Both ends wait for it, and so do the relays between them.
+#[test]
+fn a_destination_may_write_to_a_disk_slowly() {
+    let _watchdog = Watchdog::start();
+    let second = Duration::from_secs(1);
+    let mut setup = Setup::new(&[("none", 2), ("none", 2), ("none", 2)]);
+    setup.disk_takes = 5 * second;
+    let (source, relay) = (&mut setup.source.limits, &mut setup.relay.forwarder.limits);
+    (source.confirm, relay.confirm, relay.devices) = (2 * second, 2 * second, 2 * second);
+    // It speaks more often than that.
+    setup.destination.receiver.limits.confirm = second;
+    setup.run().assert_migrated();
+}
+
 /// Without a return path only what is not taken tells.
 #[test]
 fn a_destination_that_takes_nothing() {
