@@ -5,7 +5,8 @@ use std::time::Duration;
 use multifd_core::MethodError;
 use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts, Tally};
 
-use crate::session::{Driver, Operation, Session};
+use crate::process::Driver;
+use crate::session::{Operation, Session};
 use crate::zlib::NAME;
 
 /// A channel's device, or its absence.

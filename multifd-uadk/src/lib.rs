@@ -44,8 +44,10 @@
 
 mod abi;
 mod device;
+mod engine;
 mod host;
 mod library;
+mod process;
 mod recv;
 mod send;
 mod session;
@@ -55,18 +57,21 @@ mod zlib;
 use std::path::Path;
 use std::sync::Arc;
 
-use multifd_core::method::{Accelerator, CodecPath, Implementation};
+#[cfg(doc)]
+use multifd_core::method::Accelerator;
+use multifd_core::method::Implementation;
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
 };
 use multifd_deflate::{Deflate, Isal};
 
-use device::Device;
-use library::Missing;
-use session::{Driver, Operation, Process, Unusable};
-
-use zlib::NAME;
+use crate::engine::Engine;
+use crate::process::Process;
+use crate::recv::UadkRecv;
+use crate::send::UadkSend;
+use crate::session::Operation;
+use crate::zlib::NAME;
 
 /// Opens the method `uadk`. Its options are `accelerator`, [`UadkFactory::LIBRARY_OPTION`] and
 /// [`Isal::OPTION`].
@@ -80,14 +85,7 @@ pub struct UadkFactory {
 
 impl UadkFactory {
     /// The option that names the library's file, or the folder that it is in.
-    pub const LIBRARY_OPTION: &str = "uadk-library";
-
-    /// The device's driver, tried.
-    fn driver(&self, location: Option<&Path>, deflate: &Deflate) -> Result<Driver, Unusable> {
-        let driver = self.process.driver(location)?;
-        trial::run(&driver, deflate)?;
-        Ok(driver)
-    }
+    pub const LIBRARY_OPTION: &str = engine::LIBRARY_OPTION;
 }
 
 impl MethodFactory for UadkFactory {
@@ -105,65 +103,16 @@ impl MethodFactory for UadkFactory {
         let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
             .map_err(|error| config(error.to_string()))?;
         let location = options.text(Self::LIBRARY_OPTION).map(Path::new);
-        let driver = match accelerator {
-            Accelerator::Software => Err(None),
-            _ => self.driver(location, &deflate).map_err(Some),
-        };
-        match driver {
-            Err(Some(unusable)) if is_wanted(accelerator) => Err(missing(accelerator, &unusable)),
-            driver => Ok(Arc::new(UadkMethod {
-                driver,
-                accelerator,
-                deflate,
-            })),
-        }
+        let engine = Engine::open(&self.process, accelerator, location, &deflate)?;
+        Ok(Arc::new(UadkMethod { engine, deflate }))
     }
-}
-
-/// Whether a method or a channel without the device is an error.
-fn is_wanted(accelerator: Accelerator) -> bool {
-    !matches!(accelerator, Accelerator::Auto | Accelerator::Software)
-}
-
-/// A device was asked for and cannot be had: what is missing, and what to do.
-fn missing(wanted: Accelerator, unusable: &Unusable) -> MethodError {
-    let advice = match unusable {
-        Unusable::Missing(Missing::Library { error, .. }) => format!(
-            "{error}. Install UADK, or name the folder of its library with {}",
-            UadkFactory::LIBRARY_OPTION
-        ),
-        Unusable::Missing(Missing::Function(_)) => "UADK 2.4 or later is wanted".to_owned(),
-        Unusable::InUse => "one part of a process can use it at a time".to_owned(),
-        Unusable::Init { .. } | Unusable::NoSession | Unusable::Trial { .. } => host::diagnose(),
-    };
-    MethodError::device(
-        NAME,
-        format!("{}={wanted}, but {unusable}: {advice}", Accelerator::OPTION),
-    )
 }
 
 /// The opened method.
 #[derive(Debug)]
 struct UadkMethod {
-    /// The device; or why there is none, but for nobody wanting it.
-    driver: Result<Driver, Option<Unusable>>,
-    /// What the host wants of it.
-    accelerator: Accelerator,
+    engine: Engine,
     deflate: Deflate,
-}
-
-impl UadkMethod {
-    fn device(&self, setup: &ChannelSetup, operation: Operation) -> Result<Device, MethodError> {
-        let driver = self.driver.as_ref().ok();
-        let must = self.accelerator == Accelerator::Hardware;
-        let patience = must.then_some(setup.accelerator_limit);
-        let device = Device::new(driver, operation, setup.page_size.bytes(), patience);
-        if device.is_missing() && is_wanted(self.accelerator) {
-            let what = format!("{}: {}", Unusable::NoSession, host::diagnose());
-            return Err(MethodError::device(NAME, what));
-        }
-        Ok(device)
-    }
 }
 
 impl MultifdMethods for UadkMethod {
@@ -176,24 +125,16 @@ impl MultifdMethods for UadkMethod {
     }
 
     fn implementation(&self) -> Implementation {
-        let implementation = match &self.driver {
-            Ok(driver) => Implementation::new(CodecPath::Hardware).with_library(driver.file()),
-            Err(why) => {
-                let chosen = || format!("{}={}", Accelerator::OPTION, Accelerator::Software);
-                let why = why.as_ref().map_or_else(chosen, Unusable::to_string);
-                Implementation::software().with_why(Some(why))
-            }
-        };
-        implementation.with_fallback(self.deflate.implementation())
+        self.engine.describe(&self.deflate)
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
-        let device = self.device(setup, Operation::Compress)?;
-        Ok(Box::new(send::UadkSend::new(setup, &self.deflate, device)))
+        let device = self.engine.device(setup, Operation::Compress)?;
+        Ok(Box::new(UadkSend::new(setup, &self.deflate, device)))
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
-        let device = self.device(setup, Operation::Decompress)?;
-        Ok(Box::new(recv::UadkRecv::new(setup, &self.deflate, device)))
+        let device = self.engine.device(setup, Operation::Decompress)?;
+        Ok(Box::new(UadkRecv::new(setup, &self.deflate, device)))
     }
 }

@@ -2,7 +2,8 @@
 
 use multifd_deflate::Deflate;
 
-use crate::session::{Driver, Operation, Session, Unusable};
+use crate::process::{Driver, Unusable};
+use crate::session::{Operation, Session};
 use crate::zlib::Stream;
 
 /// Has the device compress a page and decompress it again. That it was opened does not say that it
