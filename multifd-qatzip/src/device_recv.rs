@@ -8,7 +8,8 @@ use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 
 use crate::attempt::Work;
 use crate::engine::Vendor;
-use crate::recv::{QatzipRecv, read_payload};
+use crate::member::NAME;
+use crate::recv::QatzipRecv;
 use crate::session::Sessions;
 
 /// State of one receiving channel.
@@ -42,7 +43,10 @@ impl RecvMethod for DeviceRecv {
             self.own.recv(payload, pages)?;
             return self.sessions.permit();
         };
-        let len = read_payload(payload, room)?.len();
+        let len = payload
+            .read_rest(room)
+            .map_err(MethodError::payload(NAME))?
+            .len();
         if self.sessions.decompress(len, pages.bytes()) {
             let content = self.sessions.output().get(..pages.bytes());
             pages.writer().write(content.unwrap_or_default());

@@ -35,24 +35,11 @@ impl RecvMethod for QatzipRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let bytes = read_payload(payload, &mut self.payload)?;
+        let bytes = payload
+            .read_rest(&mut self.payload)
+            .map_err(MethodError::payload(NAME))?;
         self.unpacker.unpack(bytes, pages)
     }
-}
-
-/// Reads the whole payload to the front of `room`, which has [`MAX_PAYLOAD`] bytes.
-pub(crate) fn read_payload<'a>(
-    payload: &mut Payload<'_>,
-    room: &'a mut [u8],
-) -> Result<&'a [u8], MethodError> {
-    let len = payload.remaining();
-    let bytes = room
-        .get_mut(..len)
-        .ok_or_else(|| corrupt(0, format!("{len} bytes, wanted at most {MAX_PAYLOAD}")))?;
-    payload
-        .read_exact(bytes)
-        .map_err(MethodError::payload(NAME))?;
-    Ok(bytes)
 }
 
 /// Decompresses payloads.
@@ -73,10 +60,7 @@ impl Unpacker {
 
     /// Fills the pages with the content of the members in `bytes`.
     fn unpack(&mut self, bytes: &[u8], pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let content = self
-            .content
-            .get_mut(..pages.bytes())
-            .ok_or_else(|| MethodError::too_many_pages(NAME))?;
+        let (content, _) = self.content.split_at_mut(pages.bytes());
         let (mut at, mut done) = (0, 0);
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let room = content.get_mut(done..).unwrap_or_default();

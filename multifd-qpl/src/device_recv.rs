@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvM
 use multifd_deflate::table::{self, Table};
 use multifd_deflate::{Decoder, Deflate};
 
-use crate::error::{NAME, Trouble, too_many_pages};
+use crate::error::{NAME, Trouble, lost_page};
 use crate::job::Operation;
 use crate::recv::QplRecv;
 use crate::session::Session;
@@ -75,7 +75,7 @@ impl Packet<'_> {
         let mut writer = pages.writer();
         for page in 0..pages.count() {
             self.finish(page, page_size)?;
-            writer.write(self.content(page).ok_or_else(too_many_pages)?);
+            writer.write(self.content(page).ok_or_else(lost_page)?);
         }
         Ok(())
     }
@@ -117,14 +117,14 @@ impl Packet<'_> {
         }
         self.status.get_or_insert(status);
         self.tally.fell_back(status.fallback());
-        let form = self.forms.get_mut(page).ok_or_else(too_many_pages)?;
+        let form = self.forms.get_mut(page).ok_or_else(lost_page)?;
         form.state = State::Done;
         let stream = form.bytes.clone();
         let at = stream.start;
         let Some((stream, output)) = self.session.by_hand(page, stream) else {
             return Err(match self.session.is_silent() {
                 true => Trouble::Silent,
-                false => too_many_pages().into(),
+                false => lost_page().into(),
             });
         };
         self.decoder
@@ -151,12 +151,10 @@ fn read(
     let Some(Ok(room)) = session.map(Session::input_mut) else {
         return Ok(None);
     };
-    let length = payload.remaining();
-    let bytes = room.get_mut(..length).ok_or_else(too_many_pages)?;
-    payload
-        .read_exact(bytes)
+    let bytes = payload
+        .read_rest(room)
         .map_err(MethodError::payload(NAME))?;
-    Ok(Some(length))
+    Ok(Some(bytes.len()))
 }
 
 impl RecvMethod for DeviceRecv {

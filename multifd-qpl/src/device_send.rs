@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::table::Lengths;
 use multifd_deflate::{Deflate, PageEncoder};
 
-use crate::error::{Trouble, too_many_pages};
+use crate::error::{Trouble, lost_page};
 use crate::job::Operation;
 use crate::send::QplSend;
 use crate::session::Session;
@@ -103,9 +103,7 @@ struct Packet<'a> {
 impl Packet<'_> {
     fn run(&mut self, pages: &Pages<'_>) -> Result<(), Trouble> {
         let input = self.session.input_mut().map_err(|_| Trouble::Silent)?;
-        if pages.copy_to(input) < pages.bytes() {
-            return Err(too_many_pages().into());
-        }
+        pages.copy_to(input);
         self.forms.clear();
         for page in 0..pages.count() {
             let form = self.submit(page)?;
@@ -186,7 +184,7 @@ impl SendMethod for DeviceSend {
         let this = &*self;
         out.push(this.lengths.as_bytes());
         for (page, form) in this.forms.iter().enumerate() {
-            out.push(this.bytes(page, *form).ok_or_else(too_many_pages)?);
+            out.push(this.bytes(page, *form).ok_or_else(lost_page)?);
         }
         Ok(())
     }

@@ -19,9 +19,9 @@ impl From<MethodError> for Trouble {
     }
 }
 
-/// Core keeps to the packet sizes of the set-up; what comes otherwise is refused.
-pub(crate) fn too_many_pages() -> MethodError {
-    MethodError::too_many_pages(NAME)
+/// A page that is neither with the device nor done.
+pub(crate) fn lost_page() -> MethodError {
+    MethodError::device(NAME, "a page is not where its session has it")
 }
 
 /// The device has to do everything, and does not.

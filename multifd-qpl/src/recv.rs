@@ -7,7 +7,7 @@ use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvM
 use multifd_deflate::Decoder;
 use multifd_deflate::table::{self, Table};
 
-use crate::error::{NAME, too_many_pages};
+use crate::error::NAME;
 use crate::job::{Operation, SoftwareJob};
 
 /// State of one receiving channel. Nothing in it goes from packet to packet.
@@ -59,12 +59,8 @@ impl RecvMethod for QplRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let bytes = self
-            .payload
-            .get_mut(..payload.remaining())
-            .ok_or_else(too_many_pages)?;
-        payload
-            .read_exact(bytes)
+        let bytes = payload
+            .read_rest(&mut self.payload)
             .map_err(MethodError::payload(NAME))?;
         let work = Work {
             page: &mut self.page,

@@ -42,14 +42,10 @@ impl RecvMethod for UadkRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let room = self.payload.get_mut(..payload.remaining());
-        let content = self.content.get_mut(..pages.bytes());
-        let (Some(bytes), Some(content)) = (room, content) else {
-            return Err(MethodError::too_many_pages(NAME));
-        };
-        payload
-            .read_exact(bytes)
+        let bytes = payload
+            .read_rest(&mut self.payload)
             .map_err(MethodError::payload(NAME))?;
+        let (content, _) = self.content.split_at_mut(pages.bytes());
         let table = Table::parse(bytes, pages.count(), self.page_size)
             .map_err(|error| MethodError::corrupt(NAME, error.at(), error.to_string()))?;
         for (page, room) in table.pages().zip(content.chunks_exact_mut(self.page_size)) {

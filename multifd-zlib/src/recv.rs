@@ -42,17 +42,12 @@ impl RecvMethod for ZlibRecv {
             zlib_header::check(bytes).map_err(|what| MethodError::corrupt(NAME, 0, what))?;
             self.started = true;
         }
-        let len = payload.remaining();
-        let bytes = self.payload.get_mut(..len + MARK_LEN).ok_or_else(|| {
-            MethodError::corrupt(
-                NAME,
-                0,
-                format!("{len} bytes, wanted at most {MAX_PAYLOAD}"),
-            )
-        })?;
-        payload
-            .read_exact(bytes.get_mut(..len).unwrap_or_default())
-            .map_err(MethodError::payload(NAME))?;
+        let (room, _) = self.payload.split_at_mut(MAX_PAYLOAD);
+        let len = payload
+            .read_rest(room)
+            .map_err(MethodError::payload(NAME))?
+            .len();
+        let (bytes, _) = self.payload.split_at_mut(len + MARK_LEN);
         let content = self.inflater.inflate(bytes, pages.bytes(), header_len)?;
         pages.writer().write(content);
         Ok(())

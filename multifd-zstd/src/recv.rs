@@ -45,21 +45,10 @@ impl RecvMethod for ZstdRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let len = payload.remaining();
-        let bytes = self.payload.get_mut(..len).ok_or_else(|| {
-            MethodError::corrupt(
-                NAME,
-                0,
-                format!("{len} bytes, wanted at most {MAX_PAYLOAD}"),
-            )
-        })?;
-        payload
-            .read_exact(bytes)
+        let bytes = payload
+            .read_rest(&mut self.payload)
             .map_err(MethodError::payload(NAME))?;
-        let room = self
-            .content
-            .get_mut(..=pages.bytes())
-            .ok_or_else(|| MethodError::too_many_pages(NAME))?;
+        let (room, _) = self.content.split_at_mut(pages.bytes() + 1);
         decompress(&mut self.context, bytes, room)?;
         pages
             .writer()

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use multifd_core::method::Accelerator;
 use multifd_core::{
     ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods,
-    Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
+    PageSize, Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
 };
-use multifd_tests::conformance::{self, Integrity, Subject, round_trip};
+use multifd_tests::conformance::{self, Guest, Integrity, Subject, pack, round_trip, unpack};
 use multifd_tests::isal;
 
 #[test]
@@ -93,11 +93,50 @@ fn wrong_methods_are_noticed() {
         (Flaw::ForgetsTheLastPage, "has other content"),
         (Flaw::TakesLess, "the first"),
         (Flaw::NoLimit, "takes a payload of"),
+        (Flaw::NoRoom, "has no room for the longest payload"),
         (Flaw::RefusesTheSecondPacket, "a good payload was refused"),
     ] {
         let subject = Subject::new(Arc::new(Wrong(flaw)), Integrity::Unchecked);
         let error = format!("{:#}", conformance::check(&subject).unwrap_err());
         assert!(error.contains(want), "{flaw:?}: {error}");
+    }
+}
+
+/// Pages are counted before a method is asked to do anything with them.
+#[test]
+fn a_packet_of_too_many_pages_comes_to_no_method() -> Result<()> {
+    let most = PageSize::X86.pages_per_packet();
+    let guest = Guest::new(PageSize::X86, most + 1)?;
+    let error = pack(&mut NotAsked, &guest, &guest.offsets()).err();
+    let want = "a packet of 129 pages with content, wanted at most 128";
+    ensure!(error.is_some_and(|error| error.to_string() == want));
+    let error = unpack(&mut NotAsked, &[0], &guest, &guest.offsets()).err();
+    ensure!(error.is_some_and(|error| error.to_string() == want));
+    Ok(())
+}
+
+/// A method that no packet may come to.
+struct NotAsked;
+
+impl SendMethod for NotAsked {
+    fn send_prepare<'a>(
+        &'a mut self,
+        pages: &Pages<'a>,
+        _: &mut Segments<'a>,
+    ) -> Result<(), MethodError> {
+        let what = format!("asked to send {} pages", pages.count());
+        Err(MethodError::device("none", what))
+    }
+}
+
+impl RecvMethod for NotAsked {
+    fn payload_limits(&self, _: usize) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    fn recv(&mut self, _: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
+        let what = format!("asked to fill {} pages", pages.count());
+        Err(MethodError::device("none", what))
     }
 }
 
@@ -123,6 +162,7 @@ enum Flaw {
     ForgetsTheLastPage,
     TakesLess,
     NoLimit,
+    NoRoom,
     RefusesTheSecondPacket,
 }
 
@@ -168,9 +208,9 @@ impl SendMethod for WrongSend {
 impl RecvMethod for WrongRecv {
     fn payload_limits(&self, pages: usize) -> RangeInclusive<usize> {
         match self.flaw {
-            Flaw::TakesLess => 0..=pages << 16,
+            Flaw::TakesLess => 0..=(pages << 16).min(1 << 20),
             Flaw::NoLimit => 1..=usize::MAX - 1,
-            _ => 1..=pages << 16,
+            _ => 1..=(pages << 16).min(1 << 20),
         }
     }
 
@@ -178,6 +218,17 @@ impl RecvMethod for WrongRecv {
         self.packets += 1;
         if self.flaw == Flaw::RefusesTheSecondPacket && self.packets == 2 {
             return Err(MethodError::corrupt("wrong", 0, "second packet"));
+        }
+        if self.flaw == Flaw::NoRoom {
+            let mut room = vec![0; pages.bytes()];
+            let content = payload
+                .read_rest(&mut room)
+                .map_err(MethodError::payload("wrong"))?;
+            if content.len() != pages.bytes() {
+                return Err(MethodError::corrupt("wrong", 0, "size"));
+            }
+            pages.writer().write(content);
+            return Ok(());
         }
         let wrong = match self.flaw {
             Flaw::TakesLess => payload.len() > pages.bytes(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use multifd_core::memory::{IoVecList, IoVecMut};
 use multifd_core::pages::{PageRuns, PayloadSource};
 use multifd_core::{
@@ -68,9 +68,7 @@ impl<'a> Channel<'a> {
     }
 
     fn send(&mut self, packet: &[u64]) -> anyhow::Result<Time> {
-        self.from
-            .set(&self.sample.source, packet)
-            .map_err(outside)?;
+        self.from.set(&self.sample.source, packet)?;
         let mut list = IoVecList::default();
         let mut out = Segments::new(&mut list);
         let clock = Clock::start();
@@ -86,9 +84,7 @@ impl<'a> Channel<'a> {
     }
 
     fn recv(&mut self, packet: &[u64]) -> anyhow::Result<Time> {
-        self.to
-            .set(&self.sample.destination, packet)
-            .map_err(outside)?;
+        self.to.set(&self.sample.destination, packet)?;
         let mut source = Bytes {
             rest: &self.payload,
             copying: Duration::ZERO,
@@ -103,10 +99,6 @@ impl<'a> Channel<'a> {
             elapsed: time.elapsed.saturating_sub(source.copying),
         })
     }
-}
-
-fn outside(offset: u64) -> anyhow::Error {
-    anyhow!("page {offset:#x} is outside of the sample")
 }
 
 /// A connection that has everything already.

@@ -1,8 +1,8 @@
 //! Batches of pages that may go while they are read.
 
-use super::failure::caller;
+use super::failure::{caller, own_pages_error};
 use super::populate::no_page;
-use crate::error::{Error, Place};
+use crate::error::Error;
 use crate::geometry::PageSize;
 use crate::memory::{CopyWindow, PageFault, RamBlock};
 use crate::pages::{PageRuns, Pages};
@@ -43,10 +43,7 @@ impl<'m> Copies<'m> {
         offsets: &[u64],
         zero_pages: bool,
     ) -> Result<(), Error> {
-        self.runs.set(block, offsets).map_err(|offset| {
-            let what = "page outside of its block";
-            caller(what).at(Place::default().offset(offset))
-        })?;
+        self.runs.set(block, offsets).map_err(own_pages_error)?;
         let pages = self.runs.pages();
         let mut at = 0;
         for run in pages.runs() {

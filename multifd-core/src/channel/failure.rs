@@ -2,9 +2,10 @@
 
 use std::io;
 
-use crate::error::{Error, Fault};
+use crate::error::{Error, Fault, Place};
 use crate::memory::{Access, PageFault};
 use crate::method::MethodError;
+use crate::pages::PagesError;
 use crate::wire::WireError;
 
 /// The engine's error for what a transport reported.
@@ -49,6 +50,16 @@ pub(super) fn received_too_many(count: usize) -> io::Error {
     io::Error::other(format!(
         "the transport received {count} bytes, more than there was room for"
     ))
+}
+
+/// Pages that this side chose.
+pub(super) fn own_pages_error(error: PagesError) -> Error {
+    match error {
+        PagesError::Outside { offset } => {
+            caller("page outside of its block").at(Place::default().offset(offset))
+        }
+        error => Error::new(Fault::Caller, error),
+    }
 }
 
 pub(super) fn wire_error(error: WireError) -> Error {

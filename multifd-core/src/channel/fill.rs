@@ -7,10 +7,10 @@ use super::populate::{no_page, populate};
 use super::recv::outside;
 use super::round::RoundPages;
 use super::sink::{Arrived, PageSink, PageTarget, not_announced};
-use crate::error::Error;
+use crate::error::{Error, Fault};
 use crate::geometry::PageSize;
 use crate::memory::{Access, BlockIndex, GuestMemory, PageBitmap, RamBlock, Span};
-use crate::pages::PageRuns;
+use crate::pages::{PageRuns, PagesError};
 use crate::wire::BlockName;
 
 /// The guest of a destination: its memory, once that is attached.
@@ -189,8 +189,10 @@ impl<'t> PageSink for GuestSink<'t> {
 
 impl<'t> GuestSink<'t> {
     fn set(&mut self, ram: &'t RamBlock, offsets: &[u64]) -> Result<(), Error> {
-        let set = self.runs.set(ram, offsets);
-        set.map_err(|offset| outside(ram.len(), offset))
+        self.runs.set(ram, offsets).map_err(|error| match error {
+            PagesError::Outside { offset } => outside(ram.len(), offset),
+            error => Error::new(Fault::Peer, error),
+        })
     }
 
     /// Has the system provide the pages that are set, at these offsets, unless all of them are there.
@@ -210,7 +212,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::error::Fault;
     use crate::memory::{Mapping, PageFault};
     use crate::wire::PageOffsets;
 

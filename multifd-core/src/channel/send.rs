@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::device_state::DeviceState;
-use super::failure::{caller, connection_error, content_error, method_error, wire_error};
+use super::failure::{
+    caller, connection_error, content_error, method_error, own_pages_error, wire_error,
+};
 use super::init::send_init;
 use super::stats::Counters;
 use crate::error::{Error, Fault, Place};
@@ -113,10 +115,8 @@ impl<'m> SendChannel<'m> {
             let got = content.len();
             return Err(caller(format!("the content of {got} pages for {normal}")));
         }
-        self.runs.set(memory, content).map_err(|offset| {
-            let what = "page outside of its block";
-            caller(what).at(Place::default().offset(offset))
-        })?;
+        // Before the method sees them.
+        self.runs.set(memory, content).map_err(own_pages_error)?;
 
         let mut segments = Segments::new(&mut self.vecs);
         if normal > 0 {

@@ -66,12 +66,6 @@ impl MethodError {
         }
     }
 
-    /// A packet has more pages than [`ChannelSetup`](super::ChannelSetup) says. Core hands none over; a method
-    /// that has only room for as many need not know that.
-    pub fn too_many_pages(method: &'static str) -> Self {
-        Self::device(method, "more pages than the channel was set up for")
-    }
-
     /// A parameter that the method cannot work with.
     pub fn config(method: &'static str, what: impl Into<String>) -> Self {
         Self::Config {

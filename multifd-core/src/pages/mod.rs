@@ -8,5 +8,5 @@ mod runs;
 mod segments;
 
 pub use payload::{Payload, PayloadError, PayloadSource};
-pub use runs::{PageRuns, Pages, PagesMut, PagesWriter};
+pub use runs::{PageRuns, Pages, PagesError, PagesMut, PagesWriter};
 pub use segments::Segments;

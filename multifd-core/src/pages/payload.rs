@@ -37,6 +37,14 @@ pub enum PayloadError {
         /// How many bytes more are wanted.
         missing: usize,
     },
+    /// The packet announced more bytes than there is room for.
+    #[error("payload of {len} bytes, wanted at most {room}")]
+    NoRoom {
+        /// Length of the payload in bytes.
+        len: usize,
+        /// Bytes that there is room for.
+        room: usize,
+    },
     /// The connection failed.
     #[error(transparent)]
     Connection(#[from] io::Error),
@@ -74,6 +82,19 @@ impl<'a> Payload<'a> {
     pub fn read_exact(&mut self, target: &mut [u8]) -> Result<(), PayloadError> {
         self.take(target.len())?;
         Ok(self.source.fill(&mut [target.into()])?)
+    }
+
+    /// Reads all bytes that remain to the front of `room`, and returns them.
+    ///
+    /// # Errors
+    /// There is less room, in which case none is read; or the connection failed.
+    pub fn read_rest<'r>(&mut self, room: &'r mut [u8]) -> Result<&'r mut [u8], PayloadError> {
+        let (len, most) = (self.len, room.len());
+        let rest = room
+            .get_mut(..self.remaining)
+            .ok_or(PayloadError::NoRoom { len, room: most })?;
+        self.read_exact(rest)?;
+        Ok(rest)
     }
 
     /// Reads the next bytes straight into the guest's pages, all of them.
@@ -150,5 +171,17 @@ mod tests {
         assert_eq!(payload.remaining(), 2);
         payload.read_exact(&mut target[..2]).unwrap();
         assert_eq!(payload.remaining(), 0);
+    }
+
+    #[test]
+    fn the_rest_needs_room() {
+        let mut source = Bytes(b"abcdef");
+        let mut payload = Payload::new(&mut source, 5);
+        payload.read_exact(&mut [0]).unwrap();
+        let error = payload.read_rest(&mut [0; 3]).unwrap_err();
+        assert_eq!(error.to_string(), "payload of 5 bytes, wanted at most 3");
+        assert_eq!(payload.remaining(), 4);
+        assert_eq!(payload.read_rest(&mut [0; 6]).unwrap(), b"bcde");
+        assert!(payload.read_rest(&mut []).unwrap().is_empty());
     }
 }

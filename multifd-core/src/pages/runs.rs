@@ -1,5 +1,7 @@
 //! The pages of a packet, merged into runs of adjacent ones.
 
+#[cfg(doc)]
+use crate::geometry::PACKET_BYTES;
 use crate::geometry::PageSize;
 use crate::memory::{RamBlock, Span};
 
@@ -23,13 +25,30 @@ impl<'m> PageRuns<'m> {
 
     /// Replaces the pages by those at `offsets` in `block`.
     ///
+    /// This is where the pages of a packet are counted: no method ever sees more than [`PACKET_BYTES`] of them.
+    ///
     /// # Errors
-    /// The first offset whose page is not wholly inside the block.
-    pub fn set(&mut self, block: &'m RamBlock, offsets: &[u64]) -> Result<(), u64> {
+    /// There are more than a packet lists, or one is not wholly inside the block. There are no pages then.
+    pub fn set(&mut self, block: &'m RamBlock, offsets: &[u64]) -> Result<(), PagesError> {
+        let set = self.try_set(block, offsets);
+        if set.is_err() {
+            self.runs.clear();
+            self.pages = 0;
+        }
+        set
+    }
+
+    fn try_set(&mut self, block: &'m RamBlock, offsets: &[u64]) -> Result<(), PagesError> {
         self.runs.clear();
-        self.pages = offsets.len();
+        let (got, most) = (offsets.len(), self.page_size.pages_per_packet());
+        if got > most {
+            return Err(PagesError::TooMany { got, most });
+        }
+        self.pages = got;
         for offset in offsets {
-            let page = block.span(*offset, self.page_size.bytes()).ok_or(*offset)?;
+            let page = block
+                .span(*offset, self.page_size.bytes())
+                .ok_or(PagesError::Outside { offset: *offset })?;
             match self
                 .runs
                 .last_mut()
@@ -59,8 +78,28 @@ impl<'m> PageRuns<'m> {
     }
 }
 
+/// Pages that no packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PagesError {
+    /// There are more than a packet lists.
+    #[error("a packet of {got} pages with content, wanted at most {most}")]
+    TooMany {
+        /// How many there are.
+        got: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// One is not wholly inside of its block.
+    #[error("page {offset:#x} is outside of its block")]
+    Outside {
+        /// Where it begins in the block.
+        offset: u64,
+    },
+}
+
 /// The normal pages of a packet that is being made: at least one, at most
-/// [`PageSize::pages_per_packet`].
+/// [`PageSize::pages_per_packet`], which are [`PACKET_BYTES`].
 ///
 /// The guest may write to them at any time. Whoever needs the same bytes twice copies them out.
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +240,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::geometry::PACKET_BYTES;
     use crate::memory::Mapping;
     use crate::wire::BlockName;
 
@@ -218,7 +258,30 @@ mod tests {
         let lens: Vec<_> = runs.pages().runs().iter().map(Span::len).collect();
         assert_eq!(lens, [0x2000, 0x1000, 0x1000, 0x1000]);
         assert_eq!(runs.pages().iter().count(), 5);
-        assert_eq!(runs.set(&block, &[0, 0x8000]), Err(0x8000));
+        let outside = PagesError::Outside { offset: 0x8000 };
+        assert_eq!(runs.set(&block, &[0, 0x8000]), Err(outside));
+        assert_eq!(runs.pages().count(), 0);
+    }
+
+    /// Methods have room for the pages of one packet.
+    #[test]
+    fn no_more_pages_than_a_packet_lists() {
+        for page_size in PageSize::ALL {
+            let most = page_size.pages_per_packet();
+            let block = block((most + 1) * page_size.bytes() / 4096);
+            let offsets: Vec<u64> = (0..=most as u64)
+                .map(|page| page * page_size.bytes_u64())
+                .collect();
+            let mut runs = PageRuns::new(page_size);
+            runs.set(&block, &offsets[1..]).unwrap();
+            assert_eq!(runs.pages().bytes(), PACKET_BYTES);
+            let got = most + 1;
+            assert_eq!(
+                runs.set(&block, &offsets),
+                Err(PagesError::TooMany { got, most })
+            );
+            assert_eq!((runs.pages().count(), runs.pages().runs().len()), (0, 0));
+        }
     }
 
     proptest! {

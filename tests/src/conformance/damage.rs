@@ -51,6 +51,27 @@ pub fn check_excess(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
+/// As many pages as a packet lists, with the longest payload that the receiver says it takes for them: it has room for
+/// all of it, whatever it then thinks of it.
+///
+/// # Errors
+/// It has not.
+pub fn check_longest(subject: &Subject) -> Result<()> {
+    let pages = PageSize::X86.pages_per_packet();
+    let channel = Channel::new(subject, pages)?;
+    let limit = *channel.receiver()?.payload_limits(pages).end();
+    ensure!(limit <= MOST, "takes a payload of {limit} bytes");
+    let mut payload = channel.last.clone();
+    payload.resize(limit, 0);
+    if let Verdict::Refused(error) = channel.give(&payload)?.0 {
+        ensure!(
+            !error.contains("wanted at most"),
+            "has no room for the longest payload that it takes: {error}"
+        );
+    }
+    Ok(())
+}
+
 /// The last packet of a channel, with one bit changed, or a few bytes.
 ///
 /// # Errors
@@ -156,5 +177,5 @@ impl<'s> Channel<'s> {
 
 /// How often a payload is cut off at most.
 const CUTS: usize = 1 << 14;
-/// More than any format needs for 9 pages, and nothing that hurts.
+/// More than any format needs for a packet, and nothing that hurts.
 const MOST: usize = 2 << 20;

@@ -37,12 +37,13 @@ use anyhow::{Context, Result};
 /// # Errors
 /// The first check that failed, what it did and what came out.
 pub fn check(subject: &Subject) -> Result<()> {
-    let checks: [(&str, Check); 7] = [
+    let checks: [(&str, Check); 8] = [
         ("round trip", round_trip::check),
         ("many packets on a channel", round_trip::check_channel),
         ("recorded memory", recorded::check_memory),
         ("payload cut off", damage::check_cuts),
         ("payload too long", damage::check_excess),
+        ("longest payload", damage::check_longest),
         ("payload changed", damage::check_flips),
         ("memory that changes", race::check),
     ];

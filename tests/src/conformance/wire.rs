@@ -48,8 +48,7 @@ pub fn setup(page_size: PageSize) -> Result<ChannelSetup> {
 /// The method's, or an offset outside of the guest.
 pub fn pack(state: &mut dyn SendMethod, guest: &Guest, offsets: &[u64]) -> Result<Vec<u8>> {
     let mut runs = PageRuns::new(guest.page_size);
-    runs.set(&guest.block, offsets)
-        .map_err(|offset| anyhow!("page {offset:#x} is outside of the block"))?;
+    runs.set(&guest.block, offsets)?;
     let mut list = IoVecList::default();
     let mut out = Segments::new(&mut list);
     state.send_prepare(&runs.pages(), &mut out)?;
@@ -121,8 +120,7 @@ pub fn unpack(
     offsets: &[u64],
 ) -> Result<Verdict> {
     let mut runs = PageRuns::new(guest.page_size);
-    runs.set(&guest.block, offsets)
-        .map_err(|offset| anyhow!("page {offset:#x} is outside of the block"))?;
+    runs.set(&guest.block, offsets)?;
     let limits = state.payload_limits(offsets.len());
     if !limits.contains(&payload.len()) {
         let error = format!("{} bytes, wanted {limits:?}", payload.len());

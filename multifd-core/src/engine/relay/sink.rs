@@ -121,7 +121,7 @@ impl<'t> PageSink for RelaySink<'t> {
             }
             self.runs
                 .set(windows, &self.places)
-                .map_err(|_| caller("page outside of the windows"))?;
+                .map_err(|error| caller(format!("the windows: {error}")))?;
             (packet.payload)(&mut self.runs)?;
         }
         parcel.block = Some(block.name.clone());
