@@ -32,6 +32,19 @@ pub(crate) type FreeSession = unsafe extern "C" fn(session: Handle);
 /// `wd_do_comp_sync`: does one request and waits for it. Answers 0, or an error below 0.
 pub(crate) type DoSync = unsafe extern "C" fn(session: Handle, request: *mut Request) -> c_int;
 
+/// `wd_do_comp_async`: gives one request to the device and returns. Answers 0, or an error below 0, and then it has
+/// given it nothing.
+pub(crate) type DoAsync = DoSync;
+
+/// `wd_comp_poll`: looks for requests of all sessions that are done, no more than `most`, and calls their callbacks.
+/// Answers 0, or an error below 0.
+pub(crate) type Poll = unsafe extern "C" fn(most: u32, count: *mut u32) -> c_int;
+
+/// `wd_alg_comp_cb_t`: `request` is the library's own copy, `argument` the request's `callback_argument`. Nobody looks
+/// at the answer.
+pub(crate) type Callback =
+    unsafe extern "C" fn(request: *mut Request, argument: *mut c_void) -> *mut c_void;
+
 /// `struct wd_comp_sess_setup`.
 #[repr(C)]
 pub(crate) struct SessionSetup {
@@ -66,7 +79,7 @@ pub(crate) struct Request {
     pub(crate) target: *mut c_void,
     /// Bytes of room; then, bytes that were written.
     pub(crate) target_len: u32,
-    pub(crate) callback: *mut c_void,
+    pub(crate) callback: Option<Callback>,
     pub(crate) callback_argument: *mut c_void,
     pub(crate) operation: c_int,
     pub(crate) buffers: c_int,
@@ -91,12 +104,12 @@ impl SessionSetup {
 }
 
 impl Scheduling {
-    /// Queues of the calling thread's node, for synchronous requests.
-    pub(crate) fn new(operation: u8) -> Self {
+    /// Queues of the calling thread's node.
+    pub(crate) fn new(operation: u8, is_async: bool) -> Self {
         Self {
             numa_node: -1,
             operation,
-            mode: MODE_SYNC,
+            mode: if is_async { MODE_ASYNC } else { MODE_SYNC },
             begin: 0,
             end: 0,
             later: [0; 16],
@@ -125,13 +138,19 @@ const LEVEL_1: c_int = 1;
 const WINDOW_4K: c_int = 0;
 /// `CTX_MODE_SYNC`.
 const MODE_SYNC: u8 = 0;
+/// `CTX_MODE_ASYNC`.
+const MODE_ASYNC: u8 = 1;
 
+/// `WD_EAGAIN`: nothing is done yet.
+pub(crate) const EAGAIN: c_int = 11;
 /// `WD_EBUSY`: a queue is full, and the request was not accepted.
 pub(crate) const EBUSY: c_int = 16;
 /// `WD_EEXIST`: the process has opened the library's state already.
 pub(crate) const EEXIST: c_int = 17;
 /// `WD_ENODEV`.
 pub(crate) const ENODEV: c_int = 19;
+/// `WD_EINVAL`: also that there are no queues of this mode.
+pub(crate) const EINVAL: c_int = 22;
 /// `WD_HW_EACCESS`: the device is being reset.
 pub(crate) const HARDWARE_DENIED: c_int = 62;
 /// `WD_ETIMEDOUT`: the device has not answered, and may still do so.

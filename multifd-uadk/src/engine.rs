@@ -6,11 +6,11 @@ use multifd_core::method::{Accelerator, CodecPath, Implementation};
 use multifd_core::{ChannelSetup, MethodError};
 use multifd_deflate::Deflate;
 
-use crate::device::Device;
 use crate::host;
 use crate::library::Missing;
 use crate::process::{Driver, Process, Unusable};
-use crate::session::Operation;
+use crate::request::{Operation, Way};
+use crate::session::Session;
 use crate::trial;
 use crate::zlib::NAME;
 
@@ -18,7 +18,7 @@ use crate::zlib::NAME;
 #[derive(Debug)]
 pub(crate) struct Engine {
     /// The device; or why there is none, but for nobody wanting it.
-    driver: Result<Driver, Option<Unusable>>,
+    driver: Result<(Driver, Way), Option<Unusable>>,
     /// What the host wants of it.
     accelerator: Accelerator,
 }
@@ -48,30 +48,31 @@ impl Engine {
         }
     }
 
-    /// What a channel has of the device.
+    /// What a channel has of the device; `None` if the method has none.
     ///
     /// # Errors
     /// A device is asked for, and gives this channel no session.
-    pub(crate) fn device(
+    pub(crate) fn session(
         &self,
         setup: &ChannelSetup,
         operation: Operation,
-    ) -> Result<Device, MethodError> {
-        let driver = self.driver.as_ref().ok();
+    ) -> Result<Option<Session>, MethodError> {
+        let Ok((driver, way)) = &self.driver else {
+            return Ok(None);
+        };
         let must = self.accelerator == Accelerator::Hardware;
-        let patience = must.then_some(setup.accelerator_limit);
-        let device = Device::new(driver, operation, setup.page_size.bytes(), patience);
-        if device.is_missing() && is_wanted(self.accelerator) {
+        let session = Session::new(setup, (driver, *way), operation, must);
+        if session.is_missing() && is_wanted(self.accelerator) {
             let what = format!("{}: {}", Unusable::NoSession, host::diagnose());
             return Err(MethodError::device(NAME, what));
         }
-        Ok(device)
+        Ok(Some(session))
     }
 
     /// Who does the work, and why; `deflate` is what this crate has.
     pub(crate) fn describe(&self, deflate: &Deflate) -> Implementation {
         let implementation = match &self.driver {
-            Ok(driver) => Implementation::new(CodecPath::Hardware).with_library(driver.file()),
+            Ok((driver, _)) => Implementation::new(CodecPath::Hardware).with_library(driver.file()),
             Err(why) => {
                 let chosen = || format!("{}={}", Accelerator::OPTION, Accelerator::Software);
                 let why = why.as_ref().map_or_else(chosen, Unusable::to_string);
@@ -82,15 +83,15 @@ impl Engine {
     }
 }
 
-/// The device's driver, tried.
+/// The device's driver, tried, and how it is asked.
 fn tried(
     process: &Process,
     location: Option<&Path>,
     deflate: &Deflate,
-) -> Result<Driver, Unusable> {
+) -> Result<(Driver, Way), Unusable> {
     let driver = process.driver(location)?;
-    trial::run(&driver, deflate)?;
-    Ok(driver)
+    let way = trial::run(&driver, deflate)?;
+    Ok((driver, way))
 }
 
 /// Whether a method or a channel without the device is an error.

@@ -22,6 +22,11 @@
 //! on a page of the crate's own: what was compiled for other structures, or cannot reach the process's
 //! memory, is found there. With `auto`, a page that the device fails at later is done
 //! in software, and counted.
+//!
+//! Several pages of a channel are with the device at a time: requests are queued, and the library tells of those that
+//! are done when it is polled. A device that has been silent for
+//! [`ChannelSetup::accelerator_limit`] is left alone with its memory, which stays for ever. Where the library has no queues
+//! for that, each request is waited for in the library's call, which has a limit of its own.
 //! After a decompression by the device the checksum is compared in software, since the device does not
 //! refuse a stream for it.
 //!
@@ -43,12 +48,14 @@
 //! ```
 
 mod abi;
-mod device;
+mod device_recv;
+mod device_send;
 mod engine;
 mod host;
 mod library;
 mod process;
 mod recv;
+mod request;
 mod send;
 mod session;
 mod trial;
@@ -66,11 +73,13 @@ use multifd_core::{
 };
 use multifd_deflate::{Deflate, Isal};
 
+use crate::device_recv::DeviceRecv;
+use crate::device_send::DeviceSend;
 use crate::engine::Engine;
 use crate::process::Process;
 use crate::recv::UadkRecv;
+use crate::request::Operation;
 use crate::send::UadkSend;
-use crate::session::Operation;
 use crate::zlib::NAME;
 
 /// Opens the method `uadk`. Its options are `accelerator`, [`UadkFactory::LIBRARY_OPTION`] and
@@ -129,12 +138,16 @@ impl MultifdMethods for UadkMethod {
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
-        let device = self.engine.device(setup, Operation::Compress)?;
-        Ok(Box::new(UadkSend::new(setup, &self.deflate, device)))
+        Ok(match self.engine.session(setup, Operation::Compress)? {
+            Some(session) => Box::new(DeviceSend::new(setup, &self.deflate, session)),
+            None => Box::new(UadkSend::new(setup, &self.deflate)),
+        })
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
-        let device = self.engine.device(setup, Operation::Decompress)?;
-        Ok(Box::new(UadkRecv::new(setup, &self.deflate, device)))
+        Ok(match self.engine.session(setup, Operation::Decompress)? {
+            Some(session) => Box::new(DeviceRecv::new(setup, &self.deflate, session)),
+            None => Box::new(UadkRecv::new(setup, &self.deflate)),
+        })
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use vendor_library::{LoadError, VendorLibrary};
 
-use crate::abi::{AllocSession, DoSync, FreeSession, Init2, Uninit2};
+use crate::abi::{AllocSession, DoAsync, DoSync, FreeSession, Init2, Poll, Uninit2};
 
 /// What is called of the library, as its headers declare it. It stays loaded to the end of the process,
 /// so these are always good.
@@ -24,6 +24,8 @@ pub(crate) struct Functions {
     pub(crate) alloc: AllocSession,
     pub(crate) free: FreeSession,
     pub(crate) sync: DoSync,
+    pub(crate) queue: DoAsync,
+    pub(crate) poll: Poll,
 }
 
 impl Functions {
@@ -53,6 +55,8 @@ impl Functions {
                 alloc: library.function(c"wd_comp_alloc_sess")?,
                 free: library.function(c"wd_comp_free_sess")?,
                 sync: library.function(c"wd_do_comp_sync")?,
+                queue: library.function(c"wd_do_comp_async")?,
+                poll: library.function(c"wd_comp_poll")?,
             }
         };
         Ok(functions)

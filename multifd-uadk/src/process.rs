@@ -2,14 +2,15 @@
 //!
 //! `libwd_comp` has one state per process, which `wd_comp_init2_` opens and `wd_comp_uninit2` closes
 //! for everybody. A [`Process`] counts who uses it: the first [`Driver`] opens it, the last one closes
-//! it, and a [`Session`](crate::session::Session) holds a driver of its own. So every session is freed before
-//! the state is closed, whatever is dropped first.
+//! it, and whoever has a session holds a driver of their own. So every session is freed before the state is closed,
+//! whatever is dropped first.
 
 #![allow(unsafe_code, reason = "calls the library's functions")]
 
 use std::ffi::c_int;
+use std::hint;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::abi;
 use crate::library::{Functions, LIBRARY, Missing};
@@ -24,6 +25,8 @@ struct Shared {
     state: Mutex<State>,
     /// It has been opened or closed.
     changed: Condvar,
+    /// Held by whoever polls.
+    polling: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +134,29 @@ impl Driver {
 
     pub(crate) fn functions(&self) -> &Functions {
         &self.functions
+    }
+
+    /// Has the library look for queued requests that are done, and tell whoever made them. A queue is for one thread
+    /// at a time to look at, so while another one does this returns at once: nobody waits for the lock.
+    ///
+    /// # Errors
+    /// The library's, above 0.
+    pub(crate) fn poll(&self) -> Result<(), c_int> {
+        let _alone = match self.process.0.polling.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                hint::spin_loop();
+                return Ok(());
+            }
+        };
+        let mut count = 0;
+        // SAFETY: the state is open, since there is this driver. The count lives over the call, which does not keep it.
+        let code = unsafe { (self.functions.poll)(1, &raw mut count) };
+        match code.wrapping_neg() {
+            0 | abi::EAGAIN => Ok(()),
+            code => Err(code),
+        }
     }
 }
 

@@ -1,178 +1,187 @@
-//! One channel's session of the library, and the memory that the device works in.
+//! The device as one channel uses it: the pages of a packet, with a count of what it did and why it did not.
 
-#![allow(
-    unsafe_code,
-    reason = "a C library is called, which is given pointers to the memory it works in"
-)]
-
-use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use multifd_core::method::Fallback;
+use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts, Tally};
+use multifd_core::{ChannelSetup, MethodError};
 
-use crate::abi;
 use crate::process::Driver;
+use crate::request::{Operation, Requests, Way};
+use crate::zlib::NAME;
 
-/// What a session does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    /// From pages to zlib streams.
-    Compress,
-    /// From zlib streams to pages.
-    Decompress,
-}
-
-impl Operation {
-    fn number(self) -> u8 {
-        match self {
-            Self::Compress => abi::COMPRESS,
-            Self::Decompress => abi::DECOMPRESS,
-        }
-    }
-}
-
-/// One channel's way to the device, with the memory that the device works in.
+/// A channel's way to the device, or its absence.
 #[derive(Debug)]
 pub(crate) struct Session {
-    driver: Driver,
-    handle: abi::Handle,
-    operation: Operation,
-    input: Vec<u8>,
-    output: Vec<u8>,
-    /// Whether the device did not finish a request. It may still work in the memory, so nothing that
-    /// it was given is ever freed, and nothing more is asked of it.
-    abandoned: bool,
+    /// `None` if this channel got none.
+    requests: Option<Requests>,
+    counts: PathCounts,
+    /// This packet, from the first page on that was for the device.
+    packet: Option<Tally>,
+    /// Why the device did not do all of this packet.
+    reason: Option<Fallback>,
+    /// How long it may be busy, if it has to do everything that is for a device.
+    patience: Option<Duration>,
+    /// Whether the first packet that fell back was told.
+    told: bool,
 }
 
 impl Session {
-    /// A session that takes inputs of up to `input` bytes and has room for `output`; `None` if the
-    /// device or the library has none left.
+    /// A session for pages of the channel's size. If it `must`, it has to do every page that is for a device, and
+    /// may be busy for as long as the channel's accelerator may be silent.
     pub(crate) fn new(
-        driver: &Driver,
+        setup: &ChannelSetup,
+        (driver, way): (&Driver, Way),
         operation: Operation,
-        input: usize,
-        output: usize,
-    ) -> Option<Self> {
-        let mut scheduling = abi::Scheduling::new(operation.number());
-        let mut setup = abi::SessionSetup::new(operation.number().into(), &mut scheduling);
-        // SAFETY: the state is open while there is a driver. The setup and what it points to live over
-        // the call, which keeps neither; both are as large as those of every known version, and more.
-        let handle = unsafe { (driver.functions().alloc)(&raw mut setup) };
-        (handle != 0).then(|| Self {
-            driver: driver.clone(),
-            handle,
-            operation,
-            input: vec![0; input],
-            // Written to, so that it is mapped before the device writes to it.
-            output: vec![0xff; output],
-            abandoned: false,
-        })
+        must: bool,
+    ) -> Self {
+        let page_size = setup.page_size.bytes();
+        // What the device writes before it finds that a page becomes larger needs room, and more than
+        // deflate's bound.
+        let output = match operation {
+            Operation::Compress => 2 * page_size,
+            Operation::Decompress => page_size,
+        };
+        let limit = setup.accelerator_limit;
+        let (slots, memory) = ((DEPTH, way), (page_size, output));
+        Self {
+            requests: Requests::new(driver, operation, slots, memory, limit),
+            counts: PathCounts::default(),
+            packet: None,
+            reason: None,
+            patience: must.then_some(limit),
+            told: false,
+        }
     }
 
-    /// Has the device work on `source`, and answers what it made of it.
-    ///
-    /// # Errors
-    /// Why it did not. After [`Fallback::NoDevice`] it never will.
-    pub(crate) fn run(&mut self, source: &[u8]) -> Result<&[u8], Fallback> {
-        let made = self.offer(source)?;
-        self.output.get(..made).ok_or(Fallback::Failed)
+    /// Whether this channel got no session of the library.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.requests.is_none()
     }
 
-    /// As [`Self::run`], but a device that is busy is waited for, for no longer than `limit`.
+    /// Has the device work at the pages of a packet, several at a time, and calls `finish` for each of them, in order,
+    /// with what the device made of it. `source` says what a page is for the device, if it is for one at all.
+    ///
+    /// `finish` is given `None` where the page has to be done otherwise, and answers whether what it was given is
+    /// of use.
     ///
     /// # Errors
-    /// As [`Self::run`].
-    pub(crate) fn run_patiently(
+    /// The first one of `finish`.
+    pub(crate) fn each<'p, P, E>(
         &mut self,
-        source: &[u8],
-        limit: Duration,
-    ) -> Result<&[u8], Fallback> {
-        let start = Instant::now();
-        let made = loop {
-            match self.offer(source) {
-                Err(Fallback::Busy) if start.elapsed() < limit => std::hint::spin_loop(),
-                result => break result?,
+        pages: impl Iterator<Item = P>,
+        source: impl Fn(&P) -> Option<&'p [u8]>,
+        mut finish: impl FnMut(P, Option<&[u8]>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        (self.packet, self.reason) = (None, None);
+        // The oldest is the next one that is done.
+        let mut waiting: [Option<(P, bool)>; DEPTH] = std::array::from_fn(|_| None);
+        let mut next = 0;
+        for page in pages {
+            if let Some(oldest) = waiting.get_mut(next).and_then(Option::take) {
+                self.finish(next, oldest, &mut finish)?;
             }
-        };
-        self.output.get(..made).ok_or(Fallback::Failed)
-    }
-
-    /// One request; returns how many bytes of output it made, as the library says.
-    fn offer(&mut self, source: &[u8]) -> Result<usize, Fallback> {
-        if self.abandoned {
-            return Err(Fallback::NoDevice);
+            let is_submitted = source(&page).is_some_and(|source| self.submit(next, source));
+            if let Some(place) = waiting.get_mut(next) {
+                *place = Some((page, is_submitted));
+            }
+            next = (next + 1) % DEPTH;
         }
-        let input = self
-            .input
-            .get_mut(..source.len())
-            .ok_or(Fallback::Unsupported)?;
-        input.copy_from_slice(source);
-        let length = |bytes: usize| u32::try_from(bytes).map_err(|_| Fallback::Unsupported);
-        let mut request = abi::Request {
-            source: input.as_mut_ptr().cast(),
-            source_len: length(input.len())?,
-            target: self.output.as_mut_ptr().cast(),
-            target_len: length(self.output.len())?,
-            callback: std::ptr::null_mut(),
-            callback_argument: std::ptr::null_mut(),
-            operation: self.operation.number().into(),
-            buffers: abi::FLAT,
-            last: 1,
-            status: 0,
-            private: std::ptr::null_mut(),
+        let (newer, older) = waiting.split_at_mut(next);
+        for (slot, place) in (next..).zip(older).chain((0..).zip(newer)) {
+            if let Some(oldest) = place.take() {
+                self.finish(slot, oldest, &mut finish)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a packet. One without a page for the device is done in software.
+    ///
+    /// # Errors
+    /// The device has to do everything, and did not do a page of it.
+    pub(crate) fn end_packet(&mut self) -> Result<(), MethodError> {
+        let packet = self
+            .packet
+            .take()
+            .unwrap_or(Tally::new(CodecPath::Software));
+        packet.count_in(&mut self.counts);
+        let Some(reason) = self.reason.take() else {
+            return Ok(());
         };
-        // SAFETY: the session is this one's, allocated and not freed, and borrowed exclusively. Both
-        // pointers come with the lengths of the buffers behind them. The device may go on with them
-        // after the call only if it did not finish: then `abandoned` keeps them for ever.
-        let code = unsafe { (self.driver.functions().sync)(self.handle, &raw mut request) };
-        self.abandoned = code != 0 && code != -abi::EBUSY;
-        outcome(code, request.status)?;
-        // Nothing is believed of a library: a length beyond the room is none.
-        usize::try_from(request.target_len).map_err(|_| Fallback::Failed)
+        let reason = reason.name();
+        if self.patience.is_some() {
+            let (option, choice) = (Accelerator::OPTION, Accelerator::Hardware);
+            let what = format!("{option}={choice}, but the device did not do a page: {reason}");
+            return Err(MethodError::device(NAME, what));
+        }
+        if !self.told {
+            self.told = true;
+            log::warn!("{NAME}: a page falls back: {reason}; more is counted, not told");
+        }
+        Ok(())
+    }
+
+    /// The counts of all packets so far.
+    pub(crate) fn counts(&self) -> PathCounts {
+        self.counts
+    }
+
+    /// Gives a page to the device; answers whether it took it.
+    fn submit(&mut self, slot: usize, source: &[u8]) -> bool {
+        self.packet.get_or_insert(Tally::new(CodecPath::Hardware));
+        let submitted = match &mut self.requests {
+            Some(requests) => patiently(self.patience, || requests.submit(slot, source)),
+            None => Err(Fallback::NoDevice),
+        };
+        let is_submitted = submitted.is_ok();
+        if let Err(reason) = submitted {
+            self.fell_back(reason);
+        }
+        is_submitted
+    }
+
+    fn finish<P, E>(
+        &mut self,
+        slot: usize,
+        (page, is_submitted): (P, bool),
+        finish: &mut impl FnMut(P, Option<&[u8]>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let requests = self.requests.as_mut().filter(|_| is_submitted);
+        let made = requests.map(|requests| requests.wait(slot));
+        let reason = match made {
+            None => finish(page, None).map(|_| None)?,
+            Some(Ok(made)) => (!finish(page, Some(made))?).then_some(Fallback::Failed),
+            Some(Err(reason)) => finish(page, None).map(|_| Some(reason))?,
+        };
+        if let Some(reason) = reason {
+            self.fell_back(reason);
+        }
+        Ok(())
+    }
+
+    fn fell_back(&mut self, reason: Fallback) {
+        if let Some(packet) = &mut self.packet {
+            packet.fell_back(reason);
+        }
+        self.reason.get_or_insert(reason);
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if self.abandoned {
-            std::mem::forget(std::mem::take(&mut self.input));
-            std::mem::forget(std::mem::take(&mut self.output));
-            // One user more than there are: the state stays open.
-            std::mem::forget(self.driver.clone());
-        } else {
-            // SAFETY: the handle is this session's and is freed only here; the state is open, since the
-            // driver is dropped after this.
-            unsafe { (self.driver.functions().free)(self.handle) };
+/// Asks again for as long as others keep the device busy, if there is patience for that.
+fn patiently(
+    patience: Option<Duration>,
+    mut submit: impl FnMut() -> Result<(), Fallback>,
+) -> Result<(), Fallback> {
+    let start = Instant::now();
+    loop {
+        match submit() {
+            Err(Fallback::Busy) if patience.is_some_and(|limit| start.elapsed() < limit) => {
+                std::hint::spin_loop();
+            }
+            result => return result,
         }
     }
 }
 
-/// What a request came to. `code` is what the call answered, `status` what the device said.
-fn outcome(code: c_int, status: u32) -> Result<(), Fallback> {
-    match (code.wrapping_neg(), status) {
-        (0, 0 | abi::STATUS_STREAM_END) => Ok(()),
-        (0, abi::STATUS_TARGET) => Err(Fallback::NoRoom),
-        (abi::EBUSY, _) => Err(Fallback::Busy),
-        (abi::ENODEV | abi::HARDWARE_DENIED | abi::ETIMEDOUT, _) => Err(Fallback::NoDevice),
-        _ => Err(Fallback::Failed),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_have_their_reasons() {
-        assert_eq!(outcome(0, 0), Ok(()));
-        assert_eq!(outcome(0, 1), Ok(()));
-        assert_eq!(outcome(0, 66), Err(Fallback::NoRoom));
-        assert_eq!(outcome(0, 67), Err(Fallback::Failed));
-        assert_eq!(outcome(-16, 0), Err(Fallback::Busy));
-        assert_eq!(outcome(-19, 0), Err(Fallback::NoDevice));
-        assert_eq!(outcome(-62, 0), Err(Fallback::NoDevice));
-        assert_eq!(outcome(-110, 0), Err(Fallback::NoDevice));
-        assert_eq!(outcome(-22, 0), Err(Fallback::Failed));
-        assert_eq!(outcome(1, 0), Err(Fallback::Failed));
-    }
-}
+/// How many pages of a channel are with the device at a time.
+const DEPTH: usize = 8;

@@ -53,9 +53,8 @@ const SUBJECTS: [Subject; 3] = [
         factory: || Box::new(UadkFactory::default()),
         stand_in: StandIn::uadk,
         none: &["INIT_RESULT=-19"],
-        fails: &["GOOD_REQUESTS=22", "SYNC_STATUS=67"],
-        // The library itself gives it up.
-        silent: &["GOOD_REQUESTS=22", "SYNC_RESULT=-110"],
+        fails: &["GOOD_REQUESTS=22", "STATUS=67"],
+        silent: &["GOOD_REQUESTS=22", "SILENT=1"],
         taken: Some(&["MOST_SESSIONS=2"]),
     },
 ];

@@ -17,8 +17,8 @@ fn it_is_opened_tried_and_closed() -> Result<()> {
     drop(method);
     let want = [
         "init zlib scheduler 0 task 1: 0",
-        "alloc compress level 1 window 0 numa -1 mode 0: 1",
-        "alloc decompress level 1 window 0 numa -1 mode 0: 2",
+        "alloc compress level 1 window 0 numa -1 mode 1: 1",
+        "alloc decompress level 1 window 0 numa -1 mode 1: 2",
         "free 2",
         "free 1",
         "uninit",
@@ -145,11 +145,11 @@ fn a_device_that_fails_its_trial_is_not_used() -> Result<()> {
     for (defines, want) in [
         (&["MOST_SESSIONS=1"][..], "libwd_comp.so.2 gives no session"),
         (
-            &["GOOD_REQUESTS=0", "SYNC_RESULT=-22"],
+            &["GOOD_REQUESTS=0", "RESULT=-22"],
             "it does not compress (failed)",
         ),
         (
-            &["GOOD_REQUESTS=1", "SYNC_STATUS=67"],
+            &["GOOD_REQUESTS=1", "STATUS=67"],
             "it does not decompress (failed)",
         ),
         (
