@@ -13,6 +13,8 @@
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/debian-suite.sh
+. scripts/debian-suite.sh
 
 readonly LIBRARY=libqpl.so.1
 readonly SUITE=sid
@@ -50,42 +52,6 @@ find_library() {
     installed || unpacked
 }
 
-# The address of the archive that the system itself comes from.
-archive() {
-    local codename
-    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-    # apt fills the parentheses in.
-    # shellcheck disable=SC2016
-    apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v release="$codename" '$1 == release && $2 == "main" { print $3; exit }'
-}
-
-# An apt of its own in folder $1, which knows only the wanted suite.
-configure_apt() {
-    local folder=$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg options="" mirror
-    mirror=$(archive)
-    [ -n "$mirror" ] || refuse "apt has no source for this release"
-    [ ! -e "$keyring" ] || options="[signed-by=$keyring] "
-    mkdir -p "$folder"/{lists/partial,cache/archives/partial,debs}
-    : >"$folder/status"
-    printf 'deb %s%s %s main\n' "$options" "$mirror" "$SUITE" >"$folder/sources.list"
-    cat >"$folder/apt.conf" <<CONFIG
-Dir::State "$folder";
-Dir::State::status "$folder/status";
-Dir::State::lists "$folder/lists";
-Dir::Cache "$folder/cache";
-Dir::Etc::sourcelist "$folder/sources.list";
-Dir::Etc::sourceparts "-";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-// A mirror that is a snapshot is older than its own promise.
-Acquire::Check-Valid-Until "false";
-// Its own user may not look into every folder.
-APT::Sandbox::User "";
-CONFIG
-    export APT_CONFIG=$folder/apt.conf
-}
-
 fetch() {
     local id apt root package
     [ "$(uname -m)" = x86_64 ] || refuse "libqpl is for x86-64 only"
@@ -98,7 +64,7 @@ fetch() {
     apt=$FOLDER/apt root=$FOLDER/root.new
     rm -rf "$apt" "$root"
     mkdir -p "$root"
-    configure_apt "$apt"
+    configure_apt "$apt" "$SUITE"
     say "fetching ${PACKAGES[*]} of $SUITE"
     apt-get update -q >&2 || refuse "apt-get update failed"
     (cd "$apt/debs" && apt-get download -q "${PACKAGES[@]}" >&2) || refuse "apt-get download failed"
