@@ -12,6 +12,7 @@
 #
 #   MULTIFD_QEMU            the QEMU to test against
 #   MULTIFD_QEMU_OLD        one from before 9.0
+#   MULTIFD_QEMU_NEW        one that is newer than that
 #   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with
 #   MULTIFD_QPL_LIBRARY     the same for libqpl
 #   MULTIFD_ISAL_LIBRARY    the same for ISA-L
@@ -28,6 +29,7 @@ readonly MAY_BE_LEFT_OUT=(
     "scripts|with_quick|--quick installs nothing"
     "dependencies|with_quick|--quick installs nothing"
     "peer tests|with_quick|--quick is for machines without a QEMU"
+    "tests with a new peer|anywhere|Debian's unstable release moves on, and no other has one"
     "libqpl|with_quick|--quick fetches nothing"
     "libqatzip|with_quick|--quick fetches nothing"
     "libisal|with_quick|--quick fetches nothing"
@@ -198,6 +200,7 @@ choose_peer() {
         export MULTIFD_REQUIRE_PEERS=1
         say "peer tests: with $MULTIFD_QEMU"
         choose_old_peer
+        choose_new_peer
     elif [ -n "$asked" ]; then
         fail "peer tests: MULTIFD_QEMU=$asked cannot be used"
     else
@@ -206,20 +209,27 @@ choose_peer() {
     fi
 }
 
-choose_old_peer() {
-    local asked=${MULTIFD_QEMU_OLD:-}
-    export MULTIFD_QEMU_OLD=none
-    if [ "$asked" = none ]; then
-        leave_out "tests with an old peer" "as asked for" "unset MULTIFD_QEMU_OLD"
+choose_old_peer() { choose_more_peers old "tests with an old peer" "no QEMU older than 9.0" scripts/install-qemu-7.2.sh; }
+choose_new_peer() { choose_more_peers new "tests with a new peer" "no QEMU 11.1" scripts/install-qemu-11.1.sh; }
+
+# Decides which QEMU of age $1 the tests talk to besides, which are called $2. Without one they are told so: then
+# the script $4 has found $3.
+choose_more_peers() {
+    local variable=MULTIFD_QEMU_${1^^} name=$2 missing=$3 script=$4 binary
+    if [ "${!variable:-}" = none ]; then
+        leave_out "$name" "as asked for" "unset $variable"
         return
     fi
-    say "tests with an old peer: scripts/install-qemu-7.2.sh"
-    if MULTIFD_QEMU_OLD=$(MULTIFD_QEMU_OLD=$asked scripts/install-qemu-7.2.sh); then
-        say "tests with an old peer: with $MULTIFD_QEMU_OLD"
+    say "$name: $script"
+    if binary=$("$script"); then
+        say "$name: with $binary"
+    elif [ -n "${!variable:-}" ]; then
+        fail "$name: $variable=${!variable} cannot be used"
     else
-        MULTIFD_QEMU_OLD=none
-        leave_out "tests with an old peer" "no QEMU older than 9.0" "scripts/install-qemu-7.2.sh says how"
+        binary=none
+        leave_out "$name" "$missing" "$script says how"
     fi
+    export "$variable=$binary"
 }
 
 # Decides which lib$1 the tests load. Where there is none they are told so.

@@ -12,6 +12,7 @@ use crate::peer::{self, Binary};
 pub struct Lab {
     current: Binary,
     old: Option<Binary>,
+    new: Option<Binary>,
     multifd: Multifd,
 }
 
@@ -30,25 +31,30 @@ pub fn require() -> Result<Option<Lab>> {
     Ok(Some(Lab {
         current,
         old: peer::require_old()?,
+        new: peer::require_new()?,
         multifd: Multifd::build()?,
     }))
 }
 
 impl Lab {
-    /// The QEMU of an age. Without an old one it is the current one: a case that [needs](super::Peers::need_old)
-    /// it is not run.
+    /// The QEMU of an age. Where there is [none](Self::has) it is the current one: a case that needs it is not run.
     #[must_use]
     pub fn qemu(&self, age: Age) -> &Binary {
-        match age {
-            Age::Current => &self.current,
-            Age::Old => self.old.as_ref().unwrap_or(&self.current),
-        }
+        self.of_age(age).unwrap_or(&self.current)
     }
 
-    /// Whether there is an old QEMU.
+    /// Whether there is a QEMU of this age.
     #[must_use]
-    pub fn has_old(&self) -> bool {
-        self.old.is_some()
+    pub fn has(&self, age: Age) -> bool {
+        self.of_age(age).is_some()
+    }
+
+    fn of_age(&self, age: Age) -> Option<&Binary> {
+        match age {
+            Age::Current => Some(&self.current),
+            Age::Old => self.old.as_ref(),
+            Age::New => self.new.as_ref(),
+        }
     }
 
     /// The command.

@@ -14,7 +14,7 @@ use crate::peer::Qemu;
 /// Both directions with each method that every QEMU has, and what each version is special for.
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for age in [Age::Current, Age::Old] {
+    for age in [Age::Current, Age::Old, Age::New] {
         for (method, channels) in [("none", 2), ("zlib", 4), ("zstd", 16)] {
             let settings = Settings {
                 method,
@@ -101,7 +101,7 @@ impl Settings {
             machine: "none".into(),
             method: self.method.into(),
             mode: match (self.age, peers) {
-                (Age::Current, _) => "stopped",
+                (Age::Current | Age::New, _) => "stopped",
                 (Age::Old, _) => "stopped, legacy zero pages",
             }
             .into(),

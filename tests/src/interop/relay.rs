@@ -32,6 +32,16 @@ pub(super) fn cases() -> Vec<Case> {
             .ages(Age::Current, Age::Old)
             .zero_pages("multifd"),
         Settings::new("pc-q35-7.2", &[("none", 2), ("zstd", 2)]).ages(Age::Old, Age::Old),
+        Settings::new("pc-q35-10.0", &[("none", 2), ("zstd", 3), ("none", 2)])
+            .newer(Age::Current, Age::New),
+        Settings::new("pc-q35-10.0", &[("zstd", 2), ("none", 2)]).newer(Age::New, Age::Current),
+        Settings::new("q35", &[("none", 2), ("zstd", 3)])
+            .newer(Age::New, Age::New)
+            .on("postcopy-ram"),
+        Settings::new("q35", &[("none", 2), ("none", 2)]).on("switchover-ack"),
+        Settings::new("q35", &[("none", 2), ("none", 2)])
+            .newer(Age::New, Age::New)
+            .on("switchover-ack"),
     ];
     let cases = cases.into_iter();
     cases
@@ -50,6 +60,8 @@ struct Settings {
     zero_pages: &'static str,
     return_path: bool,
     uuid: Option<&'static str>,
+    /// A capability that is on at both ends besides those of multifd.
+    on: Option<&'static str>,
 }
 
 impl Settings {
@@ -62,6 +74,7 @@ impl Settings {
             zero_pages: "multifd",
             return_path: true,
             uuid: None,
+            on: None,
         }
     }
 
@@ -78,6 +91,17 @@ impl Settings {
     fn ages(mut self, from: Age, to: Age) -> Self {
         (self.from, self.to) = (from, to);
         self.zero_pages("legacy")
+    }
+
+    /// Without what a QEMU from before 9.0 needs.
+    fn newer(mut self, from: Age, to: Age) -> Self {
+        (self.from, self.to) = (from, to);
+        self
+    }
+
+    fn on(mut self, capability: &'static str) -> Self {
+        self.on = Some(capability);
+        self
     }
 
     fn uuid(mut self) -> Self {
@@ -97,6 +121,7 @@ impl Settings {
             mode.push(format!("zero pages {}", self.zero_pages));
         }
         mode.extend(self.uuid.map(|_| "UUID".into()));
+        mode.extend(self.on.map(|name| format!("`{name}` on")));
         let list = |text: &dyn Fn(&(&'static str, u8)) -> String| {
             let texts: Vec<_> = self.hops.iter().map(text).collect();
             texts.join(", ")
@@ -132,6 +157,10 @@ impl Settings {
         self.link(0)?.prepare(&mut source, self.from)?;
         self.link(self.hops.len() - 1)?
             .prepare(&mut destination, self.to)?;
+        if let Some(name) = self.on {
+            source.set_capabilities(&[(name, true)])?;
+            destination.set_capabilities(&[(name, true)])?;
+        }
         let mut uri = steps::socket(destination.folder(), "migration");
         destination.migrate_incoming(&uri)?;
         let mut relays = Vec::new();

@@ -35,6 +35,8 @@ pub enum Age {
     Current,
     /// The one from before 9.0.
     Old,
+    /// The one that is newer than the current one.
+    New,
 }
 
 impl Row {
@@ -67,12 +69,12 @@ impl Row {
 }
 
 impl Peers {
-    /// Whether one of them is the old one.
+    /// Who they are.
     #[must_use]
-    pub fn need_old(self) -> bool {
+    pub fn ages(self) -> [Age; 2] {
         match self {
-            Self::From(age) | Self::To(age) => age == Age::Old,
-            Self::Between(from, to) => from == Age::Old || to == Age::Old,
+            Self::From(age) | Self::To(age) => [age, age],
+            Self::Between(from, to) => [from, to],
         }
     }
 

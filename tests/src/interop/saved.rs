@@ -52,6 +52,27 @@ pub(super) fn cases() -> Vec<Case> {
         Settings::new("pc-q35-7.2", "zstd", "zstd")
             .channels(16, 16)
             .ages(Age::Old, Age::Old),
+        Settings::new("pc-q35-10.0", "none", "zstd")
+            .channels(2, 3)
+            .newer(Age::New, Age::Current),
+        Settings::new("pc-q35-10.0", "zstd", "none")
+            .channels(3, 2)
+            .newer(Age::Current, Age::New),
+        Settings::new("q35", "none", "none")
+            .channels(2, 2)
+            .newer(Age::New, Age::New)
+            .on("postcopy-ram"),
+        Settings::new("q35", "none", "none")
+            .channels(2, 2)
+            .on("switchover-ack"),
+        Settings::new("q35", "none", "none")
+            .channels(2, 2)
+            .newer(Age::New, Age::New)
+            .on("switchover-ack"),
+        Settings::new("pc-q35-10.0", "none", "none")
+            .channels(2, 2)
+            .newer(Age::New, Age::New)
+            .on("switchover-ack"),
     ];
     let cases = cases.into_iter();
     cases
@@ -69,6 +90,8 @@ struct Settings {
     outgoing: Link,
     uuid: Option<&'static str>,
     live: bool,
+    /// A capability that is on at the source besides those of multifd.
+    on: Option<&'static str>,
 }
 
 impl Settings {
@@ -85,6 +108,7 @@ impl Settings {
             outgoing: link(outgoing),
             uuid: None,
             live: true,
+            on: None,
         }
     }
 
@@ -106,6 +130,17 @@ impl Settings {
     fn ages(mut self, from: Age, to: Age) -> Self {
         (self.from, self.to) = (from, to);
         self.zero_pages("legacy")
+    }
+
+    /// Without what a QEMU from before 9.0 needs.
+    fn newer(mut self, from: Age, to: Age) -> Self {
+        (self.from, self.to) = (from, to);
+        self
+    }
+
+    fn on(mut self, capability: &'static str) -> Self {
+        self.on = Some(capability);
+        self
     }
 
     fn uuid(mut self) -> Self {
@@ -135,6 +170,7 @@ impl Settings {
             mode.push(format!("zero pages {}", self.incoming.zero_pages));
         }
         mode.extend(self.uuid.map(|_| "UUID, `validate-uuid`".into()));
+        mode.extend(self.on.map(|name| format!("`{name}` on")));
         mode.retain(|part| !part.is_empty());
         Row {
             peers: Peers::Between(self.from, self.to),
@@ -184,10 +220,16 @@ impl Settings {
     fn save(&self, lab: &Lab, source: &mut Qemu, saved: &Path) -> Result<()> {
         self.incoming.prepare(source, self.from)?;
         source.set_capabilities(&[("validate-uuid", self.uuid.is_some())])?;
+        if let Some(name) = self.on {
+            source.set_capabilities(&[(name, true)])?;
+        }
         let mut args = vec!["recv".to_owned(), "--from".into()];
         args.push(steps::socket(source.folder(), "migration"));
         args.extend(["--save".into(), saved.display().to_string()]);
         args.extend(self.common(self.incoming));
+        if self.on == Some("switchover-ack") {
+            args.extend(["--set".into(), "switchover-ack=on".into()]);
+        }
         let mut receiving = lab.multifd().start(&args)?;
         let uri = receiving.wait_address()?;
         if self.live {

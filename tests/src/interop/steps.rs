@@ -43,7 +43,7 @@ impl Link {
             "multifd-channels": self.channels,
             "multifd-compression": self.method,
         });
-        if age == Age::Current
+        if age != Age::Old
             && let Some(parameters) = parameters.as_object_mut()
         {
             parameters.insert("zero-page-detection".into(), self.zero_pages.into());

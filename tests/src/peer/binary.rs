@@ -15,7 +15,7 @@ use super::Qemu;
 ///
 /// [`require`] and [`Qemu::available`] find a current one: the one that the environment variable
 /// `MULTIFD_QEMU` names, else `qemu-system-x86_64` on `PATH`. `MULTIFD_QEMU=none` switches the peers
-/// off. [`require_old`] finds one of the years before.
+/// off. [`require_old`] finds one of the years before, [`require_new`] one that is newer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binary {
     path: PathBuf,
@@ -49,20 +49,7 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn available() -> Result<Binary, Unavailable> {
-        let path = match named("MULTIFD_QEMU") {
-            Some(value) if value == "none" => return Err(Unavailable::SwitchedOff("MULTIFD_QEMU")),
-            Some(value) => PathBuf::from(value),
-            None => on_path(NAME).ok_or(Unavailable::NotFound)?,
-        };
-        let version = version_of(&path)?;
-        if version < OLDEST {
-            return Err(Unavailable::TooOld { path, version });
-        }
-        Ok(Binary {
-            path,
-            version,
-            data: Vec::new(),
-        })
+        CURRENT.find(|| on_path(NAME))
     }
 
     /// A QEMU of this machine from before 9.0, or why there is none: the one that `MULTIFD_QEMU_OLD`
@@ -72,21 +59,55 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn old() -> Result<Binary, Unavailable> {
-        let path = match named("MULTIFD_QEMU_OLD") {
-            Some(value) if value == "none" => {
-                return Err(Unavailable::SwitchedOff("MULTIFD_QEMU_OLD"));
-            }
+        let binary = OLD.find(|| unpacked("qemu-7.2/usr/bin"))?;
+        let data = data_beside(&binary.path);
+        Ok(Binary { data, ..binary })
+    }
+
+    /// A QEMU of this machine that takes `postcopy-ram` together with multifd, or why there is none: the one
+    /// that `MULTIFD_QEMU_NEW` names, else the one that `scripts/install-qemu-11.1.sh` has unpacked.
+    ///
+    /// # Errors
+    ///
+    /// See [`Unavailable`].
+    pub fn newer() -> Result<Binary, Unavailable> {
+        NEW.find(|| unpacked("qemu-11.1"))
+    }
+}
+
+/// What is looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The environment variable that names one.
+    variable: &'static str,
+    /// What gets one where there is none.
+    script: &'static str,
+    /// Which versions will do, from the first up to but without the second.
+    versions: [Option<(u32, u32)>; 2],
+}
+
+impl Wanted {
+    /// The one that the variable names, else what `otherwise` finds.
+    fn find(
+        &'static self,
+        otherwise: impl FnOnce() -> Option<PathBuf>,
+    ) -> Result<Binary, Unavailable> {
+        let path = match named(self.variable) {
+            Some(value) if value == "none" => return Err(Unavailable::SwitchedOff(self.variable)),
             Some(value) => PathBuf::from(value),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join(UNPACKED),
+            None => otherwise().ok_or(Unavailable::NotFound(self))?,
         };
-        if !path.exists() {
-            return Err(Unavailable::OldNotFound { path });
-        }
         let version = version_of(&path)?;
-        if version >= OLDEST {
-            return Err(Unavailable::NotOld { path, version });
+        let [oldest, end] = self.versions;
+        if oldest.is_some_and(|oldest| version < oldest) || end.is_some_and(|end| version >= end) {
+            let wanted = self;
+            return Err(Unavailable::WrongVersion {
+                path,
+                version,
+                wanted,
+            });
         }
-        let data = data_beside(&path);
+        let data = Vec::new();
         Ok(Binary {
             path,
             version,
@@ -95,13 +116,24 @@ impl Qemu {
     }
 }
 
+/// Says which versions will do.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.versions {
+            [Some((major, minor)), _] => write!(f, "{major}.{minor} or newer"),
+            [None, Some((major, minor))] => write!(f, "one older than {major}.{minor}"),
+            [None, None] => f.write_str("any"),
+        }
+    }
+}
+
 /// Why a machine has no QEMU to test against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// The variable of this name is `none`.
     SwitchedOff(&'static str),
-    /// No `qemu-system-x86_64` on `PATH`, and `MULTIFD_QEMU` names none.
-    NotFound,
+    /// There is none where one is looked for, and the variable names none.
+    NotFound(&'static Wanted),
     /// The binary cannot be run or does not say its version.
     NotUsable {
         /// The file that was tried.
@@ -109,24 +141,14 @@ pub enum Unavailable {
         /// What happened.
         reason: String,
     },
-    /// The binary is older than 9.0.
-    TooOld {
+    /// The binary is too old, or too new.
+    WrongVersion {
         /// The file that was tried.
         path: PathBuf,
         /// Its major and minor version.
         version: (u32, u32),
-    },
-    /// There is no QEMU from before 9.0.
-    OldNotFound {
-        /// The file that was tried.
-        path: PathBuf,
-    },
-    /// What should be a QEMU from before 9.0 is none.
-    NotOld {
-        /// The file that was tried.
-        path: PathBuf,
-        /// Its major and minor version.
-        version: (u32, u32),
+        /// What was looked for.
+        wanted: &'static Wanted,
     },
 }
 
@@ -134,33 +156,23 @@ impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SwitchedOff(name) => write!(f, "{name}=none switches these peers off"),
-            Self::NotFound => write!(
+            Self::NotFound(wanted) => write!(
                 f,
-                "no {NAME} on PATH: run scripts/install-qemu.sh or name one in MULTIFD_QEMU"
+                "no QEMU, wanted {wanted}: run {} or name one in {}",
+                wanted.script, wanted.variable
             ),
             Self::NotUsable { path, reason } => write!(f, "{}: {reason}", path.display()),
-            Self::TooOld { path, version } => write!(
+            Self::WrongVersion {
+                path,
+                version,
+                wanted,
+            } => write!(
                 f,
-                "{} is version {}.{}, wanted {}.{} or newer: run scripts/install-qemu.sh",
+                "{} is version {}.{}, wanted {wanted}: run {}",
                 path.display(),
                 version.0,
                 version.1,
-                OLDEST.0,
-                OLDEST.1
-            ),
-            Self::OldNotFound { path } => write!(
-                f,
-                "no old QEMU at {}: run scripts/install-qemu-7.2.sh or name one in MULTIFD_QEMU_OLD",
-                path.display()
-            ),
-            Self::NotOld { path, version } => write!(
-                f,
-                "{} is version {}.{}, wanted one older than {}.{}: run scripts/install-qemu-7.2.sh",
-                path.display(),
-                version.0,
-                version.1,
-                OLDEST.0,
-                OLDEST.1
+                wanted.script
             ),
         }
     }
@@ -188,10 +200,17 @@ pub fn require() -> Result<Option<Binary>> {
 /// A missing one is an error where [peers are required](are_required), unless `MULTIFD_QEMU_OLD=none`
 /// asks for a run without it.
 pub fn require_old() -> Result<Option<Binary>> {
-    match Qemu::old() {
-        Err(missing @ Unavailable::SwitchedOff(_)) => skip(&missing),
-        result => found(result),
-    }
+    found_unless_switched_off(Qemu::old())
+}
+
+/// A QEMU that is newer than the current one to test against, or `None`; as [`require`].
+///
+/// # Errors
+///
+/// A missing one is an error where [peers are required](are_required), unless `MULTIFD_QEMU_NEW=none`
+/// asks for a run without it.
+pub fn require_new() -> Result<Option<Binary>> {
+    found_unless_switched_off(Qemu::newer())
 }
 
 /// Whether a test that lacks something of this machine is to fail: with `MULTIFD_REQUIRE_PEERS=1` and
@@ -199,6 +218,13 @@ pub fn require_old() -> Result<Option<Binary>> {
 #[must_use]
 pub fn are_required() -> bool {
     is_set("CI") || is_set("MULTIFD_REQUIRE_PEERS")
+}
+
+fn found_unless_switched_off(binary: Result<Binary, Unavailable>) -> Result<Option<Binary>> {
+    match binary {
+        Err(missing @ Unavailable::SwitchedOff(_)) => skip(&missing),
+        result => found(result),
+    }
 }
 
 fn found(binary: Result<Binary, Unavailable>) -> Result<Option<Binary>> {
@@ -238,6 +264,13 @@ fn data_beside(binary: &Path) -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir()).collect()
 }
 
+/// A QEMU in this folder of those that the scripts unpack.
+fn unpacked(folder: &str) -> Option<PathBuf> {
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.peers");
+    let file = peers.join(folder).join(NAME);
+    file.is_file().then_some(file)
+}
+
 fn on_path(name: &str) -> Option<PathBuf> {
     let path: OsString = env::var_os("PATH")?;
     env::split_paths(&path)
@@ -271,11 +304,26 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 
 const NAME: &str = "qemu-system-x86_64";
 
-/// Where `scripts/install-qemu-7.2.sh` puts the old QEMU, from this package's folder.
-const UNPACKED: &str = "../.peers/qemu-7.2/usr/bin/qemu-system-x86_64";
-
-/// Zero pages travel in multifd packets, and SYNC in packets of its own, from 9.0 on.
+/// Zero pages travel in multifd packets, and SYNC in packets of its own, from here on.
 const OLDEST: (u32, u32) = (9, 0);
+
+static CURRENT: Wanted = Wanted {
+    variable: "MULTIFD_QEMU",
+    script: "scripts/install-qemu.sh",
+    versions: [Some(OLDEST), None],
+};
+
+static OLD: Wanted = Wanted {
+    variable: "MULTIFD_QEMU_OLD",
+    script: "scripts/install-qemu-7.2.sh",
+    versions: [None, Some(OLDEST)],
+};
+
+static NEW: Wanted = Wanted {
+    variable: "MULTIFD_QEMU_NEW",
+    script: "scripts/install-qemu-11.1.sh",
+    versions: [Some((10, 1)), None],
+};
 
 #[cfg(test)]
 mod tests {

@@ -43,7 +43,7 @@ mod migration;
 mod process;
 mod qmp;
 
-pub use binary::{Binary, Unavailable, are_required, require, require_old};
+pub use binary::{Binary, Unavailable, are_required, require, require_new, require_old};
 pub use builder::{Builder, RAM_BLOCK};
 pub use guest::Passes;
 pub use process::{CpuTime, Qemu};

@@ -90,7 +90,13 @@ pub(super) fn cases() -> Vec<Case> {
         ("live, a silent connection besides", stranger),
     ];
     let special = special.map(|(mode, run)| Case::new(GROUP, row(mode, FROM, ROLE), run));
-    troubles.chain(special).chain(with_old).collect()
+    let with_new = Case::new(
+        GROUP,
+        row("live, migrate-start-postcopy", Peers::From(Age::New), ROLE),
+        postcopy,
+    );
+    let cases = troubles.chain(special).chain(with_old);
+    cases.chain([with_new]).collect()
 }
 
 /// What goes wrong while a guest is received that counts.
@@ -313,6 +319,35 @@ fn ignore_shared(lab: &Lab) -> Result<Vec<&'static str>> {
     source.wait_status(&["failed"], LIMIT)?;
     runs_on(&mut source)?;
     source.set_capabilities(&[("x-ignore-shared", false)])?;
+    bench.save(lab, &mut source).context("the second attempt")?;
+    Ok(vec![
+        "refused with the reason",
+        "the guest runs on",
+        "a second attempt succeeds",
+    ])
+}
+
+/// A guest that runs at its destination before its memory has come cannot be kept.
+fn postcopy(lab: &Lab) -> Result<Vec<&'static str>> {
+    let bench = Bench::new(Age::New)?;
+    let mut source = bench.source(lab)?;
+    source.set_capabilities(&[("postcopy-ram", true)])?;
+    let mut receiving = bench.receive(lab, &[])?;
+    let uri = receiving.wait_address()?;
+    source.set_parameters(json!({"downtime-limit": 0, "max-bandwidth": 8 << 20}))?;
+    source.migrate(&uri)?;
+    wait_for_pages(&mut source)?;
+    source.execute("migrate-start-postcopy", json!({}))?;
+    receiving.finish()?.failed(
+        &[3],
+        &["command POSTCOPY_RAM_DISCARD", "migrate-start-postcopy"],
+    )?;
+    source.wait_status(&["failed"], LIMIT)?;
+    runs_on(&mut source)?;
+    ensure!(
+        !bench.saved().exists() && !bench.partial().exists(),
+        "something was kept"
+    );
     bench.save(lab, &mut source).context("the second attempt")?;
     Ok(vec![
         "refused with the reason",
