@@ -5,7 +5,7 @@
 //! | `virtio-mem-device-early` | FULL | addresses and sizes, a bitmap of blocks |
 //! | `dirty-bitmap` | START, PART, END | chunks of flags, names and bits |
 //! | `vfio` | START, PART, END | tags of 8 bytes, some with a length and so many bytes |
-//! | `s390-stattrib` | START, PART, END | words of address and flags, some with a count and so many bytes |
+//! | `s390-storage_attributes` | START, PART, END | words of address and flags, some with a count and so many bytes |
 //! | `spapr/htab` | START, PART, END | the size, or runs of entries of 16 bytes |
 
 use super::super::{Reader, StreamError};
@@ -54,7 +54,7 @@ impl Format {
             _ if is_full => None,
             "dirty-bitmap" => Some(Self::DirtyBitmap),
             "vfio" => Some(Self::Vfio),
-            "s390-stattrib" => Some(Self::StorageAttributes),
+            "s390-storage_attributes" => Some(Self::StorageAttributes),
             "htab" if head.kind == SectionKind::Start => Some(Self::HashTableSize),
             "htab" => Some(Self::HashTableHead),
             _ => None,
@@ -221,3 +221,31 @@ const WHAT: &str = "a device's state";
 const MAX_RECORD: u64 = 1 << 30;
 const HASH_TABLE_ENTRY: u64 = 16;
 const NO_HASH_TABLE: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As they stand in streams of real QEMUs, and VFIO's.
+    #[test]
+    fn the_names_that_qemu_gives_its_sections() {
+        use SectionKind::{Full, Start};
+        let known = [
+            (Full, "0000:00:01.0/virtio-mem-device-early"),
+            (Start, "dirty-bitmap"),
+            (Start, "0000:00:02.0/vfio"),
+            (Start, "s390-storage_attributes"),
+            (Start, "spapr/htab"),
+        ];
+        for (kind, idstr) in known {
+            let head = SectionHead {
+                kind,
+                id: 1,
+                idstr: idstr.to_owned(),
+                instance: 0,
+                version: 1,
+            };
+            assert!(Format::of(&head).is_some(), "{idstr}");
+        }
+    }
+}

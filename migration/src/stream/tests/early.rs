@@ -132,15 +132,15 @@ fn known() -> Vec<EarlySection> {
         ),
         section(Start, 0x15, "dirty-bitmap", &started),
         section(Start, 0x16, "0000:00:02.0/vfio", &be64(&[tag + 3, tag + 1])),
-        section(Start, 0x17, "s390-stattrib", &be64(&[1])),
+        section(Start, 0x17, "s390-storage_attributes", &be64(&[1])),
         section(Start, 0x18, "spapr/htab", &[0, 0, 0, 24]),
         section(Part, 0x15, "dirty-bitmap", &bits),
         section(Part, 0x16, "0000:00:02.0/vfio", &vfio),
         section(Part, 0x16, "0000:00:02.0/vfio", &be64(&[tag + 5])),
-        section(Part, 0x17, "s390-stattrib", &attributes),
+        section(Part, 0x17, "s390-storage_attributes", &attributes),
         section(Part, 0x18, "spapr/htab", &table),
         section(End, 0x15, "dirty-bitmap", &[0x01]),
-        section(End, 0x17, "s390-stattrib", &be64(&[8])),
+        section(End, 0x17, "s390-storage_attributes", &be64(&[8])),
         section(End, 0x18, "spapr/htab", &[0xff; 4]),
     ]
 }
@@ -212,7 +212,7 @@ fn the_end_is_found_of_a_layout_that_is_not_what_it_was() {
         (SectionKind::Start, "dirty-bitmap", &[0x60; 30]),
         (
             SectionKind::Start,
-            "s390-stattrib",
+            "s390-storage_attributes",
             b"\0\0\0\0\0\0\0\x10data",
         ),
         (SectionKind::Part, "htab", b"\0\0\0\x10data"),
@@ -404,7 +404,7 @@ proptest! {
             0..300,
         ),
         idstr in prop_oneof![
-            Just("a/vfio"), Just("dirty-bitmap"), Just("s390-stattrib"), Just("spapr/htab"), Just("other"),
+            Just("a/vfio"), Just("dirty-bitmap"), Just("s390-storage_attributes"), Just("spapr/htab"), Just("other"),
         ],
         piece in 1_usize..100,
     ) {
