@@ -2,7 +2,7 @@
 
 use multifd_core::GuestMemory;
 
-use crate::stream::{AnnouncedBlock, Configuration, EarlySection, SyncMode, Tail};
+use crate::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
 use crate::{HostError, Work};
 
 /// What a destination wants of the host.
@@ -42,14 +42,18 @@ pub trait DestinationHost {
         Work::LoadingDevices
     }
 
-    /// Takes a section that is not RAM's and came before its end: of virtio-mem, for instance, of a dirty bitmap,
-    /// or of a VFIO device. Called for each, in the order in which they came, before [`Self::complete`]. Sections that continue
-    /// these may be at the front of the [tail](Tail), too.
+    /// Takes a piece of a section that is not RAM's and comes before its end: of virtio-mem, for instance, of a dirty bitmap,
+    /// or of a VFIO device. Called for each piece, in the order in which they come, before [`Self::complete`], and for some
+    /// sections before [`Self::memory`]. Nothing limits how much a source sends. Sections that continue these may be at the
+    /// front of the [tail](Tail), too.
     ///
     /// # Errors
     /// The host does not take such a section, as this default; the source is told, and its guest runs on.
-    fn early_section(&mut self, section: EarlySection) -> Result<(), HostError> {
-        let idstr = section.head.idstr;
+    fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), HostError> {
+        let EarlyPart::Start { head, .. } = part else {
+            return Ok(());
+        };
+        let idstr = &head.idstr;
         Err(format!(
             "state of {idstr:?} before the end of RAM is not taken here: migrate without this device, or without the \
              capability that sends it"

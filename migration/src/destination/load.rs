@@ -6,14 +6,14 @@ use multifd_core::memory::BlockIndex;
 use multifd_core::wire::ram_header_len;
 use multifd_core::{Error, Fault, GuestMemory, Place, Receiver};
 
-use super::early::EarlyKeeper;
 use super::switchover_ack::{self, EndlessRounds};
 use super::teller::Teller;
 use super::{DestinationConfig, DestinationHost};
 use crate::handover;
 use crate::host_error::refused;
 use crate::stream::{
-    AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, ReturnMessage, SyncMode, Tail,
+    AnnouncedBlock, Command, Configuration, EarlyPart, Event, Incoming, RamPart, ReturnMessage,
+    SyncMode, Tail,
 };
 
 /// What is known while memory comes.
@@ -31,8 +31,6 @@ pub(super) struct Load<'a> {
     pub(super) hands_over: bool,
     /// Tells the source what the host does, if it can be told so.
     pub(super) teller: Option<Teller>,
-    /// The section that is not RAM's and is being read.
-    early: EarlyKeeper,
     /// The rounds of memory, and how many there were.
     rounds: EndlessRounds,
     rounds_seen: u64,
@@ -57,7 +55,6 @@ impl<'a> Load<'a> {
             main_zero_pages: 0,
             hands_over: false,
             teller: None,
-            early: EarlyKeeper::default(),
             rounds: EndlessRounds::default(),
             rounds_seen: 0,
             met: false,
@@ -95,13 +92,13 @@ impl<'a> Load<'a> {
             Event::SectionEnd(part) => return self.section_end(part, stream),
             Event::Command(Command::OpenReturnPath) => self.acknowledge(stream)?,
             Event::Command(Command::PostcopyAdvise(_) | Command::SwitchoverStart) => {}
-            Event::EarlyStart(head) => self.early.begin(head, self.is_attached()),
-            Event::EarlyData(data) => self.early.extend(&data)?,
-            Event::EarlyEnd => {
-                if let Some(section) = self.early.end() {
-                    self.host.early_section(section).map_err(refused)?;
-                }
-            }
+            Event::EarlyStart(head) => self.early(EarlyPart::Start {
+                head: &head,
+                place: stream.early_place(),
+            })?,
+            Event::EarlyData(data) if data.is_empty() => {}
+            Event::EarlyData(data) => self.early(EarlyPart::Data(&data))?,
+            Event::EarlyEnd => self.early(EarlyPart::End)?,
         }
         Ok(false)
     }
@@ -164,9 +161,8 @@ impl<'a> Load<'a> {
         self.rounds.round(received)
     }
 
-    /// Whether the source has announced its memory.
-    fn is_attached(&self) -> bool {
-        !self.blocks.is_empty()
+    fn early(&mut self, part: EarlyPart<'_>) -> Result<(), Error> {
+        self.host.early_section(part).map_err(refused)
     }
 
     fn check_machine(&self) -> Result<(), Error> {

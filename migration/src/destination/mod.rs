@@ -3,7 +3,6 @@
 mod chunks;
 mod config;
 mod device_packets;
-mod early;
 mod failure;
 mod host;
 mod load;

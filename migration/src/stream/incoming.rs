@@ -1,13 +1,14 @@
 //! The main stream as a destination reads it.
 
 mod beside;
+mod early;
 
 use std::time::Duration;
 
 use multifd_core::PageSize;
 
 use super::configuration::{CONFIGURATION_OFFSET, Configuration};
-use super::early::{Body, OpenSections, Piece, SectionHead, SectionKind, begins_twice};
+use super::early::{Body, EarlyPlace, OpenSections, SectionKind, begins_twice};
 use super::ram::{AnnouncedBlock, RAM_IDSTR, RamPart, RamReader, SyncMode, Word};
 use super::section::{self, SectionHeader, SectionType};
 use super::tail::{self, MAX_TAIL_LEN, Tail};
@@ -28,6 +29,7 @@ pub struct Incoming {
     ram: Option<RamReader>,
     /// The sections that are not RAM's.
     open: OpenSections,
+    place: EarlyPlace,
     /// What page sizes the source's host has, if postcopy may follow.
     host_page_sizes: Option<u64>,
     sync_mode: Option<SyncMode>,
@@ -64,6 +66,7 @@ impl Incoming {
             return_path: false,
             ram: None,
             open: OpenSections::default(),
+            place: EarlyPlace::default(),
             host_page_sizes: None,
             sync_mode: None,
             silence: None,
@@ -177,12 +180,6 @@ impl Incoming {
         self.ram.as_ref().map_or(&[], |ram| &ram.blocks)
     }
 
-    /// How many devices have sent [all of their state](SectionKind::Full) before the end of RAM: a VM description names
-    /// them before those of the [tail](Tail).
-    pub fn early_full_sections(&self) -> usize {
-        self.open.full()
-    }
-
     /// The reader: how far the stream has come, and its transport.
     pub fn reader_mut(&mut self) -> &mut Reader {
         &mut self.reader
@@ -293,52 +290,9 @@ impl Incoming {
         Err(self.reader.wrong(at, problem))
     }
 
-    /// A section that is not RAM's begins.
-    fn early_start(
-        &mut self,
-        kind: SectionType,
-        header: SectionHeader,
-        at: u64,
-    ) -> Result<Event, StreamError> {
-        let kind = match kind {
-            SectionType::START => SectionKind::Start,
-            _ => SectionKind::Full,
-        };
-        if self.is_ram(header.id) {
-            return Err(self.reader.wrong(at, begins_twice()));
-        }
-        let head = self
-            .open
-            .begin(kind, header)
-            .map_err(|problem| self.reader.wrong(at, problem))?;
-        Ok(self.enter(head, at))
-    }
-
     /// Whether this id is that of RAM's sections.
     fn is_ram(&self, id: u32) -> bool {
         self.ram.as_ref().is_some_and(|ram| ram.section_id == id)
-    }
-
-    fn enter(&mut self, head: SectionHead, at: u64) -> Event {
-        self.state = State::Early(Box::new(Body::new(head.clone(), at)));
-        Event::EarlyStart(head)
-    }
-
-    /// Reads on in a section that is not RAM's.
-    fn early(&mut self) -> Result<Event, StreamError> {
-        let State::Early(body) = &mut self.state else {
-            return Err(self.misuse("a device's state", "was asked for out of turn"));
-        };
-        let (ram, open) = (&self.ram, &self.open);
-        let is_open =
-            |id| ram.as_ref().is_some_and(|ram| ram.section_id == id) || open.contains(id);
-        match body.read(&mut self.reader, &is_open)? {
-            Piece::Data(data) => Ok(Event::EarlyData(data)),
-            Piece::End => {
-                self.state = State::Between;
-                Ok(Event::EarlyEnd)
-            }
-        }
     }
 
     /// Whether a section or a command may begin next.
@@ -382,6 +336,10 @@ impl Incoming {
         self.state = match part {
             RamPart::End => State::Tail,
             RamPart::Start | RamPart::Part => State::Between,
+        };
+        self.place = match part {
+            RamPart::Start => EarlyPlace::BehindStart,
+            RamPart::Part | RamPart::End => EarlyPlace::BesideRam,
         };
         Ok(Event::SectionEnd(part))
     }

@@ -47,7 +47,10 @@ pub use configuration::{
     X_IGNORE_SHARED,
 };
 pub use device::{DeviceSection, SectionInfo};
-pub use early::{EarlySection, MAX_EARLY_DEVICES, MAX_UNKNOWN_LEN, SectionHead, SectionKind};
+pub use early::{
+    EarlyPart, EarlyPlace, EarlySection, MAX_EARLY_DEVICES, MAX_UNKNOWN_LEN, SectionHead,
+    SectionKind,
+};
 pub use end::MAX_DESCRIPTION_LEN;
 pub use error::{Direction, Position, StreamError};
 pub use event::Event;

@@ -1,12 +1,14 @@
 //! The main stream as a source writes it.
 
+use std::collections::HashSet;
+
 use multifd_core::PageSize;
 
 use super::ram::{self, AnnouncedBlock, MAX_BLOCKS, RAM_IDSTR, RAM_INSTANCE, RAM_VERSION};
 use super::section::{self, SectionHeader, SectionType};
 use super::{
-    Command, Configuration, DeviceSection, EarlySection, Problem, SectionKind, StreamError,
-    SyncMode, Writer,
+    Command, Configuration, DeviceSection, EarlyPart, Problem, SectionHead, SectionKind,
+    StreamError, SyncMode, Writer,
 };
 use super::{tail, vmdesc};
 
@@ -24,6 +26,17 @@ pub struct Outgoing {
     blocks: Vec<AnnouncedBlock>,
     last_block: Option<usize>,
     ram_section_id: u32,
+    early: EarlySections,
+}
+
+/// What has been written that is not RAM's.
+#[derive(Debug, Default)]
+struct EarlySections {
+    /// The section that is being written, and how many bytes it has.
+    open: Option<(SectionHead, u64)>,
+    /// Those that are all of their device's state.
+    described: Vec<vmdesc::Described>,
+    ids: HashSet<u32>,
 }
 
 /// A RAM section that is being written. [`finish`](Self::finish) closes it; without that the stream
@@ -49,6 +62,7 @@ impl Outgoing {
             blocks: Vec::new(),
             last_block: None,
             ram_section_id: RAM_SECTION_ID,
+            early: EarlySections::default(),
         }
     }
 
@@ -129,13 +143,41 @@ impl Outgoing {
         Ok(RamSection { stream: self })
     }
 
-    /// Writes a section that was received before the end of RAM, as it came. To be called between RAM's sections, never
-    /// in one. Its id must not be RAM's.
+    /// Writes a section that was received before the end of RAM, as it came, piece by piece. To be called between RAM's
+    /// sections, never in one.
     ///
     /// # Errors
-    /// The transport's, and a name that is not 1 to 255 bytes long.
-    pub fn early_section(&mut self, section: &EarlySection) -> Result<(), StreamError> {
-        let EarlySection { head, data, .. } = section;
+    /// The transport's, a name that is not 1 to 255 bytes long, RAM's id, and pieces that are not in order.
+    pub fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), StreamError> {
+        match (part, &mut self.early.open) {
+            (EarlyPart::Start { head, .. }, None) => self.early_start(head),
+            (EarlyPart::Data(data), Some((_, written))) => {
+                *written = written.saturating_add(data.len() as u64);
+                self.writer.put(data)
+            }
+            (EarlyPart::End, open @ Some(_)) => {
+                let closed = open.take();
+                closed.map_or(Ok(()), |(head, len)| self.early_end(head, len))
+            }
+            (EarlyPart::Start { .. }, Some(_)) => {
+                let (what, when) = ("a section", "begins inside of another");
+                Err(self.misuse(Problem::Order { what, when }))
+            }
+            (EarlyPart::Data(_) | EarlyPart::End, None) => {
+                let (what, when) = ("a piece of a section", "comes without its start");
+                Err(self.misuse(Problem::Order { what, when }))
+            }
+        }
+    }
+
+    fn early_start(&mut self, head: &SectionHead) -> Result<(), StreamError> {
+        if head.id == self.ram_section_id {
+            let want = "another one than RAM's";
+            return Err(self.misuse(Problem::value("a section's id", head.id, want)));
+        }
+        if head.idstr.is_empty() {
+            return Err(self.misuse(Problem::name("section", b"")));
+        }
         let kind = head.kind.section_type();
         match head.kind {
             SectionKind::Start | SectionKind::Full => {
@@ -152,8 +194,22 @@ impl Outgoing {
                 self.writer.put(&head.id.to_be_bytes())?;
             }
         }
-        self.writer.put(data)?;
-        section::write_footer(&mut self.writer, head.id)
+        self.early.ids.insert(head.id);
+        self.early.open = Some((head.clone(), 0));
+        Ok(())
+    }
+
+    fn early_end(&mut self, head: SectionHead, len: u64) -> Result<(), StreamError> {
+        section::write_footer(&mut self.writer, head.id)?;
+        if head.kind == SectionKind::Full {
+            self.early.described.push(vmdesc::Described {
+                name: head.idstr,
+                instance: head.instance,
+                version: head.version,
+                size: len,
+            });
+        }
+        Ok(())
     }
 
     /// Writes the rest of the stream as it is: the [bytes](super::Tail::bytes) of a tail that was
@@ -166,15 +222,19 @@ impl Outgoing {
         self.writer.put(tail)
     }
 
-    /// Writes the rest of the stream: these sections, in this order, and a VM description of them.
+    /// Writes the rest of the stream: these sections, in this order, and a VM description of them and of those that
+    /// were [all](SectionKind::Full) of a device's state before.
     ///
     /// # Errors
     /// The transport's, and a name that is not 1 to 255 bytes long.
     pub fn tail(&mut self, sections: &[DeviceSection]) -> Result<(), StreamError> {
         let ram = self.ram_section_id;
-        let ids = (RAM_SECTION_ID + 1..).filter(|id| *id != ram);
+        let early = &self.early;
+        let ids = (RAM_SECTION_ID + 1..).filter(|id| *id != ram && !early.ids.contains(id));
         tail::write(&mut self.writer, ids, sections)?;
-        let description = vmdesc::generate(&self.machine, self.page_size, sections);
+        let described = sections.iter().map(vmdesc::Described::of);
+        let described = early.described.iter().cloned().chain(described);
+        let description = vmdesc::generate(&self.machine, self.page_size, described);
         tail::write_end(&mut self.writer, &description)
     }
 

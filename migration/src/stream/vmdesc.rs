@@ -32,6 +32,15 @@ pub(super) struct Device {
     pub(super) size: u64,
 }
 
+/// A section that is to be described.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) instance: u32,
+    pub(super) version: u32,
+    pub(super) size: u64,
+}
+
 /// Most devices of a VM description. A large machine has five for each of its vCPUs.
 pub const MAX_DEVICES: usize = 64 * 1024;
 
@@ -42,17 +51,19 @@ pub(super) fn parse(text: &[u8]) -> serde_json::Result<Vec<Device>> {
 }
 
 /// The description of opaque sections: each device has one field, `data`.
-pub(super) fn generate(machine: &str, page_size: PageSize, sections: &[DeviceSection]) -> Vec<u8> {
+pub(super) fn generate(
+    machine: &str,
+    page_size: PageSize,
+    sections: impl Iterator<Item = Described>,
+) -> Vec<u8> {
     let devices: Vec<Value> = sections
-        .iter()
         .map(|section| {
-            let size = section.data.len();
             json!({
                 "name": section.name,
                 "instance_id": section.instance,
                 "vmsd_name": section.name,
                 "version": section.version,
-                "fields": [{"name": "data", "type": "buffer", "size": size}],
+                "fields": [{"name": "data", "type": "buffer", "size": section.size}],
             })
         })
         .collect();
@@ -69,6 +80,17 @@ pub(super) fn generate(machine: &str, page_size: PageSize, sections: &[DeviceSec
         "devices": devices,
     });
     description.to_string().into_bytes()
+}
+
+impl Described {
+    pub(super) fn of(section: &DeviceSection) -> Self {
+        Self {
+            name: section.name.clone(),
+            instance: section.instance,
+            version: section.version,
+            size: section.data.len() as u64,
+        }
+    }
 }
 
 #[derive(Deserialize)]

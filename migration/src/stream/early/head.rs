@@ -30,17 +30,6 @@ pub enum SectionKind {
     Full,
 }
 
-/// A section before the end of RAM that is not RAM's, all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EarlySection {
-    /// Which it is.
-    pub head: SectionHead,
-    /// Its data, opaque bytes.
-    pub data: Vec<u8>,
-    /// It came before RAM's START section.
-    pub before_ram: bool,
-}
-
 /// Most bytes through which the end of a section is looked for whose layout is not known.
 pub const MAX_UNKNOWN_LEN: u64 = 64 << 20;
 /// Most devices that may send sections in several parts, or before the end of RAM.

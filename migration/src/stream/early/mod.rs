@@ -11,8 +11,10 @@ mod body;
 mod format;
 mod head;
 mod open;
+mod part;
 
-pub use head::{EarlySection, MAX_EARLY_DEVICES, MAX_UNKNOWN_LEN, SectionHead, SectionKind};
+pub use head::{MAX_EARLY_DEVICES, MAX_UNKNOWN_LEN, SectionHead, SectionKind};
+pub use part::{EarlyPart, EarlyPlace, EarlySection};
 
 pub(super) use body::{Body, Piece};
 pub(super) use open::{OpenSections, begins_twice};

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use super::recorded::read_all;
 use super::wire::{Then, Wire, incoming_in_pieces, outgoing};
 use crate::stream::{
-    AnnouncedBlock, Command, EarlySection, Event, Incoming, MAX_UNKNOWN_LEN, PageSizes, RamPart,
-    Reader, SectionHead, SectionKind, SyncMode, Tail, Writer,
+    AnnouncedBlock, Command, Configuration, DeviceSection, EarlyPart, EarlyPlace, EarlySection,
+    Event, Incoming, MAX_UNKNOWN_LEN, PageSizes, RamPart, Reader, SectionHead, SectionKind,
+    SyncMode, Tail, Writer,
 };
 
 const PIECES: [usize; 6] = [1, 2, 3, 7, 1000, usize::MAX];
@@ -45,14 +46,21 @@ fn section(kind: SectionKind, id: u32, idstr: &str, data: &[u8]) -> EarlySection
     EarlySection {
         head,
         data: data.to_vec(),
-        before_ram: false,
+        place: EarlyPlace::BesideRam,
     }
 }
 
 /// A section as it is on the wire.
 fn wire(section: &EarlySection) -> Vec<u8> {
     let (mut out, sent) = outgoing(SyncMode::PerRound);
-    out.early_section(section).unwrap();
+    let (head, place) = (&section.head, section.place);
+    for part in [
+        EarlyPart::Start { head, place },
+        EarlyPart::Data(&section.data),
+        EarlyPart::End,
+    ] {
+        out.early_section(part).unwrap();
+    }
     out.flush().unwrap();
     sent.lock().clone()
 }
@@ -65,14 +73,12 @@ fn read_early(bytes: &[u8], piece: usize) -> Vec<EarlySection> {
     let copied = copy.sent();
     let mut writer = Writer::new(Box::new(copy));
     let mut sections: Vec<EarlySection> = Vec::new();
-    let mut is_ram_announced = false;
     loop {
         match stream.next_event().unwrap() {
-            Event::RamStart { .. } => is_ram_announced = true,
             Event::EarlyStart(head) => sections.push(EarlySection {
                 head,
                 data: Vec::new(),
-                before_ram: !is_ram_announced,
+                place: stream.early_place(),
             }),
             Event::EarlyData(data) => {
                 assert!(data.len() <= 64 << 10);
@@ -159,7 +165,7 @@ fn a_section_before_ram() {
     let known = known().swap_remove(0);
     let bytes = stream(&wire(&known), b"", TAIL);
     let known = EarlySection {
-        before_ram: true,
+        place: EarlyPlace::BeforeRam,
         ..known
     };
     for piece in PIECES {
@@ -350,6 +356,81 @@ fn a_tail_behind_sections_that_are_named_in_its_description() {
     // A device that never came is not skipped.
     bytes.splice(..bytes.len(), stream(b"\x08\0\x01\0\0", b"", &behind.bytes));
     read_all(&mut incoming_in_pieces(&bytes, 900, Then::Silence)).unwrap_err();
+}
+
+#[test]
+fn what_is_sent_again_is_described() {
+    let sections = known();
+    let (mut out, sent) = outgoing(SyncMode::PerRound);
+    out.set_ram_section_id(2);
+    out.configuration(&Configuration::default()).unwrap();
+    out.command(Command::OpenReturnPath).unwrap();
+    let mut send = |sections: &[EarlySection]| {
+        for section in sections {
+            let (head, place) = (&section.head, section.place);
+            out.early_section(EarlyPart::Start { head, place }).unwrap();
+            // In pieces of any size.
+            for piece in section.data.chunks(7) {
+                out.early_section(EarlyPart::Data(piece)).unwrap();
+            }
+            out.early_section(EarlyPart::End).unwrap();
+        }
+    };
+    send(&sections[..1]);
+    // Ids that a device would be given otherwise.
+    let taken = [4, 5].map(|id| section(SectionKind::Start, id, "dirty-bitmap", &[1]));
+    send(&taken);
+    let block = AnnouncedBlock {
+        name: multifd_core::wire::BlockName::new("ram").unwrap(),
+        used_length: 4096,
+    };
+    let mut start = out.ram_start(vec![block]).unwrap();
+    start.sync().unwrap();
+    start.finish().unwrap();
+    let mut end = out.ram_end().unwrap();
+    end.sync().unwrap();
+    end.finish().unwrap();
+    let device = |name: &str| DeviceSection {
+        name: name.into(),
+        instance: 0,
+        version: 1,
+        data: vec![7; 30],
+    };
+    out.tail(&[device("timer"), device("cpu"), device("globalstate")])
+        .unwrap();
+    out.flush().unwrap();
+    let mut stream = incoming_in_pieces(&sent.lock(), 100, Then::Silence);
+    let (_, tail) = read_all(&mut stream).unwrap();
+    let devices = tail.sections.unwrap();
+    let ids: Vec<_> = devices.iter().map(|device| device.id).collect();
+    assert_eq!(ids, [3, 6, 7]);
+}
+
+#[test]
+fn pieces_are_written_in_order() {
+    let one = section(SectionKind::Full, 1, "x", &[]);
+    let two = section(SectionKind::Full, 2, "x", &[]);
+    let start = |section| EarlyPart::Start {
+        head: section,
+        place: EarlyPlace::BeforeRam,
+    };
+    let nameless = section(SectionKind::Full, 2, "", &[]);
+    let one = start(&one.head);
+    let two = start(&two.head);
+    for (parts, want) in [
+        (vec![EarlyPart::End], "comes without its start"),
+        (vec![EarlyPart::Data(&[1])], "comes without its start"),
+        (vec![two, two], "a section begins inside of another"),
+        (vec![one], "wanted another one than RAM's"),
+        (vec![start(&nameless.head)], "not empty, without NUL"),
+    ] {
+        let (mut out, _) = outgoing(SyncMode::PerRound);
+        let written: Result<(), _> = parts
+            .into_iter()
+            .try_for_each(|part| out.early_section(part));
+        let error = written.unwrap_err().to_string();
+        assert!(error.ends_with(want), "{error}");
+    }
 }
 
 #[test]
