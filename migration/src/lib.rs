@@ -36,4 +36,6 @@ pub use options::{channel_count, method_options};
 pub use relay::{Relay, RelayConfig, RelayHost, RelayReport};
 pub use report::Report;
 pub use run_state::RunState;
-pub use source::{Connections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost};
+pub use source::{
+    Connections, EarlySections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost,
+};

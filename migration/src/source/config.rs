@@ -9,7 +9,7 @@ use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceState, Limits, Spawn, StdThreads};
 
-use super::{AutoConverge, Tuning};
+use super::{AutoConverge, EarlySections, Tuning};
 use crate::stream::{DeviceSection, RAM_SECTION_ID, SyncMode};
 
 /// How a [`Source`](super::Source) works.
@@ -29,6 +29,9 @@ pub struct SourceConfig {
     /// The id of RAM's sections, which no section of the [tail](Self::tail) may have:
     /// [`RAM_SECTION_ID`] unless a guest is sent again that came with another one.
     pub ram_section_id: u32,
+    /// What devices have sent before the end of RAM, of a guest that is sent again: sections of virtio-mem, of dirty
+    /// bitmaps, of VFIO devices. None of them may have [RAM's id](Self::ram_section_id).
+    pub early_sections: Option<Arc<dyn EarlySections>>,
     /// How barriers stand on the main channel: what the destination is set to. Per round, unless it
     /// is QEMU's machine type 8.0 or older.
     pub sync_mode: SyncMode,
@@ -74,6 +77,7 @@ impl Default for SourceConfig {
             validate_uuid: false,
             page_bits: None,
             ram_section_id: RAM_SECTION_ID,
+            early_sections: None,
             sync_mode: SyncMode::PerRound,
             zero_pages: ZeroPageDetection::Multifd,
             tuning: Tuning::default(),

@@ -4,9 +4,11 @@
 //! meanwhile. Once the rest can be sent within the down time, the guest is paused, and the last
 //! memory and its devices are sent.
 
+mod beside_ram;
 mod config;
 mod convergence;
 mod dirty_memory;
+mod early;
 mod handle;
 mod host;
 mod info;
@@ -21,6 +23,7 @@ mod throttle;
 
 pub use config::{Connections, OverTime, SourceConfig};
 pub use convergence::Tuning;
+pub use early::EarlySections;
 pub use handle::SourceHandle;
 pub use host::SourceHost;
 pub use info::{MigrationInfo, MoreInfo, RamInfo};
@@ -37,7 +40,9 @@ use multifd_core::{Error, Fault, GuestMemory, MultifdMethods, Place, Sender, Sen
 
 use crate::handover;
 use crate::report::Report;
-use crate::stream::{AnnouncedBlock, Command, Configuration, Outgoing, RamSection, Writer};
+use crate::stream::{
+    AnnouncedBlock, Command, Configuration, EarlyPlace, Outgoing, RamSection, Writer,
+};
 use convergence::Convergence;
 use dirty_memory::{DirtyMemory, LastFetch};
 use host::Stopped;
@@ -162,11 +167,12 @@ impl Source {
         self.enter(host, Status::Active)?;
         host.host.event(&SourceEvent::Pass(1));
         self.precopy(host, &mut dirty)?;
+        self.send_early(EarlyPlace::BesideRam)?;
         self.switch_over(host, &mut dirty)
     }
 
-    /// The stream's head, the list of blocks, and the first barrier, which has to come before any
-    /// page.
+    /// The stream's head, the list of blocks with what stands around it, and the first barrier, which has to come
+    /// before any page.
     fn send_head(&mut self) -> Result<(), Error> {
         let configuration = Configuration {
             machine: self.config.machine.clone(),
@@ -182,6 +188,7 @@ impl Source {
                 self.stream.command(Command::Ping(handover::OFFER))?;
             }
         }
+        self.send_early(EarlyPlace::BeforeRam)?;
         let blocks = self.sender.memory().blocks().iter();
         let blocks = blocks.map(|block| AnnouncedBlock {
             name: block.name().clone(),
@@ -199,6 +206,7 @@ impl Source {
             self.sender.set_excuse(excused.clone());
             self.stream.writer_mut().set_excuse(excused);
         }
+        self.send_early(EarlyPlace::BehindStart)?;
         self.stream.flush()?;
         self.sender.sync()
     }
