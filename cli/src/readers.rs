@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
 use migration::{HostError, SourceConfig};
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory};
@@ -77,6 +77,15 @@ impl Keeping {
     /// As [`DestinationHost::ram_section_id`](migration::DestinationHost::ram_section_id).
     pub fn set_ram_section_id(&mut self, id: u32) {
         self.0.set_ram_section_id(id);
+    }
+
+    /// As [`DestinationHost::early_section`](migration::DestinationHost::early_section).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), HostError> {
+        let taken = self.0.early_section(part);
+        taken.map_err(|error| printed(&error).into())
     }
 
     /// As [`DestinationHost::sync_mode`](migration::DestinationHost::sync_mode).

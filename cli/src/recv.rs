@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SectionInfo, SyncMode, Tail};
+use migration::stream::{
+    AnnouncedBlock, Configuration, EMPTY_TAIL, EarlyPart, SectionInfo, SyncMode, Tail,
+};
 use migration::{Destination, DestinationConfig, DestinationHost, HostError, Work, channel_count};
 use migration_params::Settings;
 use multifd_core::{GuestMemory, PageSize};
@@ -16,6 +18,7 @@ use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::descriptors;
 use crate::net::listen::Listener;
+use crate::show::early::EarlyTotals;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Total;
 use crate::show::report::DevicesReport;
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
         signs: receiving.signs(),
         total: Arc::clone(&total),
         page_size: args.migration.page_size,
+        early: EarlyTotals::default(),
         devices: None,
     };
     let migrate = || destination.run(&mut host);
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let mut report = received.report(address, &*method);
     report.devices = host.devices;
     if let Some(devices) = &report.devices {
+        tell_early(&host.early, devices.early_file.as_deref());
         tell_devices(devices);
     }
     tell::printed(report.print(args.migration.json));
@@ -83,6 +88,7 @@ struct Host<'a> {
     signs: Signs,
     total: Total,
     page_size: Option<PageSize>,
+    early: EarlyTotals,
     devices: Option<DevicesReport>,
 }
 
@@ -109,6 +115,11 @@ impl DestinationHost for Host<'_> {
         self.store.set_sync_mode(mode);
     }
 
+    fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), HostError> {
+        self.early.note(part);
+        self.store.early_section(part).map_err(flat)
+    }
+
     fn work(&self) -> Work {
         Work::WritingToDisk
     }
@@ -127,6 +138,8 @@ impl DestinationHost for Host<'_> {
             bytes: devices.bytes.len(),
             sections: devices.sections.as_deref().map(names),
             file: self.store.devices_file(),
+            early: self.early.report(),
+            early_file: self.store.early_file().filter(|_| !self.early.is_empty()),
         });
         Ok(())
     }
@@ -151,6 +164,21 @@ impl Host<'_> {
 /// An error with its causes in one text.
 fn flat(error: anyhow::Error) -> HostError {
     format!("{error:#}").into()
+}
+
+/// Says what became of the state that came before the end of the memory, if there was any.
+fn tell_early(early: &EarlyTotals, file: Option<&str>) {
+    if early.is_empty() {
+        return;
+    }
+    match file {
+        Some(file) => output::message(format_args!(
+            "state before the end of the memory, {early}: in {file}"
+        )),
+        None => output::message(format_args!(
+            "state before the end of the memory, {early}: dropped, --save DIR keeps it"
+        )),
+    }
 }
 
 /// Says what became of the device state, if there is any.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
 use migration_params::Settings;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
@@ -96,6 +96,14 @@ impl Store {
         }
     }
 
+    /// Takes what devices send before the end of the memory, if it can be kept.
+    pub(crate) fn early_section(&mut self, part: EarlyPart<'_>) -> anyhow::Result<()> {
+        match self {
+            Self::Files { .. } => Ok(()),
+            Self::Folder(folder) => folder.early_section(part),
+        }
+    }
+
     pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
         if let Self::Folder(folder) = self {
             folder.set_sync_mode(mode);
@@ -121,6 +129,14 @@ impl Store {
         match self {
             Self::Files { devices, .. } => devices.clone(),
             Self::Folder(folder) => Some(folder.devices_file().display().to_string()),
+        }
+    }
+
+    /// The file of what devices sent before the end of the memory, if it is kept.
+    pub(crate) fn early_file(&self) -> Option<String> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Folder(folder) => Some(folder.early_file().display().to_string()),
         }
     }
 

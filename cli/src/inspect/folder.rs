@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::channel::DeviceCounts;
 use super::devices::DevicesRecord;
-use crate::disk::saved::{Manifest, Saved};
+use crate::disk::saved::{EarlyDevice, Manifest, Saved};
 use crate::disk::unreleased;
 
 /// What a folder says about itself, and what is in its files.
@@ -17,6 +17,9 @@ pub(super) struct FolderRecord {
     pub(super) manifest: Manifest,
     /// Its source has not released it.
     pub(super) unreleased: bool,
+    /// What devices sent before the end of the memory, by device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) early_sections: Vec<EarlyDevice>,
     pub(super) devices: DevicesRecord,
     /// Device state packets, by device.
     pub(super) device_packets: BTreeMap<String, DeviceCounts>,
@@ -52,6 +55,7 @@ impl FolderRecord {
             counts.bytes += packet.data.len() as u64;
         }
         Ok(Self {
+            early_sections: saved.early.map_or_else(Vec::new, |early| early.devices),
             devices: DevicesRecord::new(&saved.tail, 0),
             device_packets: packets,
             checksums,

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::anomaly::Anomaly;
 use super::devices::DevicesRecord;
+use super::early::EarlyRecord;
 use super::recording::Recording;
 
 /// All of a main channel, section by section, as far as it can be understood.
@@ -24,6 +25,9 @@ pub(super) struct MainRecord {
     /// From the configuration.
     pub(super) uuid: Option<String>,
     pub(super) commands: Vec<CommandRecord>,
+    /// Sections that are not RAM's, before its end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) early_sections: Vec<EarlyRecord>,
     pub(super) ram: Option<RamRecord>,
     pub(super) devices: Option<DevicesRecord>,
     /// Why it was not understood to the end.
@@ -83,7 +87,10 @@ impl MainRecord {
         let reader = Reader::new(Box::new(Recording::new(file)), &[]);
         let mut stream = Incoming::new(reader, page_size);
         match record.read_sections(&mut stream) {
-            Ok(()) => record.read_tail(path, stream.reader_mut().offset())?,
+            Ok(()) => {
+                let early = stream.early_full_sections();
+                record.read_tail(path, stream.reader_mut().offset(), early)?;
+            }
             Err(error) => {
                 record.error = Some(Anomaly {
                     offset: error.at().offset,
@@ -105,6 +112,12 @@ impl MainRecord {
         loop {
             let offset = stream.reader_mut().offset();
             let event = stream.next_event()?;
+            EarlyRecord::note(
+                &mut self.early_sections,
+                &event,
+                offset,
+                stream.early_place(),
+            );
             let new = || RamSectionRecord {
                 offset,
                 part: "",
@@ -134,7 +147,7 @@ impl MainRecord {
                     });
                     section = Some(new());
                 }
-                // The pieces of its data are no sections of RAM.
+                // No sections of RAM: they have been noted.
                 Event::EarlyStart(_) | Event::EarlyData(_) | Event::EarlyEnd => {}
                 Event::Sync => section.get_or_insert_with(new).syncs += 1,
                 Event::ZeroPage { .. } => section.get_or_insert_with(new).zero_pages += 1,
@@ -165,7 +178,7 @@ impl MainRecord {
 
     /// Reads what is behind RAM: nothing comes after it but what a source of this project says when it
     /// has given the guest up.
-    fn read_tail(&mut self, path: &Path, offset: u64) -> anyhow::Result<()> {
+    fn read_tail(&mut self, path: &Path, offset: u64, early: usize) -> anyhow::Result<()> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
@@ -175,14 +188,15 @@ impl MainRecord {
             .context("cannot be read")?;
         let parsed = match split_last_ping(&bytes) {
             Some((tail, value))
-                if Tail::parse(tail.to_vec()).is_ok_and(|tail| tail.sections.is_some()) =>
+                if Tail::parse_behind(tail.to_vec(), early)
+                    .is_ok_and(|tail| tail.sections.is_some()) =>
             {
                 let offset = offset + tail.len() as u64;
                 let command = CommandRecord::new(offset, Command::Ping(value));
                 self.commands.push(command);
-                Tail::parse(tail.to_vec())
+                Tail::parse_behind(tail.to_vec(), early)
             }
-            _ => Tail::parse(bytes),
+            _ => Tail::parse_behind(bytes, early),
         };
         match parsed {
             Ok(tail) => self.devices = Some(DevicesRecord::new(&tail, offset)),

@@ -3,6 +3,7 @@
 mod anomaly;
 mod channel;
 mod devices;
+mod early;
 mod folder;
 mod main_channel;
 mod print;

@@ -5,8 +5,10 @@ use std::fmt::{self, Display, Formatter};
 
 use super::channel::{ChannelRecord, DeviceCounts};
 use super::devices::DevicesRecord;
+use super::early::EarlyRecord;
 use super::folder::{Checksums, FolderRecord};
-use super::main_channel::{MainRecord, RamRecord};
+use super::main_channel::{MainRecord, RamRecord, RamSectionRecord};
+use crate::disk::saved::EarlyDevice;
 use crate::show::units::Bytes;
 
 impl Display for FolderRecord {
@@ -57,6 +59,7 @@ impl Display for FolderRecord {
             }
         }
         writeln!(f)?;
+        print_early_devices(f, &self.early_sections)?;
         self.devices.fmt(f)?;
         print_packets(f, &self.device_packets)
     }
@@ -87,6 +90,11 @@ impl Display for MainRecord {
                 command.name,
                 value.unwrap_or_default()
             )?;
+        }
+        if !self.early_sections.is_empty() {
+            let count = self.early_sections.len();
+            writeln!(f, "\nother sections before the end of RAM: {count}")?;
+            print_some(f, &self.early_sections)?;
         }
         if let Some(ram) = &self.ram {
             writeln!(f)?;
@@ -128,21 +136,34 @@ impl Display for RamRecord {
             self.sync_mode.unwrap_or("none"),
             self.zero_pages
         )?;
-        let hidden = count.saturating_sub(2 * SHOWN);
-        for (number, section) in self.sections.iter().enumerate() {
-            if hidden > 0 && (SHOWN..count - SHOWN).contains(&number) {
-                if number == SHOWN {
-                    writeln!(f, "              ... {hidden} more, --json has them")?;
-                }
-                continue;
-            }
-            writeln!(
-                f,
-                "  {:>#10x}  {:<5}  {} bytes, {} barriers, {} zero pages",
-                section.offset, section.part, section.bytes, section.syncs, section.zero_pages
-            )?;
-        }
-        Ok(())
+        print_some(f, &self.sections)
+    }
+}
+
+impl Display for RamSectionRecord {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  {:>#10x}  {:<5}  {} bytes, {} barriers, {} zero pages",
+            self.offset, self.part, self.bytes, self.syncs, self.zero_pages
+        )
+    }
+}
+
+impl Display for EarlyRecord {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  {:>#10x}  {:<5}  {:<25} instance {}, version {}, id {}, {} bytes{}",
+            self.offset,
+            self.part,
+            shown(&self.name),
+            self.instance,
+            self.version,
+            self.id,
+            self.bytes,
+            where_it_is(self.before_ram)
+        )
     }
 }
 
@@ -230,6 +251,49 @@ impl Display for ChannelRecord {
         }
         Ok(())
     }
+}
+
+fn print_early_devices(f: &mut Formatter<'_>, devices: &[EarlyDevice]) -> fmt::Result {
+    if !devices.is_empty() {
+        writeln!(f, "device state before the end of RAM:")?;
+    }
+    for device in devices {
+        writeln!(
+            f,
+            "  {:<32} instance {}, version {}, id {}, {} sections, {} bytes{}",
+            shown(&device.name),
+            device.instance,
+            device.version,
+            device.id,
+            device.sections,
+            device.bytes,
+            where_it_is(device.before_ram)
+        )?;
+    }
+    Ok(())
+}
+
+fn where_it_is(before_ram: bool) -> &'static str {
+    match before_ram {
+        true => ", before RAM",
+        false => "",
+    }
+}
+
+/// Prints the first and the last of a long list.
+fn print_some(f: &mut Formatter<'_>, list: &[impl Display]) -> fmt::Result {
+    let count = list.len();
+    let hidden = count.saturating_sub(2 * SHOWN);
+    for (number, one) in list.iter().enumerate() {
+        if hidden > 0 && (SHOWN..count - SHOWN).contains(&number) {
+            if number == SHOWN {
+                writeln!(f, "              ... {hidden} more, --json has them")?;
+            }
+            continue;
+        }
+        one.fmt(f)?;
+    }
+    Ok(())
 }
 
 fn print_packets(f: &mut Formatter<'_>, devices: &BTreeMap<String, DeviceCounts>) -> fmt::Result {

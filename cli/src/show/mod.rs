@@ -4,6 +4,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod codec_paths;
+pub(crate) mod early;
 pub(crate) mod exit_code;
 pub(crate) mod failure;
 pub(crate) mod hint;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::show::clock::millis;
 use crate::show::codec_paths::PathsReport;
+use crate::show::early::EarlyReport;
 use crate::show::output;
 use crate::show::timeline::Sample;
 use crate::show::units::Bytes;
@@ -124,6 +125,12 @@ pub(crate) struct DevicesReport {
     pub(crate) sections: Option<Vec<String>>,
     /// The file that they are in; none if they were dropped.
     pub(crate) file: Option<String>,
+    /// What devices sent before the end of the memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) early: Vec<EarlyReport>,
+    /// The file that this is in; none if it was dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) early_file: Option<String>,
 }
 
 /// Whose report it is.

@@ -1,4 +1,4 @@
-//! Device state that is larger than a relay's memory.
+//! Device state that is larger than the command's memory.
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
@@ -10,9 +10,9 @@ use crc32fast::Hasher;
 use multifd_core::PageSize;
 use multifd_core::wire::{DeviceStateHeader, InitPacket, RamHeaderBuffer, Uuid};
 
-use crate::harness::{Folder, start};
+use crate::harness::{Folder, recv, start};
 
-/// Bytes that a relay may have in memory at any time.
+/// Bytes that the command may have in memory at any time.
 const MOST: u64 = 100 << 20;
 const PIECE: usize = 1 << 20;
 const CHANNELS: u8 = 2;
@@ -95,6 +95,54 @@ fn a_relay_passes_on_more_device_state_than_it_has_memory_for() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_folder_keeps_more_device_state_than_there_is_memory_for() -> Result<()> {
+    let count = pieces()? / 2;
+    let folder = Folder::new()?;
+    let saved = folder.text("guest");
+    let (receiving, _) = recv(
+        &format!("unix:{}", folder.text("from")),
+        &["--save", &saved],
+    )?;
+    let connect = || UnixStream::connect(folder.path("from"));
+    let mut main = connect()?;
+    let channels = (0..CHANNELS).map(|channel| send_channel(connect()?, channel, 0));
+    channels.collect::<Result<()>>()?;
+    let mut sent = Summed {
+        out: &mut main,
+        bytes: 0,
+        sum: Hasher::new(),
+    };
+    sent.put(HEAD)?;
+    let head = (sent.bytes, std::mem::take(&mut sent.sum));
+    put_early(&mut sent, count)?;
+    let early = (sent.bytes - head.0, sent.sum.clone().finalize());
+    // All of it has been read but for what is in the socket.
+    let most = highest_memory(receiving.id())?;
+    ensure!(most <= MOST, "recv: {} KiB", most >> 10);
+    sent.put(END)?;
+    sent.put(b"\0\x06\0\0\0\0")?;
+    let mut shut = [0; 8];
+    main.read_exact(&mut shut)?;
+    ensure!(shut == [0, 1, 0, 4, 0, 0, 0, 0], "{shut:x?}");
+    receiving.finish()?.json(0)?;
+
+    let listener = UnixListener::bind(folder.path("to"))?;
+    let to = format!("unix:{}", folder.text("to"));
+    let mut sending = start(&["send", "--load", &saved, "--to", &to, "--quiet", "--json"])?;
+    let (mut taken, _) = listener.accept()?;
+    // As it came, and three PINGs.
+    let mut bytes = vec![0; HEAD.len() + 3 * 9];
+    taken.read_exact(&mut bytes)?;
+    let got = read_main(&mut taken.take(early.0), early.0)?;
+    ensure!(got == early, "{got:x?}, wanted {early:x?}");
+    // It waits for an answer.
+    let most = highest_memory(sending.id())?;
+    ensure!(most <= MOST, "send: {} KiB", most >> 10);
+    sending.kill()?;
+    Ok(())
+}
+
 fn joined<T>(result: thread::Result<Result<T>>) -> Result<T> {
     result.map_err(|_| anyhow!("a thread panicked"))?
 }
@@ -155,13 +203,8 @@ fn send_main(main: &mut UnixStream, pieces: u32) -> Result<(u64, u32)> {
         sum: Hasher::new(),
     };
     main.put(HEAD)?;
-    main.put(START)?;
     let early = pieces / 2;
-    for number in 0..early {
-        main.put(PART)?;
-        main.put(&piece(number))?;
-        main.put(PART_END)?;
-    }
+    put_early(&mut main, early)?;
     main.put(END)?;
     main.put(FULL)?;
     for number in early..pieces {
@@ -169,6 +212,17 @@ fn send_main(main: &mut UnixStream, pieces: u32) -> Result<(u64, u32)> {
     }
     main.put(FULL_END)?;
     Ok((main.bytes, main.sum.finalize()))
+}
+
+/// What the device sends before the end of RAM: so many pieces.
+fn put_early(main: &mut Summed<'_>, pieces: u32) -> Result<()> {
+    main.put(START)?;
+    for number in 0..pieces {
+        main.put(PART)?;
+        main.put(&piece(number))?;
+        main.put(PART_END)?;
+    }
+    Ok(())
 }
 
 fn read_main(main: &mut impl Read, len: u64) -> Result<(u64, u32)> {

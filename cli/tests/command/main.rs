@@ -3,6 +3,7 @@
 mod accelerated;
 mod advise;
 mod arguments;
+mod beside_memory;
 mod crowd;
 mod doctor;
 mod footprint;

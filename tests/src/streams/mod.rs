@@ -3,6 +3,8 @@
 //! A test gives the command a [`Stream`], and compares what a destination gets of it later with
 //! [`Parts`] and [`memory`].
 
+mod any_guest;
+mod early;
 mod packets;
 mod parts;
 mod plan;
@@ -11,6 +13,6 @@ mod sides;
 
 pub use packets::{channel, memory};
 pub use parts::Parts;
-pub use plan::{Block, Stream, devices, full};
+pub use plan::{Block, Early, Stream, devices, full};
 pub use random::Random;
 pub use sides::{Connections, Destination, play};

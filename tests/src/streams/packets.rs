@@ -15,6 +15,10 @@ pub fn channel(stream: &Stream, channel: u8, channels: u8) -> Vec<u8> {
     let mut bytes = init_of(stream.uuid, channel);
     bytes.extend(packet(stream, (SYNC, 0), &[], None));
     let mut number = 0;
+    if stream.has_part() {
+        number += 1;
+        bytes.extend(packet(stream, (SYNC, number), &[], None));
+    }
     for block in &stream.blocks {
         for (index, page) in block.content.chunks(stream.page_size).enumerate() {
             number += 1;

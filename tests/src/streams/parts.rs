@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::plan::Early;
+
 /// The parts of a main channel that are the guest's. Left out are the commands, and the sections of RAM but the
 /// first one: how many rounds there are is a matter of each migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,23 +11,27 @@ pub struct Parts {
     /// Magic, version, configuration.
     pub head: Vec<u8>,
     /// Sections of others before RAM's.
-    pub early: Vec<u8>,
+    pub before: Vec<u8>,
     /// RAM's first section: the blocks.
     pub start: Vec<u8>,
+    /// Sections of others behind that.
+    pub behind: Vec<u8>,
+    /// Sections of others behind one of RAM's PART sections.
+    pub beside: Vec<u8>,
     /// All behind RAM's last section.
     pub tail: Vec<u8>,
 }
 
 impl Parts {
-    /// Takes a main channel apart. `early_len` is how long the sections before RAM's are: nothing else says it.
+    /// Takes a main channel apart. `early` is as long as the sections of others are: nothing else says it.
     ///
     /// # Errors
     /// It is none, or has what is not expected.
-    pub fn read(main: &[u8], early_len: usize) -> Result<Self> {
+    pub fn read(main: &[u8], early: &Early) -> Result<Self> {
         let mut cursor = Cursor { main, at: 0 };
         let head = cursor.head()?;
         cursor.commands()?;
-        let early = cursor.take(early_len)?.to_vec();
+        let before = cursor.take(early.before.len())?.to_vec();
         cursor.commands()?;
         let start = cursor.at;
         ensure!(cursor.u8()? == 1, "RAM does not start");
@@ -41,13 +47,22 @@ impl Parts {
         }
         cursor.words(id)?;
         let start = main.get(start..cursor.at).context("the start")?.to_vec();
+        cursor.commands()?;
+        let behind = cursor.take(early.behind.len())?.to_vec();
+        let mut beside = None;
         loop {
             cursor.commands()?;
             let kind = cursor.u8()?;
             ensure!(cursor.u32()? == id, "another section than RAM's");
             cursor.words(id)?;
             match kind {
-                2 => {}
+                2 => {
+                    cursor.commands()?;
+                    // Behind the last round, if there are several.
+                    if beside.is_none() && !cursor.is_at_ram(id) {
+                        beside = Some(cursor.take(early.beside.len())?.to_vec());
+                    }
+                }
                 3 => break,
                 _ => bail!("a section of type {kind}"),
             }
@@ -55,8 +70,10 @@ impl Parts {
         let tail = main.get(cursor.at..).context("no tail")?.to_vec();
         Ok(Self {
             head,
-            early,
+            before,
             start,
+            behind,
+            beside: beside.unwrap_or_default(),
             tail,
         })
     }
@@ -88,6 +105,15 @@ impl<'m> Cursor<'m> {
             };
         }
         Ok(self.main.get(..self.at).context("the head")?.to_vec())
+    }
+
+    /// Whether a section of RAM that has begun goes on here.
+    fn is_at_ram(&self, id: u32) -> bool {
+        let rest = self.main.get(self.at..).unwrap_or_default();
+        let id = id.to_be_bytes();
+        [2, 3]
+            .iter()
+            .any(|kind| rest.starts_with(&[&[*kind], &id[..]].concat()))
     }
 
     fn commands(&mut self) -> Result<()> {

@@ -1,7 +1,8 @@
 //! What a guest is, and the main channel that says so.
 
 use crate::by_hand::main_stream::{
-    END, EOS, FULL, MEM_SIZE, START, barrier, block, device, head_of, section, tail_with, word,
+    END, EOS, FULL, MEM_SIZE, PART, START, barrier, block, device, head_of, section, tail_with,
+    word,
 };
 
 /// A guest that is stopped: everything that its source says of it.
@@ -25,10 +26,25 @@ pub struct Stream {
     pub per_section: bool,
     /// Memory.
     pub blocks: Vec<Block>,
-    /// Whole sections between the configuration and the start of RAM.
-    pub early: Vec<u8>,
+    /// What devices send before the end of RAM.
+    pub early: Early,
     /// All that comes behind RAM.
     pub tail: Vec<u8>,
+}
+
+/// Whole sections of devices that stand before the end of RAM.
+#[derive(Clone, Debug, Default)]
+pub struct Early {
+    /// Between the configuration and the start of RAM.
+    pub before: Vec<u8>,
+    /// Behind RAM's START section.
+    pub behind: Vec<u8>,
+    /// Behind RAM's PART section, which is only there if there are such.
+    pub beside: Vec<u8>,
+    /// What ends some of them, in front of all that comes behind RAM.
+    pub tail: Vec<u8>,
+    /// Names and lengths of those that a VM description names first.
+    pub described: Vec<(String, usize)>,
 }
 
 /// A RAM block.
@@ -57,7 +73,7 @@ impl Stream {
                 name: b"ram".to_vec(),
                 content,
             }],
-            early: Vec::new(),
+            early: Early::default(),
             tail: devices(&[("timer", 24), ("globalstate", 104)], &[]),
         }
     }
@@ -66,12 +82,22 @@ impl Stream {
     #[must_use]
     pub fn main(&self) -> Vec<u8> {
         let mut main = self.head();
-        main.extend(&self.early);
+        main.extend(&self.early.before);
         let words = self.block_list();
         main.extend(self.ram_section(START, &[device(b"ram", 4), words].concat()));
+        main.extend(&self.early.behind);
+        if self.has_part() {
+            main.extend(self.ram_section(PART, &[]));
+            main.extend(&self.early.beside);
+        }
         main.extend(self.ram_section(END, &[]));
         main.extend(&self.tail);
         main
+    }
+
+    /// Whether RAM has a PART section, with a barrier of its own.
+    pub(super) fn has_part(&self) -> bool {
+        !self.early.beside.is_empty()
     }
 
     /// The main channel up to the end of the configuration.

@@ -1,6 +1,4 @@
-//! Guests that nobody would think of.
-
-use super::plan::{self, Block, Stream};
+//! Numbers, names and bytes that nobody would think of.
 
 /// Numbers from a seed.
 #[derive(Clone, Debug)]
@@ -26,12 +24,12 @@ impl Random {
         usize::try_from(self.number() % end.max(1) as u64).unwrap_or_default()
     }
 
-    fn coin(&mut self) -> bool {
+    pub(super) fn coin(&mut self) -> bool {
         self.below(2) == 0
     }
 
     /// A name of up to `max` bytes, of everything that a name can be.
-    fn name(&mut self, max: usize) -> String {
+    pub(super) fn name(&mut self, max: usize) -> String {
         const LETTERS: [&str; 16] = [
             "a", "Z", "0", ".", "/", "..", " ", "\"", "\\", "\n", "\u{1b}", "\u{7f}", "é",
             "\u{202e}", "💾", "%s",
@@ -47,59 +45,20 @@ impl Random {
         }
     }
 
-    /// A guest with pages of this size.
-    pub fn stream(&mut self, page_size: usize) -> Stream {
-        let mut blocks: Vec<Block> = Vec::new();
-        for number in 0..=self.below(9) {
-            // No two of one name.
-            let name = format!("{number}{}", self.name(254)).into_bytes();
-            let content = self.memory(page_size);
-            blocks.push(Block { name, content });
-        }
-        let devices: Vec<_> = (0..self.below(6))
-            .map(|_| (self.name(255), self.below(5000)))
-            .collect();
-        let devices: Vec<_> = devices
-            .iter()
-            .map(|(name, len)| (name.as_str(), *len))
-            .collect();
-        let machine = if self.below(8) == 0 {
-            String::new()
-        } else {
-            self.name(600)
-        };
-        Stream {
-            machine: machine.into_bytes(),
-            page_bits: self.coin().then_some(page_size.trailing_zeros()),
-            no_capabilities: false,
-            validate_uuid: self.coin(),
-            uuid: match self.below(4) {
-                0 => [0; 16],
-                _ => u128::from(self.number())
-                    .wrapping_mul(u128::MAX / 7)
-                    .to_be_bytes(),
-            },
-            page_size,
-            ram_section_id: match self.below(4) {
-                0 => u32::MAX,
-                1 => 0,
-                2 => 1,
-                _ => u32::try_from(self.below(1 << 31)).unwrap_or_default(),
-            },
-            per_section: self.coin(),
-            blocks,
-            early: Vec::new(),
-            tail: plan::devices(&devices, &[]),
-        }
+    /// A name without what no beginning of a section has.
+    pub(super) fn tame_name(&mut self, max: usize) -> String {
+        let name = self
+            .name(max)
+            .replace(|char: char| char.is_ascii_control(), "-");
+        format!("{name}.")
+            .chars()
+            .skip_while(|char| *char == '/')
+            .collect()
     }
 
-    /// Some pages, of which some are zero.
-    fn memory(&mut self, page_size: usize) -> Vec<u8> {
-        let mut memory = Vec::new();
-        for _ in 0..=self.below(5) {
-            let byte = self.number().to_le_bytes()[0] & if self.coin() { 0 } else { u8::MAX };
-            memory.extend(std::iter::repeat_n(byte, page_size));
-        }
-        memory
+    /// Up to so many bytes.
+    pub(super) fn bytes(&mut self, max: usize) -> Vec<u8> {
+        let len = self.below(max);
+        (0..len).map(|_| self.number().to_le_bytes()[3]).collect()
     }
 }

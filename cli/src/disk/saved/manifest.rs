@@ -1,6 +1,7 @@
 //! What a saved migration says about itself.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use anyhow::{bail, ensure};
 use migration::stream::{MAX_BLOCKS, RAM_SECTION_ID, SyncMode};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Manifest {
     /// [`FORMAT`].
     pub(crate) format: String,
-    /// What a program has to know to send the guest as it came: [`OLD_VERSION`] or [`VERSION`].
+    /// What a program has to know to send the guest as it came: one of [`VERSIONS`].
     pub(crate) version: u32,
     /// The machine type, as the source named it.
     pub(crate) machine: String,
@@ -40,6 +41,9 @@ pub(crate) struct Manifest {
     /// Pages of all blocks that came. A source may leave out what its guest does not use: such pages
     /// are zero here.
     pub(crate) received_pages: u64,
+    /// What devices sent before the end of the memory; missing if there was nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) early_sections: Option<EarlyEntry>,
     /// What came behind the memory.
     pub(crate) devices: DevicesEntry,
     /// What came over the channels; missing if there was nothing.
@@ -62,6 +66,18 @@ pub(crate) struct BlockEntry {
     /// Bytes of its pages that are not zero.
     pub(crate) data_bytes: u64,
     /// The CRC-32 of the file, holes included; missing in folders of programs that made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct EarlyEntry {
+    /// Bytes of `early-sections.bin`.
+    pub(crate) bytes: u64,
+    /// How many sections are in it.
+    pub(crate) sections: u64,
+    /// The CRC-32 of `early-sections.bin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) crc32: Option<u32>,
 }
@@ -114,11 +130,15 @@ pub(crate) enum SyncName {
 
 /// The value of `format`.
 pub(super) const FORMAT: &str = "multifd-saved-migration";
-/// The newest version that this program reads. It is written if the guest has what version 1 does not know:
-/// [`Manifest::target_page_bits`] or a [`Manifest::ram_section_id`] of its own.
-pub(super) const VERSION: u32 = 2;
-/// What all other guests are written as, for older programs.
-pub(super) const OLD_VERSION: u32 = 1;
+/// The versions that this program reads. Each guest is written as the oldest one that knows all that it has, for older
+/// programs.
+pub(super) const VERSIONS: RangeInclusive<u32> = PLAIN..=WITH_EARLY_SECTIONS;
+/// A guest with nothing of the others.
+const PLAIN: u32 = 1;
+/// One with [`Manifest::target_page_bits`], other pages than x86, or a [`Manifest::ram_section_id`] of its own.
+const WITH_PAGES_AND_IDS: u32 = 2;
+/// One with [`Manifest::early_sections`].
+const WITH_EARLY_SECTIONS: u32 = 3;
 
 impl Manifest {
     /// Checks all that can be checked without the other files.
@@ -132,9 +152,11 @@ impl Manifest {
             self.format
         );
         ensure!(
-            (OLD_VERSION..=VERSION).contains(&self.version),
-            "the version is {}, this program reads versions {OLD_VERSION} to {VERSION}",
-            self.version
+            VERSIONS.contains(&self.version),
+            "the version is {}, this program reads versions {} to {}",
+            self.version,
+            VERSIONS.start(),
+            VERSIONS.end()
         );
         let Some(page_size) = self.page_size() else {
             bail!("pages have {} bytes, wanted 4 to 64 KiB", self.page_size);
@@ -160,10 +182,14 @@ impl Manifest {
 
     /// Makes the version the oldest one in which nothing of the guest is lost.
     pub(super) fn set_version(&mut self) {
-        let is_old = self.target_page_bits.is_none()
+        let is_plain = self.target_page_bits.is_none()
             && self.page_size() == Some(PageSize::X86)
             && is_default_section_id(&self.ram_section_id);
-        self.version = if is_old { OLD_VERSION } else { VERSION };
+        self.version = match (&self.early_sections, is_plain) {
+            (Some(_), _) => WITH_EARLY_SECTIONS,
+            (None, false) => WITH_PAGES_AND_IDS,
+            (None, true) => PLAIN,
+        };
     }
 
     pub(crate) fn page_size(&self) -> Option<PageSize> {
@@ -262,7 +288,7 @@ mod tests {
     pub(crate) fn manifest() -> Manifest {
         Manifest {
             format: FORMAT.into(),
-            version: OLD_VERSION,
+            version: PLAIN,
             machine: "pc-q35-10.0".into(),
             page_size: 4096,
             uuid: Uuid::default().to_string(),
@@ -287,6 +313,7 @@ mod tests {
                 },
             ],
             received_pages: 3,
+            early_sections: None,
             devices: DevicesEntry {
                 bytes: 6,
                 sections: Some(0),
@@ -303,6 +330,12 @@ mod tests {
         }
     }
 
+    const EARLY: EarlyEntry = EarlyEntry {
+        bytes: 90,
+        sections: 2,
+        crc32: Some(1),
+    };
+
     #[test]
     fn it_is_written_and_read() {
         let text = serde_json::to_string_pretty(&manifest()).unwrap();
@@ -316,17 +349,25 @@ mod tests {
     #[test]
     fn old_programs_read_what_loses_nothing() {
         type Change = fn(&mut Manifest);
-        let changes: [(Change, u32); 4] = [
-            (|_| {}, OLD_VERSION),
+        let changes: [(Change, u32); 6] = [
+            (|_| {}, PLAIN),
             (
                 |m| {
                     m.page_size = 8192;
                     m.blocks[1].length = 8192;
                 },
-                VERSION,
+                WITH_PAGES_AND_IDS,
             ),
-            (|m| m.target_page_bits = Some(12), VERSION),
-            (|m| m.ram_section_id = 2, VERSION),
+            (|m| m.target_page_bits = Some(12), WITH_PAGES_AND_IDS),
+            (|m| m.ram_section_id = 2, WITH_PAGES_AND_IDS),
+            (|m| m.early_sections = Some(EARLY), WITH_EARLY_SECTIONS),
+            (
+                |m| {
+                    m.ram_section_id = 2;
+                    m.early_sections = Some(EARLY);
+                },
+                WITH_EARLY_SECTIONS,
+            ),
         ];
         for (change, want) in changes {
             let mut manifest = manifest();
@@ -342,9 +383,10 @@ mod tests {
     #[test]
     fn nothing_is_believed_unchecked() {
         type Change = fn(&mut Manifest);
-        let changes: [(Change, &str); 14] = [
+        let changes: [(Change, &str); 15] = [
             (|m| m.format = "zip".into(), "the format is"),
-            (|m| m.version = 3, "reads versions 1 to 2"),
+            (|m| m.version = 0, "reads versions 1 to 3"),
+            (|m| m.version = 4, "reads versions 1 to 3"),
             (|m| m.page_size = 2048, "pages have"),
             (|m| m.page_size = 8192, "whole pages"),
             (|m| m.target_page_bits = Some(13), "pages have"),

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `manifest.json` | the [manifest](Manifest): what the others are |
 //! | `ram/NN-NAME` | a RAM block, byte for byte; zero pages are holes |
+//! | `early-sections.bin` | what devices sent before the end of the memory, section by section; only if any came |
 //! | `devices.bin` | all that came behind the memory: device sections, end mark, VM description |
 //! | `device-packets.bin` | device state that came over the channels, packet by packet; only if any came |
 //!
@@ -11,6 +12,9 @@
 //! describes it for other programs.
 
 mod date;
+mod early_layout;
+mod early_read;
+mod early_write;
 mod folder;
 mod manifest;
 mod names;
@@ -20,6 +24,7 @@ mod read;
 mod tests;
 mod write;
 
+pub(crate) use early_read::EarlyDevice;
 pub(crate) use manifest::Manifest;
 pub(crate) use names::{RAM, UNRELEASED};
 pub(crate) use read::{Saved, check_names};

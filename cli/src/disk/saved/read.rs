@@ -8,16 +8,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use migration::SourceConfig;
 use migration::stream::{MAX_TAIL_LEN, Tail};
+use migration::{EarlySections, SourceConfig};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{DeviceState, GuestMemory, PageSize, RamBlock};
 use serde_json::Value;
 
+use super::early_read::KeptEarly;
 use super::folder::Folder;
 use super::manifest::{Manifest, SyncName, is_file_name};
-use super::names::{ALL, DEVICES, MANIFEST, PACKETS, RAM};
+use super::names::{ALL, DEVICES, EARLY, MANIFEST, PACKETS, RAM};
 use super::packets::read_packets;
 use crate::disk::checksum::Checksum;
 use crate::disk::sparse;
@@ -27,6 +28,7 @@ pub(crate) struct Saved {
     pub(crate) manifest: Manifest,
     pub(crate) uuid: Uuid,
     page_size: PageSize,
+    pub(crate) early: Option<KeptEarly>,
     pub(crate) tail: Tail,
     pub(crate) packets: Vec<DeviceState>,
     blocks: Vec<(BlockName, File, usize)>,
@@ -50,10 +52,13 @@ impl Saved {
             let name = BlockName::new(&entry.name).context("a block without a name")?;
             blocks.push((name, file, usize::try_from(entry.length)?));
         }
+        let early = read_early(&folder, &manifest)?;
+        let full = early.as_ref().map_or(0, KeptEarly::full);
         Ok(Self {
             uuid: manifest.uuid().context("no UUID")?,
             page_size: manifest.page_size().context("no page size")?,
-            tail: read_tail(&folder, &manifest)?,
+            early,
+            tail: read_tail(&folder, &manifest, full)?,
             packets: read_device_packets(&folder, &manifest)?,
             blocks,
             manifest,
@@ -94,6 +99,10 @@ impl Saved {
         config.page_bits = self.manifest.target_page_bits;
         config.ram_section_id = self.manifest.ram_section_id;
         config.sync_mode = self.manifest.sync_mode.into();
+        let early = self
+            .early
+            .map(|early| Arc::new(early) as Arc<dyn EarlySections>);
+        config.early_sections = early;
         config.tail = Some(self.tail.bytes);
         config.device_packets = self.packets;
     }
@@ -155,7 +164,22 @@ fn compare(got: u32, want: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {
+fn read_early(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Option<KeptEarly>> {
+    let Some(entry) = &manifest.early_sections else {
+        return Ok(None);
+    };
+    let file = folder.file_of(EARLY, entry.bytes)?;
+    if let Some(want) = entry.crc32 {
+        let got = sparse::checksum(&file, entry.bytes).context(EARLY)?;
+        compare(got, want).context(EARLY)?;
+    }
+    let early = KeptEarly::open(file, manifest.ram_section_id).context(EARLY)?;
+    let (got, want) = (early.sections, entry.sections);
+    ensure!(got == want, "{EARLY}: {got} sections, wanted {want}");
+    Ok(Some(early))
+}
+
+fn read_tail(folder: &Folder, manifest: &Manifest, early_full: usize) -> anyhow::Result<Tail> {
     let bytes = folder.read(DEVICES, MAX_TAIL_LEN as u64)?;
     let (got, want) = (bytes.len() as u64, manifest.devices.bytes);
     ensure!(
@@ -165,7 +189,7 @@ fn read_tail(folder: &Folder, manifest: &Manifest) -> anyhow::Result<Tail> {
     if let Some(want) = manifest.devices.crc32 {
         compare(Checksum::of(&bytes), want).context(DEVICES)?;
     }
-    let tail = Tail::parse(bytes).context(DEVICES)?;
+    let tail = Tail::parse_behind(bytes, early_full).context(DEVICES)?;
     let (got, want) = (
         tail.sections.as_ref().map(Vec::len),
         manifest.devices.sections,

@@ -4,7 +4,11 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use migration::stream::{AnnouncedBlock, Configuration, EMPTY_TAIL, SyncMode, Tail};
+use migration::EarlySections as _;
+use migration::stream::{
+    AnnouncedBlock, Configuration, EMPTY_TAIL, EarlyPart, EarlyPlace, EarlySection, SectionHead,
+    SectionKind, SyncMode, Tail,
+};
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{DeviceState, PageSize};
 use serde_json::{Value, json};
@@ -62,9 +66,50 @@ fn receive(saving: &mut Saving) {
     saving.set_sync_mode(SyncMode::PerSection);
 }
 
+/// A section of a bitmap, in a place.
+fn early_section(kind: SectionKind, place: EarlyPlace) -> EarlySection {
+    let head = SectionHead {
+        kind,
+        id: 7,
+        idstr: "dirty-bitmap".into(),
+        instance: 2,
+        version: 3,
+    };
+    EarlySection {
+        head,
+        data: vec![0x7e; 1000 * (1 + place as usize)],
+        place,
+    }
+}
+
+fn early_sections() -> Vec<EarlySection> {
+    vec![
+        early_section(SectionKind::Start, EarlyPlace::BeforeRam),
+        early_section(SectionKind::Part, EarlyPlace::BehindStart),
+        early_section(SectionKind::Part, EarlyPlace::BesideRam),
+        early_section(SectionKind::End, EarlyPlace::BesideRam),
+    ]
+}
+
+fn give(saving: &mut Saving, section: &EarlySection) {
+    let (head, place) = (&section.head, section.place);
+    let start = EarlyPart::Start { head, place };
+    saving.early_section(start).unwrap();
+    for data in section.data.chunks(33) {
+        saving.early_section(EarlyPart::Data(data)).unwrap();
+    }
+    saving.early_section(EarlyPart::End).unwrap();
+}
+
 fn save(target: &Path) {
     let mut saving = saving(target);
+    let early = early_sections();
+    saving.set_ram_section_id(3);
+    give(&mut saving, &early[0]);
     receive(&mut saving);
+    for section in &early[1..] {
+        give(&mut saving, section);
+    }
     let sink = saving.sink();
     for number in 1..4 {
         sink(DeviceState::new("vfio", number, vec![9; 100])).unwrap();
@@ -90,6 +135,7 @@ fn what_is_kept_is_read_again() {
     let files = [
         "device-packets.bin",
         "devices.bin",
+        "early-sections.bin",
         "manifest.json",
         "ram",
         "unreleased",
@@ -115,6 +161,11 @@ fn what_is_kept_is_read_again() {
     assert_eq!(manifest.received_pages, 65);
     assert_eq!(manifest.blocks[0].data_bytes, 2 * 4096);
     assert!(saved.is_of_an_old_machine());
+    assert_eq!(manifest.version, 3);
+    let early = saved.early.as_ref().unwrap();
+    assert_eq!(sent_again(early), early_sections());
+    let devices = &early.devices;
+    assert_eq!((devices[0].sections, devices[0].bytes), (4, 9000));
     assert_eq!(saved.tail, tail());
     assert_eq!(saved.packets.len(), 3);
     assert_eq!(saved.packets[2], DeviceState::new("vfio", 3, vec![9; 100]));
@@ -137,6 +188,41 @@ fn what_is_kept_is_read_again() {
         .unwrap()
         .copy_to(&mut page);
     assert_eq!(page, [5; 4096]);
+}
+
+/// What a source would send.
+fn sent_again(early: &super::early_read::KeptEarly) -> Vec<EarlySection> {
+    let mut sections = Vec::new();
+    for place in EarlyPlace::ALL {
+        let mut send = |part: EarlyPart<'_>| {
+            match part {
+                EarlyPart::Start { head, place } => sections.push(EarlySection {
+                    head: head.clone(),
+                    data: Vec::new(),
+                    place,
+                }),
+                EarlyPart::Data(data) => sections.last_mut().unwrap().data.extend(data),
+                EarlyPart::End => {}
+            }
+            Ok(())
+        };
+        early.send(place, &mut send).unwrap();
+    }
+    sections
+}
+
+#[test]
+fn a_guest_without_such_sections_has_no_file_of_them() {
+    let outer = TempDir::new().unwrap();
+    let target = outer.path().join("guest");
+    let mut saving = saving(&target);
+    receive(&mut saving);
+    saving.complete(&tail(), UUID, 65).unwrap();
+    let files = ["devices.bin", "manifest.json", "ram", "unreleased"];
+    assert_eq!(names(&target), files);
+    let saved = Saved::open(&target).unwrap();
+    assert!(saved.early.is_none());
+    assert_eq!(saved.manifest.version, 1);
 }
 
 #[test]
@@ -267,7 +353,11 @@ fn what_is_not_what_was_kept_is_found() {
         flip(name, at);
     }
     assert!(Saved::open(&target).unwrap().verify().unwrap());
-    for (name, at) in [("device-packets.bin", 3 * 376 - 1), ("devices.bin", 0)] {
+    for (name, at) in [
+        ("device-packets.bin", 3 * 376 - 1),
+        ("devices.bin", 0),
+        ("early-sections.bin", 3000),
+    ] {
         flip(name, at);
         let error = format!("{:#}", Saved::open(&target).err().unwrap());
         assert!(
@@ -284,7 +374,13 @@ fn a_folder_without_checksums_is_read() {
     let outer = TempDir::new().unwrap();
     let target = outer.path().join("guest");
     save(&target);
-    for of in ["blocks/0", "blocks/1", "devices", "device-packets"] {
+    for of in [
+        "blocks/0",
+        "blocks/1",
+        "devices",
+        "device-packets",
+        "early-sections",
+    ] {
         let file = target.join("manifest.json");
         let mut manifest: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         let entry = manifest.pointer_mut(&format!("/{of}")).unwrap();
@@ -330,6 +426,20 @@ fn a_hostile_folder_is_an_error() {
         (|f| edit(f, "devices/bytes", json!(7)), "devices.bin"),
         (|f| edit(f, "devices/sections", json!(3)), "device sections"),
         (|f| edit(f, "device-packets/packets", json!(2)), "3 packets"),
+        (
+            |f| edit(f, "early-sections/sections", json!(5)),
+            "4 sections, wanted 5",
+        ),
+        (
+            |f| edit(f, "early-sections/bytes", json!(9000)),
+            "early-sections.bin",
+        ),
+        (|f| edit(f, "ram-section-id", json!(7)), "RAM's"),
+        (
+            |f| fs::remove_file(f.join("early-sections.bin")).unwrap(),
+            "early-sections.bin",
+        ),
+        (|f| link(f, "early-sections.bin"), "early-sections.bin"),
         (
             |f| fs::write(f.join("ram/00-pc.ram"), "short").unwrap(),
             "5 bytes",

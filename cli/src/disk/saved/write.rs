@@ -8,14 +8,15 @@ use std::slice;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use migration::stream::{AnnouncedBlock, Configuration, RAM_SECTION_ID, SyncMode, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, RAM_SECTION_ID, SyncMode, Tail};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
 
 use super::date;
-use super::manifest::{BlockEntry, DevicesEntry, FORMAT, Manifest, Origin, file_name};
-use super::names::{DEVICES, MANIFEST, PACKETS, RAM};
+use super::early_write::EarlyFile;
+use super::manifest::{BlockEntry, DevicesEntry, EarlyEntry, FORMAT, Manifest, Origin, file_name};
+use super::names::{DEVICES, EARLY, MANIFEST, PACKETS, RAM};
 use super::packets::PacketFile;
 use super::read::is_no_guest;
 use crate::disk::checksum::Checksum;
@@ -38,6 +39,7 @@ pub(crate) struct Saving {
     ram_section_id: u32,
     sync_mode: Option<SyncMode>,
     blocks: Vec<(File, RamBlock)>,
+    early: Option<EarlyFile>,
     packets: PacketFile,
     complete: bool,
 }
@@ -74,6 +76,7 @@ impl Saving {
             ram_section_id: RAM_SECTION_ID,
             sync_mode: None,
             blocks: Vec::new(),
+            early: None,
             packets: PacketFile::default(),
             complete: false,
         })
@@ -86,6 +89,11 @@ impl Saving {
     /// The file of the device state, once there is one.
     pub(crate) fn devices_file(&self) -> PathBuf {
         self.folder.target().join(DEVICES)
+    }
+
+    /// The file of what devices sent before the end of the memory, once there is one.
+    pub(crate) fn early_file(&self) -> PathBuf {
+        self.folder.target().join(EARLY)
     }
 
     /// The file of a block.
@@ -125,13 +133,33 @@ impl Saving {
         let packets = self.folder.path().join(PACKETS);
         self.packets
             .open(create::new_file(&packets).context(PACKETS)?);
-        self.writeback = Writeback::start(self.blocks.iter().map(|(file, _)| file))?;
+        self.early()?;
+        let early = self.early.iter().map(EarlyFile::file);
+        let blocks = self.blocks.iter().map(|(file, _)| file);
+        self.writeback = Writeback::start(blocks.chain(early))?;
         let blocks = self.blocks.iter().map(|(_, block)| block.clone());
         Ok(GuestMemory::new(page_size, blocks.collect())?)
     }
 
     pub(crate) fn set_ram_section_id(&mut self, id: u32) {
         self.ram_section_id = id;
+    }
+
+    /// Takes what devices send before the end of the memory.
+    pub(crate) fn early_section(&mut self, part: EarlyPart<'_>) -> anyhow::Result<()> {
+        self.early()?.take(part).context(EARLY)
+    }
+
+    /// The file for that, which may be needed before there is any memory.
+    fn early(&mut self) -> anyhow::Result<&mut EarlyFile> {
+        let early = match self.early.take() {
+            Some(early) => early,
+            None => {
+                let path = self.folder.path().join(EARLY);
+                EarlyFile::new(create::new_file(&path).context(EARLY)?)
+            }
+        };
+        Ok(self.early.insert(early))
     }
 
     pub(crate) fn set_sync_mode(&mut self, mode: SyncMode) {
@@ -150,6 +178,7 @@ impl Saving {
             !self.blocks.is_empty(),
             "the source has announced no memory"
         );
+        let early_sections = self.finish_early()?;
         let path = self.folder.path();
         let blocks = self.release_zeros()?;
         write_synced(&path.join(DEVICES), &tail.bytes).context(DEVICES)?;
@@ -169,6 +198,7 @@ impl Saving {
             sync_mode: self.sync_mode.context("no section of memory came")?.into(),
             blocks,
             received_pages,
+            early_sections,
             devices: DevicesEntry {
                 bytes: tail.bytes.len() as u64,
                 sections: tail.sections.as_ref().map(Vec::len),
@@ -186,6 +216,15 @@ impl Saving {
         Pending::commit(slice::from_mut(&mut self.folder))?;
         self.complete = true;
         Ok(())
+    }
+
+    /// What devices sent before the end of the memory, on the disk; its file is gone if that is nothing.
+    fn finish_early(&mut self) -> anyhow::Result<Option<EarlyEntry>> {
+        let entry = self.early()?.finish().context(EARLY)?;
+        if entry.is_none() {
+            fs::remove_file(self.folder.path().join(EARLY)).context(EARLY)?;
+        }
+        Ok(entry)
     }
 
     /// The folder's last name.
