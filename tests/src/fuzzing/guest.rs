@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, Tail};
 use migration::{DestinationHost, HostError};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
 
+use super::early::Taken;
+
 /// A destination that takes everything of a small guest, and notes how often it was asked for what.
 #[derive(Default)]
 pub(super) struct Taker {
     pub(super) memory: Option<GuestMemory>,
+    /// What came before the end of memory.
+    pub(super) early: Taken,
     pub(super) completed: usize,
     /// The devices, byte for byte.
     pub(super) tail: Option<Vec<u8>>,
@@ -38,6 +42,11 @@ impl DestinationHost for Taker {
         let memory = memory(&blocks)?;
         self.memory = Some(memory.clone());
         Ok(memory)
+    }
+
+    fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), HostError> {
+        self.early.take(part);
+        Ok(())
     }
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use migration::stream::{DeviceSection, Event, Incoming, RamPart, Reader, ReturnMessage};
+use migration::stream::{
+    DeviceSection, EarlyPlace, EarlySection, Event, Incoming, RamPart, Reader, ReturnMessage,
+    SectionHead, SectionKind,
+};
 use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use migration_params::ZeroPageDetection;
 use multifd_core::transport::Transport;
@@ -52,6 +55,8 @@ pub(super) struct Way {
     pub(super) legacy_zero_pages: bool,
     /// Over the channels.
     pub(super) device_state: bool,
+    /// Before the end of memory.
+    pub(super) early_sections: bool,
 }
 
 impl Machine {
@@ -220,6 +225,26 @@ impl Machine {
         state.map(|(_, bytes)| bytes).collect()
     }
 
+    /// What stands before the end of memory.
+    #[cfg(feature = "command")]
+    pub(super) fn early_sections(&self) -> Result<Vec<EarlySection>> {
+        let reader = Reader::new(Box::new(Script::new(&self.main)), &[]);
+        let mut stream = Incoming::new(reader, PageSize::X86);
+        let mut sections: Vec<EarlySection> = Vec::new();
+        loop {
+            match stream.next_event()? {
+                Event::EarlyStart(head) => sections.push(EarlySection {
+                    head,
+                    data: Vec::new(),
+                    place: stream.early_place(),
+                }),
+                Event::EarlyData(data) => sections.last_mut().context("data")?.data.extend(data),
+                Event::SectionEnd(RamPart::End) => return Ok(sections),
+                _ => {}
+            }
+        }
+    }
+
     pub(super) fn of_channels(&self) -> impl Iterator<Item = Part<'_>> {
         (1..).zip(self.channels.iter().map(Vec::as_slice))
     }
@@ -242,8 +267,37 @@ impl Way {
             // Laid out as VFIO devices do: of two pieces, the second one is the last.
             config.device_packets = vec![piece(0, 0), piece(1, 1)];
         }
+        if self.early_sections {
+            config.early_sections = Some(Arc::new(early_sections()));
+        }
         config
     }
+}
+
+/// Of devices that are known and one that is not, at all places.
+fn early_sections() -> Vec<EarlySection> {
+    use EarlyPlace::{BeforeRam, BehindStart, BesideRam};
+    use SectionKind::{Full, Part, Start};
+    let bitmap = |kind, place| (kind, 5, "dirty-bitmap", place, &b"\x01"[..]);
+    let sections = [
+        (Full, 4, "unknown-early", BeforeRam, &[0x7e; 50][..]),
+        bitmap(Start, BehindStart),
+        (Start, 6, "spapr/htab", BehindStart, &[0, 0, 0, 24]),
+        bitmap(Part, BesideRam),
+        bitmap(Part, BesideRam),
+    ];
+    let sections = sections.map(|(kind, id, idstr, place, data)| EarlySection {
+        head: SectionHead {
+            kind,
+            id,
+            idstr: idstr.into(),
+            instance: 0,
+            version: 1,
+        },
+        data: data.to_vec(),
+        place,
+    });
+    sections.into()
 }
 
 /// A piece of a device's state.
@@ -277,9 +331,10 @@ const PLAIN: Way = Way {
     return_path: true,
     legacy_zero_pages: false,
     device_state: false,
+    early_sections: false,
 };
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 6] = [
     PLAIN,
     Way {
         hand_over: false,
@@ -294,6 +349,10 @@ const WAYS: [Way; 5] = [
     },
     Way {
         device_state: true,
+        ..PLAIN
+    },
+    Way {
+        early_sections: true,
         ..PLAIN
     },
     Way {

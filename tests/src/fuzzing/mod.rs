@@ -10,6 +10,7 @@ mod channels;
 mod command;
 mod deflate;
 mod destination;
+mod early;
 mod guest;
 mod headers;
 mod limits;

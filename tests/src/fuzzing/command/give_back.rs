@@ -8,6 +8,7 @@ use multifd_core::transport::Transport;
 use multifd_core::{ChannelCount, GuestMemory};
 
 use crate::fuzzing::channel::Joined;
+use crate::fuzzing::early::Taken;
 use crate::fuzzing::guest::Taker;
 use crate::fuzzing::limits::MOMENT;
 use crate::fuzzing::parts;
@@ -20,6 +21,7 @@ pub(super) fn give_back(
     threads: &Arc<Joined>,
 ) -> Result<()> {
     config.threads = Arc::clone(threads) as _;
+    let early = Taken::of(config.early_sections.as_deref());
     // Of some, nothing says when all of it is there.
     let has_packets = !config.device_packets.is_empty();
     let (uuid, tail, machine) = (config.uuid, config.tail.clone(), config.machine.clone());
@@ -50,5 +52,9 @@ pub(super) fn give_back(
     let taken = destination.run(&mut host);
     assert!(taken.is_ok() || has_packets, "{:?}", taken.err());
     assert!(taken.is_err() || host.tail == tail, "other devices");
+    assert!(
+        taken.is_err() || host.early.sections() == early,
+        "other sections"
+    );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use migration::stream::{AnnouncedBlock, Configuration, SyncMode, Tail};
+use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, EarlySection, SyncMode, Tail};
 use migration::{Destination, DestinationConfig, DestinationHost, GuestHere, HostError};
 use multifd_cli::readers::{self, Keeping};
 use multifd_core::GuestMemory;
@@ -13,6 +13,7 @@ use super::give_back::give_back;
 use super::inspect::inspect;
 use crate::fuzzing::Target;
 use crate::fuzzing::channel::Joined;
+use crate::fuzzing::early::Taken;
 use crate::fuzzing::guest::MOST_BYTES;
 use crate::fuzzing::limits::limits;
 use crate::fuzzing::machine::Machine;
@@ -65,6 +66,7 @@ fn keep(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
         keeping,
         destination: &destination,
         memory: None,
+        early: Taken::default(),
         seen: None,
         is_complete: false,
     };
@@ -95,6 +97,7 @@ fn check(folder: &Path, seen: Option<Seen>, threads: &Arc<Joined>) -> Result<()>
     let (config, memory) = loaded.map_err(anyhow::Error::msg)?;
     let now = Seen {
         machine: config.machine.clone(),
+        early: Taken::of(config.early_sections.as_deref()),
         tail: config.tail.clone().unwrap_or_default(),
         pages: pages(&memory),
     };
@@ -106,6 +109,7 @@ fn check(folder: &Path, seen: Option<Seen>, threads: &Arc<Joined>) -> Result<()>
 #[derive(PartialEq)]
 struct Seen {
     machine: String,
+    early: Vec<EarlySection>,
     tail: Vec<u8>,
     /// Of each block.
     pages: Vec<Vec<u8>>,
@@ -128,6 +132,7 @@ struct Host<'d> {
     keeping: Keeping,
     destination: &'d Destination,
     memory: Option<GuestMemory>,
+    early: Taken,
     seen: Option<Seen>,
     is_complete: bool,
 }
@@ -145,6 +150,7 @@ impl DestinationHost for Host<'_> {
         let memory = self.keeping.memory(configuration, blocks)?;
         self.seen = Some(Seen {
             machine: configuration.machine.clone(),
+            early: Vec::new(),
             tail: Vec::new(),
             pages: Vec::new(),
         });
@@ -156,12 +162,18 @@ impl DestinationHost for Host<'_> {
         self.keeping.set_ram_section_id(id);
     }
 
+    fn early_section(&mut self, part: EarlyPart<'_>) -> Result<(), HostError> {
+        self.early.take(part);
+        self.keeping.early_section(part)
+    }
+
     fn sync_mode(&mut self, mode: SyncMode) {
         self.keeping.set_sync_mode(mode);
     }
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
         if let (Some(seen), Some(memory)) = (&mut self.seen, &self.memory) {
+            seen.early = self.early.sections().to_vec();
             seen.tail.clone_from(&devices.bytes);
             seen.pages = pages(memory);
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::Tail;
+use migration::stream::{EarlySection, SectionKind, Tail};
 use multifd_cli::readers;
 use serde_json::{Value, json};
 
@@ -64,6 +64,7 @@ fn read(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
 /// The files of a folder, as far as there are any.
 struct Files {
     manifest: Vec<u8>,
+    early: Vec<u8>,
     devices: Vec<u8>,
     packets: Vec<u8>,
     ram: Vec<Vec<u8>>,
@@ -77,9 +78,10 @@ impl Files {
                 file.extend_from_slice(bytes);
             }
         }
-        let [manifest, devices, packets, ram @ ..] = files;
+        let [manifest, devices, packets, ram @ .., early] = files;
         Self {
             manifest,
+            early,
             devices,
             packets,
             ram: ram.into(),
@@ -99,6 +101,11 @@ impl Files {
         };
         set(manifest.get_mut("devices"), "bytes", self.devices.len());
         set(
+            manifest.get_mut("early-sections"),
+            "bytes",
+            self.early.len(),
+        );
+        set(
             manifest.get_mut("device-packets"),
             "bytes",
             self.packets.len(),
@@ -114,6 +121,9 @@ impl Files {
     fn write(&self, folder: &Path) -> Result<()> {
         fs::write(folder.join("manifest.json"), &self.manifest)?;
         fs::write(folder.join("devices.bin"), &self.devices)?;
+        if !self.early.is_empty() {
+            fs::write(folder.join("early-sections.bin"), &self.early)?;
+        }
         if !self.packets.is_empty() {
             fs::write(folder.join("device-packets.bin"), &self.packets)?;
         }
@@ -144,7 +154,10 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
     for (number, machine) in Machine::all()?.iter().enumerate() {
         let ends = machine.ends()?;
         let devices = machine.main.get(ends.ram..ends.tail).context("tail")?;
-        let sections = Tail::parse(devices.to_vec())?.sections;
+        let early = machine.early_sections()?;
+        let full = early.iter().map(|section| section.head.kind);
+        let full = full.filter(|kind| *kind == SectionKind::Full).count();
+        let sections = Tail::parse_behind(devices.to_vec(), full)?.sections;
         let packets = machine.device_packets();
         let mut manifest = json!({
             "format": "multifd-saved-migration",
@@ -174,21 +187,52 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
             let entry = json!({"bytes": packets.concat().len(), "packets": packets.len()});
             manifest.insert("device-packets".into(), entry);
         }
+        let early_file: Vec<u8> = early.iter().flat_map(bytes_of).collect();
+        if let Some(manifest) = manifest.as_object_mut()
+            && !early.is_empty()
+        {
+            let entry = json!({"bytes": early_file.len(), "sections": early.len()});
+            manifest.insert("early-sections".into(), entry);
+        }
         let setup = machine.setup([if number % 2 == 0 { AS_IT_IS } else { VERIFY }, 0]);
         let (manifest, packets, setup) = (manifest.to_string(), packets.concat(), setup.bytes());
         let ram = [[[7; PAGE], [0; PAGE]].concat(), vec![0; PAGE]];
         let [ram, rom] = &ram;
-        let parts: [Part<'_>; 6] = [
+        let parts: [Part<'_>; 7] = [
             (SETUP, &setup),
             (0, manifest.as_bytes()),
             (1, devices),
             (2, &packets),
             (3, ram),
             (4, rom),
+            (7, &early_file),
         ];
         seeds.push(parts::join(parts));
     }
     Ok(seeds)
+}
+
+/// A section as the file has it.
+fn bytes_of(section: &EarlySection) -> Vec<u8> {
+    let EarlySection { head, data, place } = section;
+    let kind = match head.kind {
+        SectionKind::Start => 1,
+        SectionKind::Part => 2,
+        SectionKind::End => 3,
+        SectionKind::Full => 4,
+    };
+    let name = head.idstr.as_bytes();
+    let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
+    let [.., name_len] = len(name);
+    let numbers = [head.instance, head.version].map(u32::to_be_bytes).concat();
+    let head = [
+        &[kind, *place as u8],
+        &head.id.to_be_bytes()[..],
+        &[name_len],
+        name,
+    ]
+    .concat();
+    [&head[..], &numbers, &len(data), data, &[0; 4]].concat()
 }
 
 /// The manifest is not mended.
