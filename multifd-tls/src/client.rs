@@ -13,6 +13,7 @@ use rustls::{ClientConfig, version};
 use crate::TlsError;
 use crate::folder::Folder;
 use crate::handshake::negotiate;
+use crate::later::Later;
 
 /// Makes TLS sessions to a destination. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,5 +72,19 @@ impl Client {
         let config = Arc::clone(&self.config);
         let session = ClientConnection::new(config, self.name.clone()).map_err(TlsError::from)?;
         negotiate(session.into(), transport, limit)
+    }
+
+    /// As [`Self::connect`], but the handshake is made by the first call that sends or receives, on its thread: so
+    /// those of all channels go on at once. The main connection's comes before them, as a QEMU takes the first session for
+    /// that of the main connection.
+    #[must_use]
+    pub fn connect_later(
+        &self,
+        transport: Box<dyn Transport>,
+        limit: Duration,
+    ) -> Box<dyn Transport> {
+        let client = self.clone();
+        let make = move |transport, limit| client.connect(transport, limit);
+        Box::new(Later::new(transport, limit, make))
     }
 }

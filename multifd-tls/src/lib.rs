@@ -38,6 +38,7 @@ mod client;
 mod error;
 mod folder;
 mod handshake;
+mod later;
 mod server;
 mod session;
 mod staged;

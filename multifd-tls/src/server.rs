@@ -18,6 +18,7 @@ use rustls::{
 use crate::TlsError;
 use crate::folder::Folder;
 use crate::handshake::negotiate;
+use crate::later::Later;
 use crate::subject::subject;
 
 /// Makes TLS sessions of a source's connections. Cheap to clone.
@@ -102,6 +103,20 @@ impl Server {
         let config = Arc::clone(&self.config);
         let session = ServerConnection::new(config).map_err(TlsError::from)?;
         negotiate(session.into(), transport, limit)
+    }
+
+    /// As [`Self::accept`], but the handshake is made by the first call that sends or receives, on its thread and within
+    /// the time that the call has: whoever accepts connections waits for nobody, and what does not shake hands is
+    /// one more stranger.
+    #[must_use]
+    pub fn accept_later(
+        &self,
+        transport: Box<dyn Transport>,
+        limit: Duration,
+    ) -> Box<dyn Transport> {
+        let server = self.clone();
+        let make = move |transport, limit| server.accept(transport, limit);
+        Box::new(Later::new(transport, limit, make))
     }
 }
 

@@ -62,7 +62,10 @@ impl TlsTransport {
 impl Transport for TlsTransport {
     fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
         let mut writing = self.session.writing.lock();
-        writing.flush(&mut *self.transport)?;
+        if let Err(error) = writing.flush(&mut *self.transport) {
+            drop(writing);
+            return Err(self.explain(error));
+        }
         let taken = writing.gather(bytes);
         if taken > 0 {
             writing.encrypt(&self.session.connection, false)?;
@@ -121,6 +124,33 @@ impl Transport for TlsTransport {
         writing.plain.clear();
         writing.encrypt(&self.session.connection, true)?;
         writing.flush(&mut *self.transport)
+    }
+}
+
+impl TlsTransport {
+    /// Why the peer has closed the connection, if it has said so: with TLS 1.3 a source learns only behind its handshake
+    /// that its certificate is not taken, and nobody reads on a channel.
+    fn explain(&mut self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        // Where another thread reads, that one finds it.
+        let Some(mut staged) = self.session.reading.try_lock() else {
+            return error;
+        };
+        if !matches!(error.kind(), BrokenPipe | ConnectionReset) {
+            return error;
+        }
+        self.transport.set_time_limit(Some(Duration::ZERO));
+        while !staged.is_empty() || staged.fill(&mut *self.transport).unwrap_or(false) {
+            let mut connection = self.session.connection.lock();
+            // What it said besides is left to whoever receives.
+            if connection.read_tls(&mut *staged).is_err() {
+                break;
+            }
+            if let Err(why) = connection.process_new_packets() {
+                return TlsError::from(why).into();
+            }
+        }
+        error
     }
 }
 

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use multifd_core::memory::IoVecMut;
+use multifd_core::memory::{IoVec, IoVecMut};
+use multifd_core::transport::recv_all;
 use multifd_tls::{Client, Server, ServerOptions};
 use rcgen::{DnType, ExtendedKeyUsagePurpose, date_time_ymd};
 
-use super::{Authority, LIMIT, client, meet, send, server, sockets};
+use super::{Authority, LIMIT, client, meet, receive, send, server, sockets};
 
 /// The errors of both sides; each has one. TLS 1.3's client learns only with the first bytes that it reads that its
 /// certificate was not taken.
@@ -159,6 +160,96 @@ fn one_side_without_tls() {
             "{text}"
         );
     });
+}
+
+/// A channel of a source, which never receives anything.
+#[test]
+fn one_that_only_sends_learns_why_it_is_refused() {
+    let authority = Authority::new("authority");
+    let ours = authority.folder_without_certificate();
+    let theirs = authority.folder("server", |_| ());
+    let [here, there] = sockets();
+    let mut here = thread::scope(|scope| {
+        let accepted = scope.spawn(|| server(theirs.path()).accept(there, LIMIT).map(|_| ()));
+        let here = client(ours.path()).connect(here, LIMIT).unwrap();
+        accepted.join().unwrap().unwrap_err();
+        here
+    });
+    let error = loop {
+        if let Err(error) = here.send(&[IoVec::from(&[0; 4096][..])]) {
+            break error;
+        }
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("the peer wants a certificate of this side"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_handshake_without_end() {
+    let authority = Authority::new("authority");
+    let theirs = authority.folder("server", |_| ());
+    let [mut here, there] = sockets();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Ever more of one message, which is as long as one can be.
+            let mut record = vec![0x16, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff];
+            record.resize(5 + 0x4000, 0);
+            while here.send(&[IoVec::from(&record[..])]).is_ok() {}
+        });
+        let error = server(theirs.path()).accept(there, LIMIT).map(|_| ());
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "message buffer full");
+    });
+}
+
+/// The handshake belongs to whoever uses the connection first, and has the time that this call has.
+#[test]
+fn a_session_that_is_made_when_it_is_needed() {
+    let authority = Authority::new("authority");
+    let ours = authority.folder("client", |_| ());
+    let theirs = authority.folder("server", |_| ());
+    let (client, server) = (client(ours.path()), server(theirs.path()));
+    let [here, there] = sockets();
+    let here = client.connect_later(here, LIMIT);
+    let mut there = server.accept_later(there, LIMIT);
+    assert_eq!(
+        here.duplicate().map(|_| ()).unwrap_err().kind(),
+        io::ErrorKind::Unsupported
+    );
+    there.set_time_limit(Some(std::time::Duration::from_millis(1)));
+    let mut room = [0; 4];
+    let timed_out = there.recv(&mut [IoVecMut::from(&mut room[..])]);
+    assert_eq!(timed_out.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    // It is of no use any more.
+    let again = there.recv(&mut [IoVecMut::from(&mut room[..])]);
+    assert_eq!(again.unwrap_err().kind(), io::ErrorKind::NotConnected);
+    drop((here, there));
+
+    let [here, there] = sockets();
+    let mut here = client.connect_later(here, LIMIT);
+    let mut there = server.accept_later(there, LIMIT);
+    let interrupter = there.interrupter();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send(&mut *here, b"QEVM");
+            let mut room = [0; 4];
+            assert!(recv_all(&mut *here, &mut [IoVecMut::from(&mut room[..])]).unwrap());
+            assert_eq!(&room, b"SHUT");
+            here.finish().unwrap();
+        });
+        assert_eq!(receive(&mut *there, 4), b"QEVM");
+        let mut back = there.duplicate().unwrap();
+        send(&mut *back, b"SHUT");
+        assert_eq!(there.recv(&mut [IoVecMut::from(&mut room[..])]).unwrap(), 0);
+    });
+    interrupter.interrupt();
+    let interrupted = there.send(&[IoVec::from(&[0; 1][..])]);
+    let interrupted = interrupted.and_then(|_| there.send(&[IoVec::from(&[0; 1][..])]));
+    assert_eq!(interrupted.unwrap_err().kind(), io::ErrorKind::Interrupted);
 }
 
 #[test]
