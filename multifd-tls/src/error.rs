@@ -52,6 +52,17 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// What rustls says in an error of reading or writing, in the same words as elsewhere.
+    pub(crate) fn in_words(error: io::Error) -> io::Error {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+        match Option::<&rustls::Error>::cloned(cause) {
+            Some(cause) => Self::from(cause).into(),
+            None => error,
+        }
+    }
+}
+
 impl From<rustls::Error> for TlsError {
     fn from(error: rustls::Error) -> Self {
         Self::Session(text(error))

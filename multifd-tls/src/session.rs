@@ -143,7 +143,7 @@ impl TlsTransport {
         while !staged.is_empty() || staged.fill(&mut *self.transport).unwrap_or(false) {
             let mut connection = self.session.connection.lock();
             // What it said besides is left to whoever receives.
-            if connection.read_tls(&mut *staged).is_err() {
+            if !matches!(connection.read_tls(&mut *staged), Ok(1..)) {
                 break;
             }
             if let Err(why) = connection.process_new_packets() {
@@ -173,7 +173,8 @@ impl Writing {
     /// Encrypts what has been gathered, and with it what rustls has to say; at the end also that it is the end.
     fn encrypt(&mut self, connection: &Mutex<Connection>, end: bool) -> io::Result<()> {
         let mut connection = connection.lock();
-        connection.writer().write_all(&self.plain)?;
+        let written = connection.writer().write_all(&self.plain);
+        written.map_err(TlsError::in_words)?;
         if end {
             connection.send_close_notify();
         }
@@ -217,7 +218,7 @@ fn decrypt(
                 return Ok(Some(taken));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(TlsError::in_words(error)),
         }
         if staged.is_empty() {
             return Ok(None);
