@@ -90,7 +90,7 @@ impl Arrivals {
         drop(state);
         // Whoever knocks without end does not fill the log.
         let level = match count.is_power_of_two() {
-            true => log::Level::Info,
+            true => log::Level::Warn,
             false => log::Level::Debug,
         };
         log::log!(
