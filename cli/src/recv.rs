@@ -10,7 +10,7 @@ use migration::{Destination, DestinationConfig, DestinationHost, HostError, Work
 use migration_params::Settings;
 use multifd_core::{GuestMemory, PageSize};
 
-use crate::args::RecvArgs;
+use crate::args::{RecvArgs, Switch};
 use crate::disk::store::Store;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::receiving::Receiving;
@@ -18,6 +18,7 @@ use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::descriptors;
 use crate::net::listen::Listener;
+use crate::net::tls::ServerSide;
 use crate::show::early::EarlyTotals;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Total;
@@ -26,17 +27,22 @@ use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let settings = settings::receiving(&args.migration.set)?;
+    let mut settings = settings::receiving(&args.migration.set)?;
+    args.tls.apply(&mut settings.parameters)?;
+    let limits = args.migration.limits();
+    let Switch(verify_peer) = args.tls.peer.tls_verify_peer;
+    let tls = ServerSide::new(&settings.parameters, verify_peer, limits.init)?;
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let mut listener = Listener::bind(&args.from, args.migration.limits().destination)?;
+    let mut listener = Listener::bind(&args.from, limits.destination)?;
     listener.leave_room_for(0);
     let address = listener.uri().to_string();
     store.set_address(&address);
     let config = config(args, &settings, &store);
     let destination = Destination::new(config, Arc::clone(&method));
-    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json);
+    let entrance = (listener, tls);
+    let receiving = Receiving::start(entrance, &destination, &interrupt, args.migration.json);
     let total = Total::default();
     let mut host = Host {
         store,

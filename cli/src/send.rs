@@ -13,6 +13,7 @@ use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
 use crate::net::descriptors;
+use crate::net::tls::ClientSide;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -33,12 +34,14 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     let settings = effective_settings(args, saved.as_ref())?;
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::outgoing(&settings, &args.migration)?;
+    let limits = args.migration.limits();
+    let tls = ClientSide::new(&settings.parameters, &args.to, limits.init)?;
     let memory = match &saved {
         Some(saved) => checked_memory(saved)?,
         None => ram::source_memory(&args.ram, page_size)?,
     };
     let config = config(args, &settings, saved);
-    let connections = sending::connect(&args.to, args.wait, &args.migration.limits(), &settings)?;
+    let connections = sending::connect(&args.to, args.wait, &limits, &settings, &tls)?;
     let sending = Sending {
         to: &args.to,
         label: &args.label,
@@ -81,6 +84,7 @@ fn effective_settings(args: &SendArgs, saved: Option<&Saved>) -> anyhow::Result<
     if let Some(limit) = args.max_bandwidth {
         settings.parameters.max_bandwidth = limit.bandwidth()?;
     }
+    args.tls.apply(&mut settings.parameters)?;
     Ok(settings)
 }
 

@@ -4,6 +4,7 @@
 
 pub mod arena;
 pub mod by_hand;
+pub mod certificates;
 pub mod command;
 pub mod conformance;
 pub mod fuzzing;

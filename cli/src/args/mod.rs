@@ -13,6 +13,7 @@ mod params;
 mod recv;
 mod relay;
 mod send;
+mod tls;
 mod vm;
 mod workload;
 
@@ -29,6 +30,7 @@ pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
+pub(crate) use tls::{Switch, TlsClientArgs, TlsServerArgs};
 pub(crate) use vm::VmArgs;
 pub(crate) use workload::WorkloadArgs;
 

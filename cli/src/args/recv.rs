@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::TlsServerArgs;
 use super::migration::{MigrationArgs, seconds};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
@@ -49,6 +50,8 @@ pub(crate) struct RecvArgs {
     /// How long to wait for the source's first connection, in seconds [default: for ever]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) wait: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) tls: TlsServerArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use migration::stream::SyncMode;
 
+use super::TlsClientArgs;
 use super::migration::{MigrationArgs, seconds};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
@@ -47,6 +48,8 @@ pub(crate) struct SendArgs {
     /// Names the progress shown
     #[arg(long, hide = true, default_value = "sent")]
     pub(crate) label: String,
+    #[command(flatten)]
+    pub(crate) tls: TlsClientArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
 }

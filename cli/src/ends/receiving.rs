@@ -11,6 +11,7 @@ use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::reception::{Reception, Signs};
 use crate::net::listen::Listener;
+use crate::net::tls::ServerSide;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
@@ -53,7 +54,7 @@ impl Received {
 impl<'a> Receiving<'a> {
     /// Says that it listens. From now on a signal ends the migration.
     pub(crate) fn start(
-        listener: Listener,
+        (listener, tls): (Listener, ServerSide),
         destination: &'a Destination,
         interrupt: &Interrupt,
         json: bool,
@@ -75,7 +76,7 @@ impl<'a> Receiving<'a> {
         });
         listener.announce(json);
         Self {
-            reception: Reception::new(listener, destination, signs.clone()),
+            reception: Reception::new((listener, tls), destination, signs.clone()),
             destination,
             signs,
         }

@@ -10,6 +10,7 @@ use migration::Destination;
 use multifd_core::Error;
 
 use crate::net::listen::{Listener, Waker};
+use crate::net::tls::ServerSide;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
@@ -20,6 +21,7 @@ use crate::show::failure::Failure;
 /// found out: its surplus connections are there by then, and the destination refuses them.
 pub(crate) struct Reception<'a> {
     listener: Listener,
+    tls: ServerSide,
     destination: &'a Destination,
     signs: Signs,
 }
@@ -40,9 +42,14 @@ struct State {
 }
 
 impl<'a> Reception<'a> {
-    pub(crate) fn new(listener: Listener, destination: &'a Destination, signs: Signs) -> Self {
+    pub(crate) fn new(
+        (listener, tls): (Listener, ServerSide),
+        destination: &'a Destination,
+        signs: Signs,
+    ) -> Self {
         Self {
             listener,
+            tls,
             destination,
             signs,
         }
@@ -104,7 +111,7 @@ impl<'a> Reception<'a> {
         while let Some(connection) = self.listener.accept()? {
             // The migration knows what is wrong. Until it is over, even one that has failed takes
             // connections: they are to last until the source has heard of it.
-            let _ = self.destination.accept(Box::new(connection));
+            let _ = self.destination.accept(self.tls.accept(connection));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use multifd_core::transport::Transport;
 use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::net::connect;
+use crate::net::tls::{ClientSide, handshake_failed};
 use crate::net::uri::Uri;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
@@ -75,23 +76,23 @@ pub(crate) fn connect(
     wait: Duration,
     limits: &Limits,
     settings: &Settings,
+    tls: &ClientSide,
 ) -> anyhow::Result<Connections> {
     let main = connect::first(to, wait, limits.destination)?;
-    let return_path: Option<Box<dyn Transport>> = if settings.capabilities.return_path {
-        Some(Box::new(main.try_clone()?))
-    } else {
-        None
+    let main = tls
+        .main(main)
+        .map_err(|error| handshake_failed(to, &error))?;
+    let return_path = match settings.capabilities.return_path {
+        true => Some(main.duplicate()?),
+        false => None,
     };
     let mut channels: Vec<Box<dyn Transport>> = Vec::new();
     for id in channel_count(&settings.parameters).ids() {
-        channels.push(Box::new(connect::channel(
-            to,
-            id.number(),
-            limits.destination,
-        )?));
+        let channel = connect::channel(to, id.number(), limits.destination)?;
+        channels.push(tls.channel(channel));
     }
     Ok(Connections {
-        main: Box::new(main),
+        main,
         return_path,
         channels,
     })

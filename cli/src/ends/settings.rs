@@ -50,11 +50,6 @@ fn check_supported(settings: &Settings) -> Result<(), Failure> {
             "pages go over multifd channels only",
         ),
         (
-            !parameters.tls_creds.as_str().is_empty(),
-            "tls-creds",
-            "connections are not encrypted",
-        ),
-        (
             parameters.mode != Mode::Normal,
             "mode",
             "only normal migration is",
@@ -104,7 +99,6 @@ mod tests {
     fn nothing_is_ignored_that_would_be_missed() {
         for refused in [
             "multifd=off",
-            "tls-creds=tls0",
             "mode=cpr-reboot",
             "validate-uuid=on",
             "switchover-ack=on",

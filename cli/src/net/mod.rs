@@ -7,4 +7,5 @@ pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod peer;
 pub(crate) mod room;
+pub(crate) mod tls;
 pub(crate) mod uri;

@@ -1,6 +1,6 @@
 //! What to do about an error, where that is known.
 
-use migration::stream::{Problem, StreamError};
+use migration::stream::{MessageId, Problem, StreamError};
 use multifd_core::wire::WireError;
 use multifd_core::{Error, Fault, Side};
 
@@ -40,6 +40,9 @@ fn for_cause(error: &Error) -> Option<&'static str> {
     let stream = cause.downcast_ref::<StreamError>()?;
     match (error.place().side, stream.problem()) {
         (_, Some(Problem::PageBits { want: Some(_), .. })) => Some(PAGE_SIZE),
+        (Some(Side::Source), Some(Problem::Message { got })) if *got == TLS_ALERT => {
+            Some(TLS_THERE)
+        }
         (Some(Side::Source), Some(Problem::Message { .. } | Problem::Value { .. })) => {
             Some(NOT_A_DESTINATION)
         }
@@ -67,20 +70,20 @@ fn for_fault(error: &Error) -> Option<&'static str> {
     match (error.fault(), error.place().side?) {
         (Fault::Connection, Side::Source) => Some(
             "the destination may have refused the guest, ended, or be no multifd destination: see \
-             its own messages, and set multifd, multifd-channels and multifd-compression alike on \
+             its own messages, and set multifd, multifd-channels, multifd-compression and TLS alike on \
              both sides",
         ),
         (Fault::Connection, Side::Destination) => Some(
             "the source may have ended or be set up differently: see its own messages, and set \
-             multifd, multifd-channels and multifd-compression alike on both sides",
+             multifd, multifd-channels, multifd-compression and TLS alike on both sides",
         ),
         (Fault::Connection, Side::RelayIn) => Some(
             "the source may have ended, given up or be set up differently: see its own messages, and \
-             set --in multifd-channels and multifd-compression as it has them",
+             set --in multifd-channels, multifd-compression and tls-creds as it has them",
         ),
         (Fault::Connection, Side::RelayOut) => Some(
             "the destination may have refused the guest, ended, or not listen: see its own messages, \
-             and set --out multifd-channels and multifd-compression as it has them",
+             and set --out multifd-channels, multifd-compression and tls-creds as it has them",
         ),
         (Fault::Peer, Side::RelayOut) => Some("see the destination's own messages"),
         (Fault::Peer, Side::Source) => Some("see the destination's own messages"),
@@ -88,7 +91,12 @@ fn for_fault(error: &Error) -> Option<&'static str> {
     }
 }
 
-const NOT_A_SOURCE: &str = "what connected is no QEMU or multifd source, or it uses TLS";
+const NOT_A_SOURCE: &str =
+    "what connected is no QEMU or multifd source, or TLS is on at one side only";
+/// An alert record, which begins so whatever the version.
+const TLS_ALERT: MessageId = MessageId(0x1503);
+const TLS_THERE: &str =
+    "what listens there answers with TLS: --tls-dir DIR, or tls-creds off there";
 const NOT_A_DESTINATION: &str = "what listens there is no QEMU or multifd destination: check the \
                                  address";
 const CHANNELS: &str = "set multifd-channels alike on both sides: --set multifd-channels=N";

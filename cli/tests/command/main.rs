@@ -6,6 +6,7 @@ mod arguments;
 mod beside_memory;
 mod crowd;
 mod doctor;
+mod encrypted;
 mod footprint;
 mod guest;
 mod harness;

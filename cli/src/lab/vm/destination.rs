@@ -18,6 +18,7 @@ use crate::ends::receiving::Receiving;
 use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::listen::Listener;
+use crate::net::tls::ServerSide;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::progress::Total;
@@ -31,11 +32,14 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let mut machine = Machine::incoming(&args.workload.machine(len), Memory::incoming(&file)?)?;
     let mut config = DestinationConfig::default();
     config.receiver.channels = channel_count(&settings.parameters);
-    config.receiver.limits = args.migration.limits();
+    let limits = args.migration.limits();
+    let tls = ServerSide::new(&settings.parameters, true, limits.init)?;
+    config.receiver.limits = limits.clone();
     let destination = hypervisor::destination(&machine, config, &method);
-    let listener = Listener::bind(from, args.migration.limits().destination)?;
+    let listener = Listener::bind(from, limits.destination)?;
     let address = listener.uri().to_string();
-    let receiving = Receiving::start(listener, &destination, &interrupt, args.migration.json);
+    let entrance = (listener, tls);
+    let receiving = Receiving::start(entrance, &destination, &interrupt, args.migration.json);
     let total = Total::default();
     let mut host = Host {
         machine: &mut machine,

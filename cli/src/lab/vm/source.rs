@@ -16,6 +16,7 @@ use crate::args::VmArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
+use crate::net::tls::ClientSide;
 use crate::net::uri::Uri;
 use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
@@ -63,12 +64,9 @@ impl Migration<'_> {
         machine: &mut Machine,
         guest: &mut GuestAfter,
     ) -> anyhow::Result<MigrationReport> {
-        let connections = sending::connect(
-            self.to,
-            Duration::ZERO,
-            &self.args.migration.limits(),
-            self.settings,
-        )?;
+        let (limits, settings) = (self.args.migration.limits(), self.settings);
+        let tls = ClientSide::new(&settings.parameters, self.to, limits.init)?;
+        let connections = sending::connect(self.to, Duration::ZERO, &limits, settings, &tls)?;
         let sending = Sending {
             to: self.to,
             label: &self.args.label,
@@ -78,7 +76,7 @@ impl Migration<'_> {
             cpu_start: cpu_time(),
         };
         let mut config = SourceConfig::with_settings(self.settings);
-        config.limits = self.args.migration.limits();
+        config.limits = limits;
         let source = hypervisor::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
         sending.run(source, |source| {

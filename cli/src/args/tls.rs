@@ -1,0 +1,103 @@
+//! TLS on the command line, besides QEMU's parameters.
+
+use std::path::PathBuf;
+
+use migration_params::{Parameters, TlsName};
+
+use crate::show::failure::Failure;
+
+/// TLS of a source.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct TlsClientArgs {
+    /// Encrypt all connections, with the credentials of this folder, as --set tls-creds
+    ///
+    /// QEMU's files: ca-cert.pem, perhaps ca-crl.pem, and client-cert.pem with client-key.pem for a destination that
+    /// wants to know who connects.
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// The name or address that the destination's certificate has to be for, as --set tls-hostname
+    /// [default: the host of --to]
+    #[arg(long, value_name = "NAME")]
+    tls_hostname: Option<String>,
+}
+
+/// TLS of a destination.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct TlsServerArgs {
+    /// Take encrypted connections only, with the credentials of this folder, as --set tls-creds
+    ///
+    /// QEMU's files: ca-cert.pem, perhaps ca-crl.pem, server-cert.pem and server-key.pem.
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// The subject that the source's certificate must have, such as C=GB,O=Example,CN=source; as --set tls-authz
+    /// [default: any that ca-cert.pem has signed]
+    #[arg(long, value_name = "SUBJECT")]
+    tls_authz: Option<String>,
+    #[command(flatten)]
+    pub(crate) peer: TlsPeerArgs,
+}
+
+/// Whom a destination, or a relay, takes over TLS.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct TlsPeerArgs {
+    /// Whether a source needs a certificate that ca-cert.pem has signed: on or off
+    ///
+    /// Without, whoever reaches the address may send a guest.
+    #[arg(long, value_name = "SWITCH", default_value = "on", value_parser = switch)]
+    pub(crate) tls_verify_peer: Switch,
+}
+
+/// Something that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch(pub(crate) bool);
+
+impl TlsClientArgs {
+    /// Sets QEMU's parameters for what was given.
+    ///
+    /// # Errors
+    /// A path or a name that no parameter can have.
+    pub(crate) fn apply(&self, parameters: &mut Parameters) -> Result<(), Failure> {
+        set_folder(parameters, self.tls_dir.as_ref())?;
+        if let Some(host) = &self.tls_hostname {
+            parameters.tls_hostname = name("--tls-hostname", host)?;
+        }
+        Ok(())
+    }
+}
+
+impl TlsServerArgs {
+    /// Sets QEMU's parameters for what was given.
+    ///
+    /// # Errors
+    /// A path or a subject that no parameter can have.
+    pub(crate) fn apply(&self, parameters: &mut Parameters) -> Result<(), Failure> {
+        set_folder(parameters, self.tls_dir.as_ref())?;
+        if let Some(subject) = &self.tls_authz {
+            parameters.tls_authz = name("--tls-authz", subject)?;
+        }
+        Ok(())
+    }
+}
+
+fn set_folder(parameters: &mut Parameters, folder: Option<&PathBuf>) -> Result<(), Failure> {
+    if let Some(folder) = folder {
+        let path = folder.to_str().unwrap_or_default();
+        if path.is_empty() {
+            return Err(Failure::usage("--tls-dir: wanted a path that is text"));
+        }
+        parameters.tls_creds = name("--tls-dir", path)?;
+    }
+    Ok(())
+}
+
+fn name(option: &str, text: &str) -> Result<TlsName, Failure> {
+    TlsName::new(text).map_err(|error| Failure::usage(format!("{option}: {error}")))
+}
+
+fn switch(text: &str) -> Result<Switch, String> {
+    match text {
+        "on" => Ok(Switch(true)),
+        "off" => Ok(Switch(false)),
+        _ => Err("wanted on or off".into()),
+    }
+}
