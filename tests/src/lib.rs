@@ -20,6 +20,7 @@ pub mod peer;
 pub mod stand_in;
 pub mod streams;
 pub mod vendor_library;
+pub mod wiretap;
 
 /// The embedding example of the README, compiled and run.
 #[cfg(doctest)]

@@ -30,7 +30,7 @@ pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
-pub(crate) use tls::{Switch, TlsClientArgs, TlsServerArgs};
+pub(crate) use tls::{Switch, TlsClientArgs, TlsPeerArgs, TlsServerArgs};
 pub(crate) use vm::VmArgs;
 pub(crate) use workload::WorkloadArgs;
 

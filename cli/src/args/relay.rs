@@ -7,8 +7,8 @@ use migration::Limits;
 use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
 
-use super::AcceleratorArgs;
 use super::migration::{page_size, seconds, uuid};
+use super::{AcceleratorArgs, TlsPeerArgs};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
@@ -30,13 +30,17 @@ pub(crate) struct RelayArgs {
     /// Set a parameter of the source's side by its QEMU name, as the source has it; may be repeated
     ///
     /// multifd-compression, multifd-channels, and max-bandwidth: most bytes per second that are taken
-    /// from the source's channels. The defaults are QEMU's, but max-bandwidth is 0, unlimited.
+    /// from the source's channels. The defaults are QEMU's, but max-bandwidth is 0, unlimited. With
+    /// tls-creds=DIR only encrypted connections are taken, with the server's files in this folder, and with
+    /// tls-authz=SUBJECT only those of a source whose certificate has this subject.
     #[arg(long = "in", value_name = "NAME=VALUE")]
     pub(crate) incoming: Vec<String>,
     /// Set a parameter of the destination's side by its QEMU name; may be repeated
     ///
     /// As --in, and the levels: multifd-zlib-level and so on. With zero-page-detection=multifd, the
-    /// default, zero pages that the source has not found are found here; a QEMU before 9.0 wants none.
+    /// default, zero pages that the source has not found are found here; a QEMU before 9.0 wants none. With
+    /// tls-creds=DIR all connections are encrypted, with the client's files in this folder;
+    /// tls-hostname=NAME is who the destination's certificate has to be for, if not the host of --to.
     #[arg(long = "out", value_name = "NAME=VALUE")]
     pub(crate) outgoing: Vec<String>,
     /// The guest's UUID; another guest is refused [default: whatever the source says]
@@ -69,6 +73,8 @@ pub(crate) struct RelayArgs {
         requires = "keep_listening"
     )]
     pub(crate) max_migrations: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) tls: TlsPeerArgs,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
     /// Print the result as a JSON object; with --keep-listening one for each migration, on a line

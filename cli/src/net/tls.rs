@@ -126,6 +126,25 @@ impl ServerSide {
         })
     }
 
+    /// Whether connections are encrypted.
+    pub(crate) fn is_on(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// A connection, once it has shaken hands where that is to be done.
+    ///
+    /// # Errors
+    /// It did not, as was wanted.
+    pub(crate) fn shake_hands(
+        &self,
+        connection: SocketTransport,
+    ) -> io::Result<Box<dyn Transport>> {
+        match &self.server {
+            None => Ok(Box::new(connection)),
+            Some(server) => server.accept(Box::new(connection), self.limit),
+        }
+    }
+
     /// A connection of which nothing is known: whoever reads from it first shakes hands.
     pub(crate) fn accept(&self, connection: SocketTransport) -> Box<dyn Transport> {
         match &self.server {

@@ -4,7 +4,8 @@
 //! connection first, then its channels, and says something on the main connection when all of them are
 //! made. So the connections of one peer are taken in the order in which they were accepted: a main
 //! connection, and so many channels behind it. A channel where a main connection should be belongs to a
-//! source that is set to more channels than this side.
+//! source that is set to more channels than this side. Over TLS it is the order in which they have shaken hands:
+//! whoever does not is in nobody's way.
 //!
 //! Where there is only one migration, all connections belong to it, in whatever order they come.
 
@@ -13,16 +14,21 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use multifd_core::transport::SocketTransport;
+use multifd_core::transport::Transport;
 
-use super::line::{Arrival, Class, Line, Waiting};
+use super::candidate::{Candidate, Class};
+use super::hearing::{Hearings, Met};
+use super::line::{Arrival, Line, Waiting};
 use super::turned_away::TurnedAway;
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
+use crate::net::tls::ServerSide;
 
 /// The listener, and connections that have no migration yet.
 pub(super) struct Entrance {
     listener: Listener,
+    tls: ServerSide,
+    hearings: Hearings,
     lines: HashMap<Peer, Line>,
     /// Connections of a migration: the main one and the channels.
     connections: usize,
@@ -45,9 +51,15 @@ enum Taking {
 
 impl Entrance {
     /// For several migrations of so many `connections`.
-    pub(super) fn several(listener: Listener, connections: usize, limit: Duration) -> Self {
+    pub(super) fn several(
+        (listener, tls): (Listener, ServerSide),
+        connections: usize,
+        limit: Duration,
+    ) -> Self {
         Self {
+            hearings: Hearings::new(tls.clone(), limit, listener.waker()),
             listener,
+            tls,
             lines: HashMap::new(),
             connections,
             limit,
@@ -57,7 +69,7 @@ impl Entrance {
     }
 
     /// For one migration, which knows by itself when there are too many connections.
-    pub(super) fn one(listener: Listener, limit: Duration) -> Self {
+    pub(super) fn one(listener: (Listener, ServerSide), limit: Duration) -> Self {
         Self {
             taking: Taking::One,
             ..Self::several(listener, usize::MAX, limit)
@@ -76,12 +88,16 @@ impl Entrance {
         let mut deadline = None;
         let mut heads = Vec::new();
         for head in self.lines.values().filter_map(Line::unknown_head) {
+            // Whoever hears the others wakes the listener.
+            let Candidate::Socket(socket) = &head.connection else {
+                continue;
+            };
             let end = head.since + self.limit;
             deadline = Some(deadline.map_or(end, |deadline: Instant| deadline.min(end)));
-            match head.connection.peek(&mut [0; 4]) {
+            match socket.peek(&mut [0; 4]) {
                 // A part of the magic would wake at once, again and again.
                 Ok(Some(_)) => deadline = Some(Instant::now() + PAUSE),
-                _ => heads.push(head.connection.as_fd()),
+                _ => heads.push(socket.as_fd()),
             }
         }
         let limit = deadline.map(|end| end.saturating_duration_since(Instant::now()));
@@ -93,28 +109,33 @@ impl Entrance {
     /// is to be started; then `open` has to be called before this is called again.
     pub(super) fn arrivals(&mut self, may_start: bool) -> io::Result<Vec<Arrival>> {
         while let Some((connection, peer)) = self.listener.accept_from()? {
-            let (peer, class) = match self.taking {
-                Taking::Several => (peer, Class::Unknown),
-                Taking::One => (Peer::Somebody, Class::Main),
-                Taking::None => {
-                    let why = "only --keep-listening takes more than one migration";
-                    self.turned_away.add(peer, why);
-                    continue;
+            let taken = match self.taking {
+                Taking::Several if self.tls.is_on() => self.hearings.begin(connection, peer),
+                Taking::Several => {
+                    self.line_up(peer, Candidate::Socket(connection), Class::Unknown);
+                    Ok(())
                 }
+                Taking::One => {
+                    let only = Candidate::Socket(connection);
+                    self.line_up(Peer::Somebody, only, Class::Main);
+                    Ok(())
+                }
+                Taking::None => Err("only --keep-listening takes more than one migration".into()),
             };
-            self.lines
-                .entry(peer)
-                .or_default()
-                .waiting
-                .push_back(Waiting {
-                    connection,
-                    since: Instant::now(),
-                    class,
-                });
+            if let Err(why) = taken {
+                self.turned_away.add(peer, why);
+            }
+        }
+        while let Some(Met { peer, hearing }) = self.hearings.met() {
+            match hearing {
+                Ok(hearing) => self.line_up(peer, Candidate::Heard(hearing), Class::Unknown),
+                Err(why) => self.turned_away.add(peer, why),
+            }
         }
         let mut arrivals = Vec::new();
         for (peer, line) in &mut self.lines {
-            line.sort(*peer, self.limit, &mut self.turned_away, &mut arrivals);
+            let rules = (self.limit, &self.tls);
+            line.sort(*peer, rules, &mut self.turned_away, &mut arrivals);
         }
         if may_start {
             let ready = self.lines.iter().find(|(_, line)| line.is_ready());
@@ -124,8 +145,17 @@ impl Entrance {
         Ok(arrivals)
     }
 
+    fn line_up(&mut self, peer: Peer, connection: Candidate, class: Class) {
+        let line = self.lines.entry(peer).or_default();
+        line.waiting.push_back(Waiting {
+            connection,
+            since: Instant::now(),
+            class,
+        });
+    }
+
     /// Closes a channel that is of none of its peer's migrations.
-    pub(super) fn turn_away(&mut self, peer: Peer, channel: SocketTransport) {
+    pub(super) fn turn_away(&mut self, peer: Peer, channel: Box<dyn Transport>) {
         drop(channel);
         let why = "it is a channel, of a migration that has all of its channels or of none";
         self.turned_away.add(peer, why);

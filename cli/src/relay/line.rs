@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use multifd_core::transport::SocketTransport;
-use multifd_core::wire::{MAIN_MAGIC, MULTIFD_MAGIC};
+use multifd_core::transport::Transport;
 
+use super::candidate::{Candidate, Class};
 use super::turned_away::TurnedAway;
 use crate::net::peer::Peer;
+use crate::net::tls::ServerSide;
 
 /// The connections of one peer.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub(super) struct Line {
 }
 
 pub(super) struct Waiting {
-    pub(super) connection: SocketTransport,
+    pub(super) connection: Candidate,
     pub(super) since: Instant,
     pub(super) class: Class,
 }
@@ -28,9 +29,9 @@ pub(super) enum Arrival {
     /// It starts a migration, which is to be opened by a number.
     Start(Peer),
     /// It is of the migration with this number.
-    Of(usize, SocketTransport),
+    Of(usize, Box<dyn Transport>),
     /// It is a channel of a migration of this peer that has all of its channels.
-    Surplus(Peer, SocketTransport),
+    Surplus(Peer, Box<dyn Transport>),
 }
 
 impl Line {
@@ -38,7 +39,7 @@ impl Line {
     pub(super) fn sort(
         &mut self,
         peer: Peer,
-        limit: Duration,
+        (limit, tls): (Duration, &ServerSide),
         turned_away: &mut TurnedAway,
         arrivals: &mut Vec<Arrival>,
     ) {
@@ -49,35 +50,40 @@ impl Line {
                     return;
                 };
                 self.open = (left > 1).then(|| (number, left - 1));
-                arrivals.push(Arrival::Of(number, next.connection));
+                arrivals.push(Arrival::Of(number, next.connection.into_transport(tls)));
                 continue;
             }
             let Some(head) = self.waiting.front_mut() else {
                 return;
             };
             if head.class == Class::Unknown {
-                head.class = classify(&head.connection);
+                head.class = head.connection.classify();
             }
             match head.class {
                 Class::Main => return,
                 Class::Unknown if head.since.elapsed() < limit => return,
-                class => {
-                    let head = self.waiting.pop_front();
-                    match (class, head) {
-                        (Class::Channel, Some(head)) => {
-                            arrivals.push(Arrival::Surplus(peer, head.connection));
-                        }
-                        (Class::Other(start), _) => turned_away.add(
-                            peer,
-                            format_args!("it began with \"{}\"", start.escape_ascii()),
-                        ),
-                        (Class::Closed, _) => turned_away.add(peer, "it ended without a word"),
-                        _ => {
-                            let seconds = limit.as_secs_f32();
-                            let why = format_args!("it said nothing for {seconds} s");
-                            turned_away.add(peer, why);
-                        }
-                    }
+                _ => {}
+            }
+            let Some(head) = self.waiting.pop_front() else {
+                return;
+            };
+            match head.class {
+                Class::Channel => {
+                    let channel = head.connection.into_transport(tls);
+                    arrivals.push(Arrival::Surplus(peer, channel));
+                }
+                Class::Other([TLS, ..]) => {
+                    turned_away.add(peer, "it looks like TLS: --in tls-creds=DIR");
+                }
+                Class::Other(start) => {
+                    let start = start.escape_ascii();
+                    turned_away.add(peer, format_args!("it began with \"{start}\""));
+                }
+                Class::Closed => turned_away.add(peer, "it ended without a word"),
+                Class::Failed(why) => turned_away.add(peer, why),
+                Class::Main | Class::Unknown => {
+                    let seconds = limit.as_secs_f32();
+                    turned_away.add(peer, format_args!("it said nothing for {seconds} s"));
                 }
             }
         }
@@ -100,29 +106,5 @@ impl Line {
     }
 }
 
-/// The first bytes of a connection say what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    Main,
-    Channel,
-    /// It is of no migration.
-    Other([u8; 4]),
-    /// It is closed.
-    Closed,
-    /// Too few bytes have come.
-    Unknown,
-}
-
-/// Looks at the first bytes of a connection.
-fn classify(connection: &SocketTransport) -> Class {
-    let mut magic = [0; 4];
-    match connection.peek(&mut magic) {
-        Ok(None | Some(1..=3)) => Class::Unknown,
-        Ok(Some(4)) => match u32::from_be_bytes(magic) {
-            MAIN_MAGIC => Class::Main,
-            MULTIFD_MAGIC => Class::Channel,
-            _ => Class::Other(magic),
-        },
-        Ok(_) | Err(_) => Class::Closed,
-    }
-}
+/// The first byte of a handshake's record.
+const TLS: u8 = 0x16;

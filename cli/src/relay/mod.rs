@@ -1,6 +1,9 @@
 //! `multifd relay`: between a source and a destination.
 
+mod announced;
+mod candidate;
 mod entrance;
+mod hearing;
 mod line;
 mod passage;
 mod plan;
@@ -14,7 +17,7 @@ use std::sync::{Arc, mpsc};
 
 use migration::RelayReport;
 use multifd_core::Error;
-use multifd_core::transport::SocketTransport;
+use multifd_core::transport::Transport;
 
 use crate::args::RelayArgs;
 use crate::ends::interrupt::Interrupt;
@@ -63,8 +66,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     let connections = 1 + plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
     let entrance = match args.keep_listening {
-        true => Entrance::several(listener, connections, limit),
-        false => Entrance::one(listener, limit),
+        true => Entrance::several((listener, plan.tls.clone()), connections, limit),
+        false => Entrance::one((listener, plan.tls.clone()), limit),
     };
     let relaying = Relaying {
         args,
@@ -156,9 +159,9 @@ impl Relaying<'_> {
         Ok(())
     }
 
-    fn accept(&self, number: usize, connection: SocketTransport) {
+    fn accept(&self, number: usize, connection: Box<dyn Transport>) {
         if let Some(passage) = self.passages.get(&number)
-            && let Err(error) = passage.relay.accept(Box::new(connection))
+            && let Err(error) = passage.relay.accept(connection)
         {
             // The migration knows it, too.
             log::debug!("migration {number}: {error}");
@@ -166,7 +169,7 @@ impl Relaying<'_> {
     }
 
     /// A channel more than there should be, in the last migration of its peer that may still have some.
-    fn surplus(&mut self, peer: Peer, connection: SocketTransport) {
+    fn surplus(&mut self, peer: Peer, connection: Box<dyn Transport>) {
         let of = |passage: &Passage| passage.peer == peer && !passage.announced;
         let last = self.passages.iter().rev().find(|(_, passage)| of(passage));
         match last {

@@ -7,7 +7,7 @@ use std::thread;
 
 use migration::stream::{AnnouncedBlock, Configuration};
 use migration::{HostError, Relay, RelayHost, RelayReport};
-use multifd_core::transport::Transport;
+use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::Uuid;
 use multifd_core::{AbortHandle, ChannelId, Error};
 
@@ -16,6 +16,7 @@ use super::turn::Turn;
 use crate::net::connect;
 use crate::net::listen::Waker;
 use crate::net::peer::Peer;
+use crate::net::uri::Uri;
 use crate::show::progress::Total;
 
 /// A migration, as the listening thread sees it.
@@ -93,6 +94,19 @@ impl Passage {
     }
 }
 
+impl Host {
+    /// The main connection, with TLS where that is on. An abort ends the handshake.
+    fn secure(
+        &self,
+        to: &Uri,
+        connection: SocketTransport,
+    ) -> Result<Box<dyn Transport>, HostError> {
+        self.abort.watch(connection.interrupter());
+        let main = self.plan.outgoing_tls.main(connection);
+        main.map_err(|error| format!("no TLS session with {to}: {error}").into())
+    }
+}
+
 /// What the relay asks of this command.
 struct Host {
     number: usize,
@@ -123,13 +137,13 @@ impl RelayHost for Host {
                 main.inspect_err(|_| *turn = None)
             };
             let main = connect::patiently(self.plan.wait, &cancelled, &mut dial);
-            return Ok(Box::new(main.map_err(failed)?));
+            return self.secure(to, main.map_err(failed)?);
         };
         let connection = connect::dial(to, limit, &cancelled).map_err(failed)?;
         if channel.index() + 1 == self.plan.config.outgoing_channels.count() {
             self.turn = None;
         }
-        Ok(Box::new(connection))
+        Ok(self.plan.outgoing_tls.channel(connection))
     }
 
     fn announced(

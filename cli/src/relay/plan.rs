@@ -8,8 +8,9 @@ use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{MultifdMethods, Registry};
 
 use super::turn::Turns;
-use crate::args::RelayArgs;
+use crate::args::{RelayArgs, Switch};
 use crate::ends::{methods, settings};
+use crate::net::tls::{ClientSide, ServerSide};
 use crate::net::uri::Uri;
 use crate::show::failure::Failure;
 
@@ -18,6 +19,10 @@ pub(super) struct Plan {
     pub(super) config: RelayConfig,
     pub(super) incoming: Side,
     pub(super) outgoing: Side,
+    /// With the source.
+    pub(super) tls: ServerSide,
+    /// With the destination.
+    pub(super) outgoing_tls: ClientSide,
     /// How long to wait for the destination to listen.
     pub(super) wait: Duration,
     /// The connections of one migration are made one after the other: a relay on the other side sees by
@@ -39,7 +44,7 @@ impl Plan {
     pub(super) fn new(args: &RelayArgs) -> anyhow::Result<Self> {
         let incoming = settings::effective(&args.incoming)?;
         let outgoing = settings::effective(&args.outgoing)?;
-        check_names("--in", &args.incoming, &BOTH)?;
+        check_names("--in", &args.incoming, &[&BOTH[..], &IN].concat())?;
         check_names("--out", &args.outgoing, &[&BOTH[..], &OUT].concat())?;
         if outgoing.parameters.zero_page_detection == ZeroPageDetection::Legacy {
             let what = "--out zero-page-detection=legacy is not for a relay: it finds zero pages in \
@@ -54,7 +59,11 @@ impl Plan {
         config.forwarder.uuid = args.uuid;
         config.forwarder.page_size = args.page_size;
         config.forwarder.limits = args.limits();
+        let Switch(verify_peer) = args.tls.tls_verify_peer;
+        let limit = config.forwarder.limits.init;
         Ok(Self {
+            tls: ServerSide::new(&incoming.parameters, verify_peer, limit)?,
+            outgoing_tls: ClientSide::new(&outgoing.parameters, &args.to, limit)?,
             config,
             incoming: Side::new(args, &registry, &incoming, &args.listen)?,
             outgoing: Side::new(args, &registry, &outgoing, &args.to)?,
@@ -94,15 +103,17 @@ impl Side {
 
 /// What a relay does for each side. The levels have no effect on the source's side, but a user may give
 /// both sides the same settings, as QEMU takes them.
-const BOTH: [&str; 6] = [
+const BOTH: [&str; 7] = [
     "multifd-compression",
     "multifd-channels",
     "multifd-zlib-level",
     "multifd-zstd-level",
     "multifd-qatzip-level",
     "max-bandwidth",
+    "tls-creds",
 ];
-const OUT: [&str; 1] = ["zero-page-detection"];
+const IN: [&str; 1] = ["tls-authz"];
+const OUT: [&str; 2] = ["zero-page-detection", "tls-hostname"];
 
 /// Everything else is a matter of source and destination.
 fn check_names(option: &str, given: &[String], known: &[&str]) -> Result<(), Failure> {

@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use multifd_tests::certificates::{Authority, Credentials, Role};
 use multifd_tests::command::{Finished, Running};
 
-use crate::harness::{Folder, guest, recv, send};
+use multifd_tests::wiretap::Wiretap;
+
+use crate::harness::{Folder, guest, recv, relay, send};
 
 /// A destination at 127.0.0.1 and a source at the same host, with these arguments each.
 fn migrate(folder: &Folder, recv_args: &[&str], send_args: &[&str]) -> Result<(Finished, Running)> {
@@ -183,5 +185,84 @@ fn silent_ones_delay_nobody() -> Result<()> {
     send(&to, &[&["--ram", &source], &tls[..]].concat())?.json(0)?;
     receiving.finish()?.json(0)?;
     drop(silent);
+    folder.same("source", "new")
+}
+
+/// Two relays encrypt what lies between them: whoever listens there sees nothing of the guest.
+#[test]
+fn only_the_link_between_two_relays() -> Result<()> {
+    let authority = Authority::new("authority")?;
+    let (here, there) = (authority.host("127.0.0.1")?, authority.host("127.0.0.1")?);
+    for keep_listening in [&[][..], &["--keep-listening"]] {
+        let folder = Folder::new()?;
+        let memory = guest(700);
+        let source = folder.write("source", &memory)?;
+        let at = format!("unix:{}", folder.text("in"));
+        let (receiving, to) = recv(&at, &["--ram", &folder.text("new")])?;
+        let args = ["--in".into(), format!("tls-creds={}", there.text())];
+        let authz = format!("tls-authz={}", Credentials::subject("127.0.0.1"));
+        let args = [
+            &args[0],
+            &args[1],
+            "--in",
+            &authz,
+            "--in",
+            "multifd-channels=5",
+        ];
+        let args = [&args[..], keep_listening].concat();
+        let (second, between) = relay("tcp:127.0.0.1:0", &to, &args)?;
+        let address = between.strip_prefix("tcp:").context("an address")?;
+        let silent: Vec<_> = (0..100)
+            .map(|_| std::net::TcpStream::connect(address))
+            .collect::<std::io::Result<_>>()?;
+        let tap = Wiretap::start(&between)?;
+        let creds = format!("tls-creds={}", here.text());
+        let listen = format!("unix:{}", folder.text("out"));
+        let args = ["--out", &creds, "--out", "multifd-channels=5"];
+        let (first, address) = relay(&listen, tap.address(), &args)?;
+        send(&address, &["--ram", &source])?.json(0)?;
+        receiving.finish()?.json(0)?;
+        first.finish()?.json(0)?;
+        folder.same("source", "new")?;
+        if keep_listening.is_empty() {
+            second.finish()?.json(0)?;
+        }
+        drop(silent);
+        let heard = tap.heard()?;
+        ensure!(heard.len() == 6, "{} connections", heard.len());
+        let words = b"of a guest that has something to say";
+        for said in &heard {
+            ensure!(said.starts_with(&[0x16, 3, 1]), "{:?}", said.get(..4));
+            ensure!(said.windows(words.len()).all(|some| some != words));
+        }
+        let all: usize = heard.iter().map(Vec::len).sum();
+        ensure!(all > memory.len() / 7 * 5, "{all} bytes");
+    }
+    Ok(())
+}
+
+/// A relay that keeps listening names those whom it does not take, and takes the next one.
+#[test]
+fn a_relay_takes_nobody_whom_it_cannot_trust() -> Result<()> {
+    let authority = Authority::new("authority")?;
+    let credentials = authority.host("127.0.0.1")?;
+    let creds = format!("tls-creds={}", credentials.text());
+    let other = Authority::new("other")?.host("127.0.0.1")?;
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(70))?;
+    let at = format!("unix:{}", folder.text("in"));
+    let (receiving, to) = recv(&at, &["--ram", &folder.text("new")])?;
+    let args = ["--keep-listening", "--in", &creds];
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
+    let plain = send(&address, &["--ram", &source])?;
+    plain.failed(&[3, 4], &["TLS"])?;
+    relaying.wait_line("was closed: TLS: the peer does not speak TLS")?;
+    let tls = ["--ram", &source, "--tls-dir", &other.text()];
+    let refused = send(&address, &tls)?;
+    refused.failed(&[3], &["not signed by an authority of ca-cert.pem"])?;
+    let tls = ["--ram", &source, "--tls-dir", &credentials.text()];
+    send(&address, &tls)?.json(0)?;
+    receiving.finish()?.json(0)?;
+    ensure!(relaying.is_running()?);
     folder.same("source", "new")
 }
