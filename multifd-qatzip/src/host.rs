@@ -27,7 +27,7 @@ impl Host<'_> {
         problems
     }
 
-    /// Folders of Intel's co-processors: no other devices of Intel have this class.
+    /// Folders of Intel's co-processors, but for its load balancers, which have the same class.
     fn functions(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("sys/bus/pci/devices"));
         let entries = entries.into_iter().flatten().flatten();
@@ -38,7 +38,8 @@ impl Host<'_> {
                     fs::read_to_string(function.join(file))
                         .is_ok_and(|text| text.starts_with(start))
                 };
-                is("vendor", "0x8086") && is("class", "0x0b40")
+                let is_balancer = LOAD_BALANCERS.iter().any(|device| is("device", device));
+                is("vendor", "0x8086") && is("class", "0x0b40") && !is_balancer
             })
             .collect()
     }
@@ -99,6 +100,9 @@ fn link_name(folder: &Path, link: &str) -> Option<String> {
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
+/// Numbers of Intel's Dynamic Load Balancers 2.0 and 2.5, physical and virtual.
+const LOAD_BALANCERS: [&str; 4] = ["0x2710", "0x2711", "0x2714", "0x2715"];
+
 const NO_DEVICE: &str = "there is no QAT device: enable it in the firmware's settings, or give this \
                          guest a virtual function of its host's";
 const NO_IOMMU: &str = "the IOMMU is off: enable VT-d in the firmware's settings and boot with \
@@ -108,8 +112,8 @@ const NO_VIRTUAL_FUNCTION: &str = "no virtual function is bound to vfio-pci: ins
 const NO_SERVICE: &str = "qatlib's service does not run: systemctl enable --now qat";
 const JOIN_GROUP: &str = "add the user to the group qat, and log in again";
 const NO_COMPRESSION: &str = "the devices may be set up for cryptography only, or all their instances \
-                              be taken: set ServicesEnabled=dc in /etc/sysconfig/qat and restart the \
-                              service; a process that is not root needs memlock of 16 MiB per \
+                              be taken: set ServicesEnabled=dc in /etc/sysconfig/qat (Debian: \
+                              /etc/default/qat) and restart the service; a process that is not root needs memlock of 16 MiB per \
                               virtual function and more";
 const SECTION: &str = "the device's configuration file in /etc may lack a section [SHIM] with \
                        NumberDcInstances above 0 (QAT_SECTION_NAME names another section), or \
@@ -141,6 +145,16 @@ mod tests {
         let host = Host(root.path());
         assert!(!host.has_device());
         assert_eq!(host.problems(), [NO_DEVICE]);
+    }
+
+    #[test]
+    fn a_load_balancer_is_no_qat_device() {
+        let root = host("0x0b4000\n", "dlb2");
+        let function = root.path().join("sys/bus/pci/devices/0000:6b:00.1");
+        fs::write(function.join("device"), "0x2710\n").unwrap();
+        assert!(!Host(root.path()).has_device());
+        fs::write(function.join("device"), "0x4940\n").unwrap();
+        assert!(Host(root.path()).has_device());
     }
 
     #[test]

@@ -43,11 +43,17 @@ pub(crate) fn look(root: &Path) -> Result<(), Missing> {
                 .into_iter()
                 .map(move |wq| (device, wq))
         })
-        .filter(|(_, queue)| is(queue, "state", "enabled") && is(queue, "type", "user"))
+        // libqpl passes over queues that one process has to itself.
+        .filter(|(_, queue)| {
+            let wanted = [("state", "enabled"), ("type", "user"), ("mode", "shared")];
+            wanted
+                .iter()
+                .all(|(attribute, value)| is(queue, attribute, value))
+        })
         .collect();
     if queues.is_empty() {
         return Err(missing(
-            "no IAA work queue is enabled for programs",
+            "no shared IAA work queue is enabled for programs",
             "configure one of type user and mode shared with accel-config",
         ));
     }
@@ -162,14 +168,18 @@ mod tests {
         // A second work queue that can be opened is enough.
         host.set("sys/bus/dsa/devices/iax1/wq1.1/state", "enabled");
         host.set("sys/bus/dsa/devices/iax1/wq1.1/type", "user");
+        host.set("sys/bus/dsa/devices/iax1/wq1.1/mode", "shared");
         host.set("dev/iax/wq1.1", "");
         assert_eq!(look(host.0.path()), Ok(()));
 
         host.set("sys/bus/dsa/devices/iax1/pasid_enabled", "0");
         host.missing("intel_iommu=on,sm_on");
         host.set("sys/bus/dsa/devices/iax1/wq1.0/type", "kernel");
+        host.set("sys/bus/dsa/devices/iax1/wq1.1/mode", "dedicated");
+        host.missing("no shared IAA work queue is enabled");
+        host.set("sys/bus/dsa/devices/iax1/wq1.1/mode", "shared");
         host.set("sys/bus/dsa/devices/iax1/wq1.1/state", "disabled");
-        host.missing("no IAA work queue is enabled");
+        host.missing("no shared IAA work queue is enabled");
         host.remove("sys/bus/dsa/devices/iax1");
         host.missing("no IAA device");
         host.remove("sys");
