@@ -3,6 +3,7 @@
 //! Each test names itself, because it may have to run in another process: see
 //! [`multifd_tests::libqpl`].
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread;
 
@@ -66,6 +67,33 @@ fn takes_what_a_qemu_has_sent() -> Result<()> {
     })
 }
 
+/// On a machine with a device it does the packets, and not something else that passes for it.
+#[test]
+fn a_device_does_all_packets() -> Result<()> {
+    libqpl::with("a_device_does_all_packets", |library| {
+        let method = open(Accelerator::Auto, library)?;
+        if !method.implementation().is_hardware() {
+            let why = format!("skipped: {}\n", method.implementation());
+            return Ok(io::stdout().write_all(why.as_bytes())?);
+        }
+        let guest = Guest::with(PageSize::X86, &fill(6, 4096, 300))?;
+        let target = Guest::untouched(PageSize::X86, 300)?;
+        let mut sender = method.send_setup(&setup(PageSize::X86)?)?;
+        let mut receiver = method.recv_setup(&setup(PageSize::X86)?)?;
+        for offsets in guest.offsets().chunks(100) {
+            let payload = pack(&mut *sender, &guest, offsets)?;
+            unpack(&mut *receiver, &payload, &target, offsets)?.filled()?;
+        }
+        target.ensure_received(&guest, &guest.offsets())?;
+        for paths in [sender.paths(), receiver.paths()] {
+            let paths = paths.context("paths")?;
+            ensure!(paths.packets(CodecPath::Hardware) == 3, "{paths:?}");
+            ensure!(paths.all_fallbacks() == 0, "{paths:?}");
+        }
+        Ok(())
+    })
+}
+
 /// Whatever a peer sends, the library's presence does not change what is received: where our software
 /// fills the pages, the library does too, with the same. It may take a stream with something after its end,
 /// which our software does not.
@@ -112,7 +140,6 @@ fn what_the_library_cannot_take_is_done_in_software() -> Result<()> {
     libqpl::with(
         "what_the_library_cannot_take_is_done_in_software",
         |library| {
-            use std::io::Write as _;
             let page_size = PageSize::new(0x10000).context("page size")?;
             let mut page = vec![0; page_size.bytes()];
             let (first, rest) = page.split_at_mut(10_000);

@@ -1,19 +1,21 @@
 //! What the device does, and what becomes of pages that it fails at.
 
-use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};
-use multifd_core::{MultifdMethods, PageSize};
+use multifd_core::{MethodFactory, MethodOptions, MultifdMethods, PageSize};
 use multifd_tests::conformance::{
     self, Guest, Integrity, Kind, PageSource, Subject, Verdict, fill, pack, setup, unpack,
 };
+
+use multifd_uadk::UadkFactory;
 
 use crate::fake::{Fake, Log};
 
@@ -38,6 +40,27 @@ fn the_device_does_both_sides() -> Result<()> {
     drop(method);
     fake.log()?.ensure_closed()
 }
+
+/// On a machine with a device it does the packets. `MULTIFD_UADK_LIBRARY` names its library, if it is not where the
+/// system looks.
+#[test]
+fn a_real_device_does_all_packets() -> Result<()> {
+    let mut options = MethodOptions::new();
+    if let Some(library) = env::var(LIBRARY).ok().filter(|library| !library.is_empty()) {
+        options = options.with(UadkFactory::LIBRARY_OPTION, library);
+    }
+    let method = UadkFactory::default().open(&options)?;
+    if !method.implementation().is_hardware() {
+        let why = format!("skipped: {}\n", method.implementation());
+        return Ok(io::stdout().write_all(why.as_bytes())?);
+    }
+    for counts in Moved::hardware(&method)? {
+        ensure!(counts.all_fallbacks() == 0, "{counts:?}");
+    }
+    Ok(())
+}
+
+const LIBRARY: &str = "MULTIFD_UADK_LIBRARY";
 
 #[test]
 fn what_every_method_does_is_done_with_a_device() -> Result<()> {
