@@ -79,10 +79,10 @@ impl Status {
             Self::NO_LIBACCEL => {
                 "install libaccel-config, of which libqpl needs libaccel-config.so.1"
             }
+            // A driver that is missing is told by `host::look`, which comes first.
             Self::LIBACCEL_FAILED => {
-                "load the kernel's driver idxd; where it is, the kernel may refuse this user the mapping of \
-                 a work queue: take libqpl 1.6 or later, which writes to it instead, and let a filter of \
-                 system calls allow that"
+                "the driver is there, but the kernel may refuse this user the mapping of a work queue: take \
+                 libqpl 1.6 or later, which writes to it instead, and let a filter of system calls allow that"
             }
             Self::NO_WORK_QUEUES => {
                 "configure a shared work queue of type user with accel-config, which this user may open, on \
@@ -121,6 +121,10 @@ mod tests {
         assert_eq!(Status::check(217), Err(Status::BAD_DISTANCE));
         assert_eq!(Status(204).to_string(), "status 204");
         assert!(Status(501).remedy().contains("install libaccel-config"));
+        let refused = Status(502).remedy();
+        assert!(refused.starts_with("the driver is there, but") && refused.contains("libqpl 1.6"));
+        let none = Status(503).remedy();
+        assert!(none.contains("each socket") && none.contains("libqpl before 1.6"));
         assert!(Status(2).is_no_room() && !Status(5).is_no_room());
         assert_eq!(Status(5).fallback(), Fallback::Busy);
         assert_eq!(Status(503).fallback(), Fallback::NoDevice);
