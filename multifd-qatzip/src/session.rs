@@ -24,18 +24,23 @@ pub(crate) struct Sessions {
     counts: PathCounts,
     /// Packets in a row for which the device was busy.
     busy: u32,
-    /// Who did the last packet, unless this crate did.
-    last: Option<(Way, CodecPath)>,
+    /// What became of the last packet.
+    last: Option<Outcome>,
     /// Why the device did not do the last packet.
     trouble: String,
     /// Whether the first packet that fell back was told.
     told: bool,
 }
 
+/// Who does a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Device,
-    Software,
+enum Outcome {
+    /// The device's session: the device, unless its driver left the packet to software.
+    Device(CodecPath),
+    /// The library's software, which was chosen, or else why the device did not.
+    Library(Option<Fallback>),
+    /// This crate, and why the library did not.
+    Own(Fallback),
 }
 
 #[derive(Debug)]
@@ -113,8 +118,8 @@ impl Sessions {
     /// What was made of it.
     pub(crate) fn output(&self) -> &[u8] {
         match (self.last, &self.device, &self.software) {
-            (Some((Way::Device, _)), Device::Usable(worker), _)
-            | (Some((Way::Software, _)), _, Some(worker)) => worker.output(),
+            (Some(Outcome::Device(_)), Device::Usable(worker), _)
+            | (Some(Outcome::Library(_)), _, Some(worker)) => worker.output(),
             _ => &[],
         }
     }
@@ -138,7 +143,7 @@ impl Sessions {
         match fitting {
             Err(what) => {
                 self.tell(what);
-                self.count(None, Some(Fallback::Unsupported));
+                self.count(Outcome::Own(Fallback::Unsupported));
                 false
             }
             Ok(shape) => {
@@ -151,7 +156,7 @@ impl Sessions {
 
     /// Counts a packet whose input is not for the library any more.
     pub(crate) fn pass(&mut self) {
-        self.count(None, Some(Fallback::NoDevice));
+        self.count(Outcome::Own(Fallback::NoDevice));
     }
 
     /// Whether this crate may do a packet that the device has not done.
@@ -160,7 +165,7 @@ impl Sessions {
     /// It may not: the device has to do every packet, and why it did not do this one.
     pub(crate) fn permit(&self) -> Result<(), MethodError> {
         match self.last {
-            Some((_, CodecPath::Hardware)) => Ok(()),
+            Some(Outcome::Device(CodecPath::Hardware)) => Ok(()),
             _ if !self.must => Ok(()),
             _ => Err(refusal("the device did not do a packet", &self.trouble)),
         }
@@ -179,16 +184,19 @@ impl Sessions {
         len: usize,
         unfit: Option<Trouble>,
     ) -> Option<usize> {
-        let (done, reason) = match self.by_device(device, len, unfit) {
-            Ok((path, made)) => (Some((Way::Device, path, made)), None),
-            Err(reason) => {
-                let made = self.by_software(software, len);
-                let done = made.map(|made| (Way::Software, CodecPath::VendorSoftware, made));
-                (done, reason)
+        let reason = match self.by_device(device, len, unfit) {
+            Ok((path, made)) => {
+                self.count(Outcome::Device(path));
+                return Some(made);
             }
+            Err(reason) => reason,
         };
-        self.count(done.map(|(way, path, _)| (way, path)), reason);
-        done.map(|(.., made)| made)
+        let made = self.by_software(software, len);
+        self.count(match made {
+            Some(_) => Outcome::Library(reason),
+            None => Outcome::Own(reason.unwrap_or(Fallback::Failed)),
+        });
+        made
     }
 
     /// Returns what the device did, and whether it was really the device; or why it did not, which is `None`
@@ -246,16 +254,16 @@ impl Sessions {
         }
     }
 
-    /// Counts a packet, and who did it; `None` is this crate's software, which does nothing unless it
-    /// has to.
-    fn count(&mut self, done: Option<(Way, CodecPath)>, reason: Option<Fallback>) {
-        self.last = done;
-        let path = done.map(|(_, path)| path);
-        self.counts.count(path.unwrap_or(CodecPath::Software));
-        match (path, reason) {
-            (_, Some(reason)) => self.counts.fell_back(reason),
-            (None, None) => self.counts.fell_back(Fallback::Failed),
-            (Some(_), None) => {}
+    fn count(&mut self, outcome: Outcome) {
+        self.last = Some(outcome);
+        let (path, reason) = match outcome {
+            Outcome::Device(path) => (path, None),
+            Outcome::Library(reason) => (CodecPath::VendorSoftware, reason),
+            Outcome::Own(reason) => (CodecPath::Software, Some(reason)),
+        };
+        self.counts.count(path);
+        if let Some(reason) = reason {
+            self.counts.fell_back(reason);
         }
     }
 
