@@ -63,7 +63,10 @@ impl Engine {
         let must = self.accelerator == Accelerator::Hardware;
         let session = Session::new(setup, (driver, *way), operation, must);
         if session.is_missing() && is_wanted(self.accelerator) {
-            let what = format!("{}: {}", Unusable::NoSession, host::diagnose());
+            let (option, choice) = (Accelerator::OPTION, self.accelerator);
+            let (why, advice) = (Unusable::NoSession, host::diagnose());
+            let what =
+                format!("{option}={choice}, but this channel has no device: {why}: {advice}");
             return Err(MethodError::device(NAME, what));
         }
         Ok(Some(session))

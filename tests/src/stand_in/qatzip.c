@@ -22,6 +22,7 @@
  *   THEN         .. what they answer from then on; SILENT: they never return
  *   SOFTWARE     the device leaves the work to software, without being asked
  *   NO_PINNED    there is no memory that the device reaches
+ *   PINNED       so many pieces of it there are
  *   LOSES_KEYS   a release with calls that lose thread keys without a device
  */
 #include <pthread.h>
@@ -419,6 +420,13 @@ void *qzMalloc(size_t len, int node, int is_pinned)
     if (start == MAP_FAILED)
         return NULL;
     pthread_mutex_lock(&lock);
+#ifdef PINNED
+    if (count == PINNED) {
+        pthread_mutex_unlock(&lock);
+        munmap(start, len);
+        return NULL;
+    }
+#endif
     if (count == MOST_PINNED)
         broken("more memory than there is");
     pinned[count].start = start;

@@ -8,6 +8,7 @@
  *
  * Chosen when it is compiled:
  *   NO_DEVICE   jobs of the hardware path cannot be made
+ *   JOBS        so many of them there can be at a time
  *   DEPTH       places in the work queue
  *   ELSEWHERE   this thread's node has no work queue; others have
  *   AFTER       after so many jobs ..
@@ -25,7 +26,7 @@
 #endif
 
 enum { OK = 0, BEING_PROCESSED = 1, MORE_OUTPUT = 2, BUSY = 5, BAD_STREAM = 211 };
-enum { NO_PATH = 500, NO_QUEUES = 503, SILENT = 1000 };
+enum { NO_MEMORY = 7, NO_PATH = 500, NO_QUEUES = 503, SILENT = 1000 };
 enum { HARDWARE = 1, COMPRESS = 1, ANY_NODE = -3, MOST_AT_WORK = 1024, LATE_WRITES = 2000 };
 
 typedef struct {
@@ -55,6 +56,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t added = PTHREAD_COND_INITIALIZER;
 static Job *queue[MOST_AT_WORK];
 static unsigned first, last, at_work;
+/* Of the hardware path, that were made and not finished. */
+static unsigned jobs_made;
 
 const char *qpl_get_library_version(void)
 {
@@ -73,6 +76,14 @@ uint32_t qpl_init_job(uint32_t path, Job *job)
 #ifdef NO_DEVICE
     if (path == HARDWARE)
         return NO_PATH;
+#endif
+    unsigned made = path == HARDWARE ? __atomic_add_fetch(&jobs_made, 1, __ATOMIC_RELAXED) : 0;
+    (void)made;
+#ifdef JOBS
+    if (made > JOBS) {
+        __atomic_sub_fetch(&jobs_made, 1, __ATOMIC_RELAXED);
+        return NO_MEMORY;
+    }
 #endif
     job->path = path;
     return OK;
@@ -197,5 +208,7 @@ uint32_t qpl_fini_job(Job *job)
 {
     if (__atomic_load_n(&job->status, __ATOMIC_ACQUIRE) == BEING_PROCESSED)
         broken("finished while the device is at work");
+    if (job->path == HARDWARE)
+        __atomic_sub_fetch(&jobs_made, 1, __ATOMIC_RELAXED);
     return OK;
 }
