@@ -5,3 +5,4 @@ mod forms;
 mod library;
 mod members;
 mod software;
+mod threads;
