@@ -1,5 +1,7 @@
 //! How the library is found, opened, shared and closed.
 
+use std::thread;
+
 use anyhow::{Context, Result, ensure};
 use multifd_core::method::Accelerator;
 use multifd_core::{Fault, MethodFactory, MethodOptions, PageSize};
@@ -74,6 +76,31 @@ fn methods_of_one_factory_share_it() -> Result<()> {
     fake.log()?.ensure_closed()?;
     drop(factory.open(&options)?);
     ensure!(fake.log()?.count("init") == 2);
+    fake.log()?.ensure_closed()
+}
+
+/// Who comes while another one opens the library waits for the end of that.
+#[test]
+fn methods_that_are_opened_at_once_share_it() -> Result<()> {
+    let fake = Fake::new(&[])?;
+    let factory = UadkFactory::default();
+    let options = fake.options(Accelerator::Hardware);
+    let methods = thread::scope(|scope| {
+        let open = |_| scope.spawn(|| factory.open(&options));
+        let threads: Vec<_> = (0..4).map(open).collect();
+        let opened = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().ok();
+        let methods: Option<Vec<_>> = threads.into_iter().map(opened).collect();
+        methods.context("a panic")
+    })?;
+    for method in &methods {
+        ensure!(method.is_ok(), "{:?}", method.as_ref().err());
+    }
+    let log = fake.log()?;
+    ensure!(
+        (log.count("init"), log.count("uninit")) == (1, 0),
+        "{log:?}"
+    );
+    drop(methods);
     fake.log()?.ensure_closed()
 }
 
