@@ -136,12 +136,12 @@ impl Driver {
         &self.functions
     }
 
-    /// Has the library look for queued requests that are done, and tell whoever made them. A queue is for one thread
+    /// Has the library look for up to `most` queued requests that are done, and tell whoever made them. A queue is for one thread
     /// at a time to look at, so while another one does this returns at once: nobody waits for the lock.
     ///
     /// # Errors
     /// The library's, above 0.
-    pub(crate) fn poll(&self) -> Result<(), c_int> {
+    pub(crate) fn poll(&self, most: u32) -> Result<(), c_int> {
         let _alone = match self.process.0.polling.try_lock() {
             Ok(alone) => alone,
             Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
@@ -152,7 +152,7 @@ impl Driver {
         };
         let mut count = 0;
         // SAFETY: the state is open, since there is this driver. The count lives over the call, which does not keep it.
-        let code = unsafe { (self.functions.poll)(1, &raw mut count) };
+        let code = unsafe { (self.functions.poll)(most, &raw mut count) };
         match code.wrapping_neg() {
             0 | abi::EAGAIN => Ok(()),
             code => Err(code),

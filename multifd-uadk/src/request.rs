@@ -197,17 +197,16 @@ impl Requests {
         };
         let start = Instant::now();
         while *state == State::AtWork {
-            if answer.is_done.load(Ordering::Acquire) {
-                let (status, len) = (&answer.status, &answer.len);
-                *state = State::Done(made(
-                    status.load(Ordering::Relaxed),
-                    len.load(Ordering::Relaxed),
-                ));
-                break;
-            }
-            let polled = self.driver.poll();
+            // Before the look that decides: this thread may have stood still meanwhile, and not the device.
             let is_late = start.elapsed() > self.limit;
-            if let Some(code) = polled.err().or(is_late.then_some(abi::ETIMEDOUT)) {
+            let polled = match answer.made() {
+                Some(_) => Ok(()),
+                None if is_late => self.driver.poll(ALL),
+                None => self.driver.poll(1),
+            };
+            if let Some(made) = answer.made() {
+                *state = State::Done(made);
+            } else if let Some(code) = polled.err().or(is_late.then_some(abi::ETIMEDOUT)) {
                 self.is_abandoned = true;
                 return Err(given_up(code));
             }
@@ -266,6 +265,17 @@ impl Slot {
     }
 }
 
+impl Answer {
+    /// What came of the request, once it is done.
+    fn made(&self) -> Option<Result<usize, Fallback>> {
+        if !self.is_done.load(Ordering::Acquire) {
+            return None;
+        }
+        let status = self.status.load(Ordering::Relaxed);
+        Some(made(status, self.len.load(Ordering::Relaxed)))
+    }
+}
+
 impl Operation {
     fn number(self) -> u8 {
         match self {
@@ -305,6 +315,9 @@ fn given_up(code: c_int) -> Fallback {
         _ => Fallback::Failed,
     }
 }
+
+/// As many requests as the library has room for in a queue.
+const ALL: u32 = 1024;
 
 #[cfg(test)]
 mod tests {
