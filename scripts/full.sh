@@ -108,7 +108,7 @@ run_address_sanitizer() {
     target=$(rustc -vV | sed -n 's/^host: //p')
     step "AddressSanitizer" env RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
         cargo +nightly test --locked --target "$target" --target-dir target/sanitized --package multifd-tests \
-        --test accelerator --test qatzip -- --skip library:: --skip software::
+        --test accelerator --test qatzip --test uadk -- --skip library:: --skip software:: --skip format::
 }
 
 run_fuzzers() {
