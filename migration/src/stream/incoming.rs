@@ -75,7 +75,8 @@ impl Incoming {
 
     /// How long the source may be silent inside of a section, a command or the configuration; without a limit
     /// at the start. Between two sections it may always be silent for ever, for a guest that runs or that
-    /// waits for its switchover has nothing to send.
+    /// waits for its switchover has nothing to send. Behind a section whose layout is not known that is not certain, and
+    /// the limit counts.
     pub fn set_silence_limit(&mut self, limit: Option<Duration>) {
         self.silence = limit;
     }
@@ -86,7 +87,7 @@ impl Incoming {
     /// The connection's, the end of the stream, everything that a source must not send or that is
     /// not supported, and a call after the last event.
     pub fn next_event(&mut self) -> Result<Event, StreamError> {
-        if self.is_between() {
+        if matches!(self.state, State::Between) {
             self.reader.set_time_limit(None);
             self.reader.peek("a section's type")?;
         }
@@ -293,15 +294,6 @@ impl Incoming {
     /// Whether this id is that of RAM's sections.
     fn is_ram(&self, id: u32) -> bool {
         self.ram.as_ref().is_some_and(|ram| ram.section_id == id)
-    }
-
-    /// Whether a section or a command may begin next.
-    fn is_between(&self) -> bool {
-        match &self.state {
-            State::Between => true,
-            State::Early(body) => body.may_have_ended(),
-            _ => false,
-        }
     }
 
     fn word(&mut self, part: RamPart) -> Result<Event, StreamError> {

@@ -14,6 +14,7 @@ use migration::{
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{BlockName, InitPacket, RamHeaderBuffer, Uuid};
 use multifd_core::{ChannelCount, Fault, GuestMemory, PageSize};
+use multifd_tests::by_hand::main_stream;
 use multifd_tests::host::FileHost;
 use multifd_tests::live::{self, Guest, Pair, Rate};
 use multifd_tests::network::{self, Endpoint, Link, Watchdog};
@@ -140,6 +141,21 @@ fn a_source_that_falls_silent_in_the_main_stream() -> Result<()> {
             "{len}: {text}"
         );
     }
+    Ok(())
+}
+
+/// What looks like a section's end may be data, where nothing says how long the section is.
+#[test]
+fn a_source_that_falls_silent_where_a_section_may_have_ended() -> Result<()> {
+    let _watchdog = Watchdog::start();
+    let mut config = DestinationConfig::default();
+    config.receiver.limits.silence = SHORT;
+    let mut bench = Bench::new(config)?;
+    let section = main_stream::section(main_stream::FULL, 2, &main_stream::device(b"timer", 2));
+    let bytes = [main_stream::head(), section].concat();
+    send_all(&mut bench.main, &mut [bytes.as_slice().into()])?;
+    let text = bench.error()?;
+    ensure!(text.contains("the peer was silent for 0.05 s"), "{text}");
     Ok(())
 }
 

@@ -39,7 +39,7 @@ enum State {
     Any(Format),
     /// The footer may be anywhere. So many bytes of it have been read, but not been answered as data.
     Search(usize),
-    /// Behind bytes that may be the footer.
+    /// Behind bytes that may be the footer. Until another section begins the source is taken to be inside of this one.
     Doubt,
 }
 
@@ -57,11 +57,6 @@ impl Body {
             body.search("its layout is not known");
         }
         body
-    }
-
-    /// Whether the section may have ended: then the source may be silent for as long as it likes.
-    pub(in super::super) fn may_have_ended(&self) -> bool {
-        matches!(self.state, State::Doubt)
     }
 
     /// Reads on. `is_open` knows the ids of sections that may be continued.

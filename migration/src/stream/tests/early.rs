@@ -1,5 +1,7 @@
 //! Sections before the end of RAM that are not RAM's.
 
+use std::time::Duration;
+
 use multifd_core::PageSize;
 use proptest::prelude::*;
 
@@ -258,11 +260,32 @@ fn a_source_that_is_silent_behind_a_section() {
     let end = 0x11 + wire(&full).len();
     let wire = Wire::new(&bytes[..end], usize::MAX, Then::Silence);
     let mut stream = Incoming::new(Reader::new(Box::new(wire), &[]), PageSize::X86);
+    stream.set_silence_limit(Some(Duration::from_secs(7)));
     let mut read = 0;
-    while stream.next_event().is_ok() {
-        read = stream.reader_mut().offset();
-    }
+    let error = loop {
+        match stream.next_event() {
+            Ok(_) => read = stream.reader_mut().offset(),
+            Err(error) => break error.to_string(),
+        }
+    };
     assert_eq!(read, end as u64);
+    // It may as well be silent inside of the section.
+    assert!(error.ends_with("the peer was silent for 7 s"), "{error}");
+}
+
+#[test]
+fn a_source_may_be_silent_where_a_section_is_known_to_have_ended() {
+    let tag = 0xffff_ffff_ef10_0001_u64.to_be_bytes();
+    let start = section(SectionKind::Start, 9, "a/vfio", &tag);
+    let bytes = stream(&wire(&start), b"", TAIL);
+    let end = 0x11 + wire(&start).len();
+    for (len, is_limited) in [(end - 1, true), (end, false)] {
+        let wire = Wire::new(&bytes[..len], usize::MAX, Then::Silence);
+        let mut stream = Incoming::new(Reader::new(Box::new(wire), &[]), PageSize::X86);
+        stream.set_silence_limit(Some(Duration::from_secs(7)));
+        let error = read_all(&mut stream).unwrap_err().to_string();
+        assert_eq!(error.ends_with("silent for 7 s"), is_limited, "{error}");
+    }
 }
 
 #[test]
