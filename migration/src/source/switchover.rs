@@ -150,10 +150,11 @@ impl Source {
     ) -> Result<Answer, Error> {
         let limits = &self.config.limits;
         let start = Instant::now();
+        let longest = limits.confirm.max(limits.work);
         let mut last = None;
         loop {
             let silent = Instant::now() + limits.confirm;
-            let deadline = silent.min(start + limits.confirm.max(limits.work));
+            let deadline = silent.min(start + longest);
             match return_path.wait(deadline)? {
                 Some(Word::Answer(answer)) => return Ok(answer),
                 Some(Word::Works(work)) => {
@@ -162,7 +163,14 @@ impl Source {
                         host.host.event(&SourceEvent::DestinationWorks(work));
                     }
                 }
-                None => return Err(unanswered(without, start.elapsed(), last)),
+                None => {
+                    // The limit that was over; of one that has fallen silent how long it has taken in all.
+                    let time = match last {
+                        None => limits.confirm,
+                        Some(_) => start.elapsed().min(longest),
+                    };
+                    return Err(unanswered(without, time, last));
+                }
             }
         }
     }
