@@ -3,6 +3,7 @@
 //! Each row is a process of its own. What a row must come to is its exit status, what it says, that it ends by itself,
 //! and how much memory it takes at most.
 
+mod beside;
 mod channels;
 mod destinations;
 mod main_stream;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,10 +51,8 @@ pub(crate) fn run(multifd: &Multifd, kind: Kind, row: &Row, end: End) -> Result<
     };
     running.wait_address()?;
     let mut memory = 0;
-    let mut source = Source {
-        to: folder.path().join("in"),
-        connections: BTreeMap::new(),
-    };
+    let to = folder.path().join("in");
+    let mut source = Source::new(|| UnixStream::connect(&to));
     for step in &row.steps {
         source.take(step)?;
         memory = peak(running.id()).unwrap_or(0).max(memory);
@@ -84,13 +83,40 @@ pub(crate) fn run(multifd: &Multifd, kind: Kind, row: &Row, end: End) -> Result<
 }
 
 /// The connections of a source.
-struct Source {
-    to: std::path::PathBuf,
-    connections: BTreeMap<Connection, UnixStream>,
+pub(crate) struct Source<S, C> {
+    connect: C,
+    connections: BTreeMap<Connection, S>,
 }
 
-impl Source {
-    fn take(&mut self, step: &Step) -> Result<()> {
+/// A connection to the command.
+pub(crate) trait Stream: Read + Write {
+    /// How long a read may take.
+    fn set_read_limit(&self, limit: Duration) -> io::Result<()>;
+}
+
+impl Stream for UnixStream {
+    fn set_read_limit(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
+
+impl Stream for TcpStream {
+    fn set_read_limit(&self, limit: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(limit))
+    }
+}
+
+impl<S: Stream, C: Fn() -> io::Result<S>> Source<S, C> {
+    /// One that has no connection yet.
+    pub(crate) fn new(connect: C) -> Self {
+        Self {
+            connect,
+            connections: BTreeMap::new(),
+        }
+    }
+
+    /// Does what comes next.
+    pub(crate) fn take(&mut self, step: &Step) -> Result<()> {
         match step {
             // Whoever is refused may be cut off.
             Step::Say(on, bytes) => {
@@ -103,7 +129,7 @@ impl Source {
                 let Some(connection) = self.connection(*connection)? else {
                     return Ok(());
                 };
-                connection.set_read_timeout(Some(PATIENCE))?;
+                connection.set_read_limit(PATIENCE)?;
                 match connection.read(&mut [0]) {
                     Ok(0) => {}
                     // With something unread it is reset.
@@ -113,7 +139,7 @@ impl Source {
             }
             Step::AwaitPong => {
                 let main = self.connection(MAIN)?.context("nobody listens")?;
-                main.set_read_timeout(Some(PATIENCE))?;
+                main.set_read_limit(PATIENCE)?;
                 let mut pong = [0; 8];
                 main.read_exact(&mut pong)?;
                 ensure!(pong == [0, 2, 0, 4, 0, 0, 0, 7], "another answer: {pong:?}");
@@ -123,10 +149,10 @@ impl Source {
     }
 
     /// A connection; `None` if nobody listens any more, for all that belongs to a migration is there.
-    fn connection(&mut self, connection: Connection) -> Result<Option<&mut UnixStream>> {
+    fn connection(&mut self, connection: Connection) -> Result<Option<&mut S>> {
         let new = match self.connections.contains_key(&connection) {
             true => None,
-            false => match UnixStream::connect(&self.to) {
+            false => match (self.connect)() {
                 Err(error) if is_refused(error.kind()) => return Ok(None),
                 new => Some(new?),
             },
@@ -135,11 +161,30 @@ impl Source {
         Ok(self.connections.get_mut(&connection))
     }
 
+    /// Keeps all connections until the command has closed the main one, if it is there, or has said its last word.
+    pub(crate) fn wait_main(&mut self) -> Result<()> {
+        let Some(main) = self.connections.get_mut(&MAIN) else {
+            return Ok(());
+        };
+        main.set_read_limit(PATIENCE)?;
+        let mut said = Vec::new();
+        let mut room = [0; 64];
+        while !said.ends_with(&SHUT_1) && !said.ends_with(&SHUT_0) {
+            match main.read(&mut room) {
+                Ok(0) => break,
+                Ok(got) => said.extend(room.iter().take(got)),
+                Err(error) if is_tick(error.kind()) => bail!("it goes on"),
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps all connections until the command has ended, or has said on the main connection that it has failed or
     /// succeeded, and has closed it. Looks at its memory meanwhile.
     fn wait(&mut self, running: &mut Running, memory: &mut u64) -> Result<()> {
         let process = running.id();
-        let mut main = self.connections.get(&MAIN);
+        let mut main = self.connections.get_mut(&MAIN);
         let mut room = [0; 64];
         let start = Instant::now();
         while running.is_running()? {
@@ -151,7 +196,7 @@ impl Source {
                 std::thread::sleep(TICK);
                 continue;
             };
-            connection.set_read_timeout(Some(TICK))?;
+            connection.set_read_limit(TICK)?;
             match connection.read(&mut room) {
                 Ok(got) => {
                     let refused = room.get(..got).is_some_and(|said| said.ends_with(&SHUT_1));
@@ -189,6 +234,9 @@ pub(crate) fn peak(process: u32) -> Result<u64> {
 
 /// A destination's last word when it has failed.
 const SHUT_1: [u8; 8] = [0, 1, 0, 4, 0, 0, 0, 1];
+
+/// Its last word when it has everything.
+const SHUT_0: [u8; 8] = [0, 1, 0, 4, 0, 0, 0, 0];
 
 /// More than a command takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
