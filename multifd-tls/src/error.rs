@@ -83,8 +83,8 @@ fn text(error: rustls::Error) -> String {
         }
         Error::InvalidCertificate(error) => certificate(&error),
         Error::NoCertificatesPresented => {
-            "the source has no certificate: it needs client-cert.pem and client-key.pem, or this side must not \
-             verify its peer"
+            "the source has no certificate: it needs client-cert.pem and client-key.pem, signed by an authority of \
+             this side's ca-cert.pem, or this side must not verify its peer"
                 .into()
         }
         Error::PeerIncompatible(error) => format!("the peer has nothing in common with this side: {error:?}"),

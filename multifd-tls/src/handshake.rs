@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use multifd_core::memory::IoVec;
+use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{Transport, send_all};
 use rustls::Connection;
 
@@ -35,7 +35,9 @@ pub(crate) fn negotiate(
         connection.read_tls(&mut staged)?;
         if let Err(error) = connection.process_new_packets() {
             // The reason why the peer is told anything says more than that it cannot be told.
-            let _ = say(&mut connection, &mut *transport, deadline);
+            if say(&mut connection, &mut *transport, deadline).is_ok() {
+                linger(&mut *transport);
+            }
             return Err(TlsError::from(error).into());
         }
     }
@@ -63,6 +65,21 @@ fn say(
     send_all(transport, &mut [IoVec::from(bytes.as_slice())])
 }
 
+/// Throws away what still comes until the peer has heard why it is refused, and closes the connection. A connection that is
+/// closed before all has been received is reset, which may take the reason from the peer. With TLS 1.3 a source takes its
+/// session for good meanwhile, and connects its channels: a QEMU that is told only by broken ones may wait for them for ever.
+fn linger(transport: &mut dyn Transport) {
+    let end = Instant::now() + LINGER;
+    let mut scratch = [0; 4096];
+    loop {
+        let received = set_time_left(transport, end)
+            .and_then(|()| transport.recv(&mut [IoVecMut::from(&mut scratch[..])]));
+        if !matches!(received, Ok(1..)) {
+            return;
+        }
+    }
+}
+
 fn set_time_left(transport: &mut dyn Transport, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -71,3 +88,6 @@ fn set_time_left(transport: &mut dyn Transport, deadline: Instant) -> io::Result
     transport.set_time_limit(Some(left));
     Ok(())
 }
+
+/// How long a peer that is refused may take to hear it.
+const LINGER: Duration = Duration::from_secs(1);
