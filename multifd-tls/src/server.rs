@@ -80,7 +80,7 @@ impl Server {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| folder.wrong("server-key.pem", &error))?;
-        // A source that never reads on its channels leaves them in the socket, and its close becomes a reset.
+        // A source that never reads on its channels leaves them in the socket, and its close may become a reset.
         config.send_tls13_tickets = 0;
         Ok(Self::with_config(Arc::new(config)))
     }

@@ -4,8 +4,9 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-/// The subject in the form that GnuTLS gives it and QEMU's `tls-authz` compares: RFC 4514's, such as
-/// `C=GB,O=Example,CN=host`, in the certificate's own order.
+/// The subject in the form that GnuTLS gives it and QEMU's `tls-authz` compares, such as `C=GB,O=Example,CN=host`: that of
+/// RFC 4514, but in the certificate's own order. An attribute without a name, and a value that is no string of the
+/// kind that its attribute has, are numbers.
 ///
 /// # Errors
 /// What is wrong with the certificate.
@@ -19,21 +20,47 @@ pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Result<String, String
                 text.push(if at == 0 { ',' } else { '+' });
             }
             let oid = attribute.attr_type().to_id_string();
-            let short = NAMES.iter().find(|(of, _)| *of == oid);
-            text.push_str(short.map_or(&oid, |(_, name)| name));
+            let known = NAMES.iter().find(|(known, ..)| *known == oid);
+            text.push_str(known.map_or(&oid, |(_, name, _)| name));
             text.push('=');
-            match attribute.as_str() {
-                Ok(value) => escape(value, &mut text),
-                Err(_) => {
-                    text.push('#');
-                    for byte in attribute.attr_value().data {
-                        text.push_str(&format!("{byte:02x}"));
-                    }
-                }
+            let value = attribute.attr_value();
+            let string = known.and_then(|(.., kind)| kind.read(value.tag().0, value.data));
+            match string {
+                Some(string) => escape(&string, &mut text),
+                None => number(value.header.tag().0, value.data, &mut text),
             }
         }
     }
     Ok(text)
+}
+
+/// Which strings an attribute may have.
+#[derive(Clone, Copy)]
+enum Kind {
+    Directory,
+    Printable,
+    Ia5,
+}
+
+impl Kind {
+    fn read(self, tag: u32, bytes: &[u8]) -> Option<String> {
+        let ascii = || Some(bytes).filter(|bytes| bytes.is_ascii());
+        let bytes = match (self, tag) {
+            (Self::Directory | Self::Printable, PRINTABLE_STRING)
+            | (Self::Directory, TELETEX_STRING)
+            | (Self::Ia5, IA5_STRING) => ascii()?,
+            (Self::Directory, UTF8_STRING) => bytes,
+            (Self::Directory, BMP_STRING) => return utf16(bytes),
+            _ => return None,
+        };
+        String::from_utf8(bytes.to_vec()).ok()
+    }
+}
+
+fn utf16(bytes: &[u8]) -> Option<String> {
+    let (units, rest) = bytes.as_chunks::<2>();
+    let units: Vec<_> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+    String::from_utf16(&units).ok().filter(|_| rest.is_empty())
 }
 
 fn escape(value: &str, text: &mut String) {
@@ -47,19 +74,60 @@ fn escape(value: &str, text: &mut String) {
     }
 }
 
-const NAMES: &[(&str, &str)] = &[
-    ("2.5.4.3", "CN"),
-    ("2.5.4.4", "SN"),
-    ("2.5.4.5", "serialNumber"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "STREET"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("2.5.4.12", "title"),
-    ("2.5.4.42", "givenName"),
-    ("0.9.2342.19200300.100.1.1", "UID"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-    ("1.2.840.113549.1.9.1", "EMAIL"),
+/// The value's encoding, with its tag and its length.
+fn number(tag: u32, bytes: &[u8], text: &mut String) {
+    let [.., tag] = tag.to_be_bytes();
+    let len = bytes.len().to_be_bytes();
+    let zeros = len.iter().take_while(|byte| **byte == 0).count();
+    let len = len.get(zeros.min(len.len() - 1)..).unwrap_or_default();
+    let mut header = vec![tag];
+    match len {
+        [short @ ..0x80] => header.push(*short),
+        long => {
+            header.push(0x80 | u8::try_from(long.len()).unwrap_or_default());
+            header.extend(long);
+        }
+    }
+    text.push('#');
+    for byte in header.iter().chain(bytes) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+}
+
+const UTF8_STRING: u32 = 12;
+const PRINTABLE_STRING: u32 = 19;
+const TELETEX_STRING: u32 = 20;
+const IA5_STRING: u32 = 22;
+const BMP_STRING: u32 = 30;
+
+const NAMES: &[(&str, &str, Kind)] = &[
+    ("2.5.4.3", "CN", Kind::Directory),
+    ("2.5.4.4", "surName", Kind::Directory),
+    ("2.5.4.5", "serialNumber", Kind::Printable),
+    ("2.5.4.6", "C", Kind::Printable),
+    ("2.5.4.7", "L", Kind::Directory),
+    ("2.5.4.8", "ST", Kind::Directory),
+    ("2.5.4.9", "street", Kind::Directory),
+    ("2.5.4.10", "O", Kind::Directory),
+    ("2.5.4.11", "OU", Kind::Directory),
+    ("2.5.4.12", "title", Kind::Directory),
+    ("2.5.4.13", "description", Kind::Directory),
+    ("2.5.4.15", "businessCategory", Kind::Directory),
+    ("2.5.4.17", "postalCode", Kind::Directory),
+    ("2.5.4.20", "telephoneNumber", Kind::Printable),
+    ("2.5.4.41", "name", Kind::Directory),
+    ("2.5.4.42", "givenName", Kind::Directory),
+    ("2.5.4.43", "initials", Kind::Directory),
+    ("2.5.4.44", "generationQualifier", Kind::Directory),
+    ("2.5.4.46", "dnQualifier", Kind::Printable),
+    ("2.5.4.65", "pseudonym", Kind::Directory),
+    ("0.9.2342.19200300.100.1.1", "UID", Kind::Directory),
+    ("0.9.2342.19200300.100.1.25", "DC", Kind::Ia5),
+    ("1.2.840.113549.1.9.1", "EMAIL", Kind::Ia5),
+    ("1.3.6.1.5.5.7.9.4", "countryOfCitizenship", Kind::Printable),
+    (
+        "1.3.6.1.4.1.311.60.2.1.3",
+        "jurisdictionOfIncorporationCountryName",
+        Kind::Printable,
+    ),
 ];

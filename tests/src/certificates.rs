@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, SignatureAlgorithm,
 };
 use tempfile::TempDir;
 
@@ -99,13 +99,12 @@ impl Role {
     fn params(self, name: &str) -> Result<CertificateParams> {
         let mut params = CertificateParams::new([name.to_owned()])?;
         params.distinguished_name = DistinguishedName::new();
-        for (what, text) in [
-            (DnType::CountryName, "GB"),
-            (DnType::OrganizationName, "Example, Inc."),
-            (DnType::CommonName, name),
-        ] {
-            params.distinguished_name.push(what, text);
-        }
+        let subject = &mut params.distinguished_name;
+        // A country is a PrintableString, or GnuTLS writes it as a number.
+        let country = DnValue::PrintableString("GB".try_into()?);
+        subject.push(DnType::CountryName, country);
+        subject.push(DnType::OrganizationName, "Example, Inc.");
+        subject.push(DnType::CommonName, name);
         params.extended_key_usages.push(match self {
             Self::Server => ExtendedKeyUsagePurpose::ServerAuth,
             Self::Client => ExtendedKeyUsagePurpose::ClientAuth,

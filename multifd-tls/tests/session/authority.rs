@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair,
 };
 use tempfile::TempDir;
 
@@ -47,7 +48,8 @@ impl Authority {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         let name = &mut params.distinguished_name;
-        name.push(DnType::CountryName, "GB");
+        let country = "GB".try_into().unwrap();
+        name.push(DnType::CountryName, DnValue::PrintableString(country));
         name.push(DnType::OrganizationName, "Example, Inc.");
         name.push(DnType::CommonName, side);
         params.extended_key_usages = vec![match side {
