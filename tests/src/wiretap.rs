@@ -15,7 +15,14 @@ pub struct Wiretap {
 }
 
 /// Answers what a client has said.
-type Listening = JoinHandle<io::Result<Vec<u8>>>;
+type Listening = JoinHandle<io::Result<Said>>;
+
+/// What a client has said, and whether its end was a reset.
+#[derive(Debug)]
+struct Said {
+    bytes: Vec<u8>,
+    was_reset: bool,
+}
 
 impl Wiretap {
     /// Listens at 127.0.0.1; whoever connects reaches `to`, an address `tcp:HOST:PORT`.
@@ -53,16 +60,30 @@ impl Wiretap {
     /// # Errors
     /// A connection that broke.
     pub fn heard(&self) -> Result<Vec<Vec<u8>>> {
+        let said = self.said()?.into_iter();
+        Ok(said.map(|said| said.bytes).collect())
+    }
+
+    /// How many clients have reset their connections, once all are closed.
+    ///
+    /// # Errors
+    /// As [`Self::heard`].
+    pub fn resets(&self) -> Result<usize> {
+        let said = self.said()?;
+        Ok(said.iter().filter(|said| said.was_reset).count())
+    }
+
+    fn said(&self) -> Result<Vec<Said>> {
         let mut threads = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = threads.drain(..).map(|thread| {
-            let heard = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
-            Ok(heard?)
+        let said = threads.drain(..).map(|thread| {
+            let said = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
+            Ok(said?)
         });
-        heard.collect()
+        said.collect()
     }
 }
 
-fn pass_on(client: TcpStream, server: TcpStream) -> io::Result<Vec<u8>> {
+fn pass_on(client: TcpStream, server: TcpStream) -> io::Result<Said> {
     let (mut from, mut back_to) = (client.try_clone()?, client);
     let (mut to, mut back_from) = (server.try_clone()?, server);
     let back = thread::spawn(move || {
@@ -70,10 +91,16 @@ fn pass_on(client: TcpStream, server: TcpStream) -> io::Result<Vec<u8>> {
         let _ = io::copy(&mut back_from, &mut back_to);
         let _ = back_to.shutdown(Shutdown::Write);
     });
-    let mut heard = Vec::new();
+    let (mut heard, mut was_reset) = (Vec::new(), false);
     let mut room = vec![0; 64 << 10];
     loop {
-        let count = from.read(&mut room)?;
+        let count = match from.read(&mut room) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                was_reset = true;
+                break;
+            }
+            read => read?,
+        };
         let Some(said) = room.get(..count).filter(|said| !said.is_empty()) else {
             break;
         };
@@ -84,5 +111,8 @@ fn pass_on(client: TcpStream, server: TcpStream) -> io::Result<Vec<u8>> {
     }
     let _ = to.shutdown(Shutdown::Write);
     let _ = back.join();
-    Ok(heard)
+    Ok(Said {
+        bytes: heard,
+        was_reset,
+    })
 }

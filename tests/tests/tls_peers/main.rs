@@ -1,0 +1,9 @@
+//! The command and real QEMUs over TLS.
+
+mod destinations;
+mod endings;
+mod memory;
+mod relayed;
+mod rig;
+mod sources;
+mod subjects;
