@@ -66,7 +66,7 @@ fn one_without_tls() -> Result<()> {
         let sent = rig.send(Link::PLAIN, &address, &["--tls-dir", &known.text()])?;
         sent.failed(&[4], &["in the TLS handshake: is TLS on there"])?;
         ensure!(!qemu.wait_exit(LIMIT)?.success());
-        ensure!(qemu.stderr().contains("magic 160301"), "{}", qemu.stderr());
+        ensure!(qemu.stderr().contains("magic"), "{}", qemu.stderr());
         Ok(())
     })
 }
