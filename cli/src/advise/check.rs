@@ -86,6 +86,7 @@ fn cases(subjects: &[Subject]) -> Vec<(Case, Vec<PairReport>)> {
             level: subject.level,
             channels: *channels,
             max_bandwidth: *max_bandwidth,
+            tls: false,
         })
     });
     cases.map(|case| (case, Vec::new())).collect()

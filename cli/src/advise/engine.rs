@@ -38,6 +38,7 @@ fn run(pairs: &Pairs, guest: &Guest, channels: u8, what: &str) -> anyhow::Result
         level: None,
         channels,
         max_bandwidth: 0,
+        tls: false,
     };
     let mut reports = Vec::new();
     for _ in 0..=RUNS {

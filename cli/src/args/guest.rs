@@ -23,6 +23,9 @@ pub(crate) struct GuestArgs {
     /// Most bytes per second over all channels together; 0 is unlimited
     #[arg(long, value_name = "SIZE", default_value = "0")]
     pub(crate) max_bandwidth: Rate,
+    /// Measure everything once more over TLS, with certificates that are made on the spot
+    #[arg(long)]
+    pub(crate) tls: bool,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
     /// Write a page with plots over time, one set per case, and the table

@@ -46,12 +46,13 @@ fn cases(args: &BenchArgs, methods: &[String]) -> Result<Vec<Case>, Failure> {
     for channels in &args.channels {
         for method in methods {
             for level in levels(method, &args.levels) {
-                cases.push(Case {
+                cases.extend(laboratory::ways(&args.guest).map(|tls| Case {
                     method: method.clone(),
                     level,
                     channels: *channels,
                     max_bandwidth: args.guest.max_bandwidth.0,
-                });
+                    tls,
+                }));
             }
         }
     }

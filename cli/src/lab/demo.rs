@@ -11,16 +11,19 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let laboratory = Laboratory::new(&args.guest, workload, &args.set)?;
     let (mut measurements, mut reports) = (Vec::new(), Vec::new());
     for method in methods {
-        let case = Case {
-            method,
-            level: None,
-            channels: args.channels,
-            max_bandwidth: args.guest.max_bandwidth.0,
-        };
-        let run = laboratory.run(&case, "")?;
-        let report = [run.report];
-        measurements.push(medians(&case, &report, run.verified));
-        reports.extend(report);
+        for tls in laboratory::ways(&args.guest) {
+            let case = Case {
+                method: method.clone(),
+                level: None,
+                channels: args.channels,
+                max_bandwidth: args.guest.max_bandwidth.0,
+                tls,
+            };
+            let run = laboratory.run(&case, "")?;
+            let report = [run.report];
+            measurements.push(medians(&case, &report, run.verified));
+            reports.extend(report);
+        }
     }
     laboratory.print(&measurements, &reports)
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::args::{GuestArgs, WorkloadArgs};
 use crate::ends::interrupt::Interrupt;
 use crate::ends::methods;
+use crate::lab::credentials::Credentials;
 use crate::lab::fill::{ZERO_PERCENT, or_usual};
 use crate::lab::guest::Guest;
 use crate::lab::measurement::Case;
@@ -29,6 +30,8 @@ pub(crate) struct Laboratory {
     /// What the guest does, if it runs.
     workload: Option<WorkloadArgs>,
     pairs: Pairs,
+    /// Of cases over TLS.
+    credentials: Option<Credentials>,
     page: Option<PathBuf>,
     json: bool,
 }
@@ -57,6 +60,7 @@ impl Laboratory {
             guest,
             fill,
             workload: workload.cloned(),
+            credentials: args.tls.then(Credentials::new).transpose()?,
             pairs: Pairs::new(interrupt, commands(args, workload, set)),
             page: args.report.clone(),
             json: args.json,
@@ -72,7 +76,10 @@ impl Laboratory {
         }
         self.guest.spoil_destination()?;
         let label = format!("{}{note}", case.label());
-        let report = self.pairs.run(&self.guest, &case.settings(), &label)?;
+        let mut settings = case.settings();
+        let credentials = self.credentials.iter().filter(|_| case.tls);
+        settings.extend(credentials.map(Credentials::setting));
+        let report = self.pairs.run(&self.guest, &settings, &label)?;
         let wrong = self.look(&report)?;
         match &wrong {
             None => {
@@ -224,6 +231,11 @@ fn rounds(report: &PairReport) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Without TLS, and with it if that is to be measured, too.
+pub(crate) fn ways(args: &GuestArgs) -> impl Iterator<Item = bool> {
+    [false, true].into_iter().filter(|tls| args.tls || !tls)
 }
 
 /// The methods to measure: those that are named, or all.

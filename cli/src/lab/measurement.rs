@@ -13,6 +13,7 @@ pub(crate) struct Case {
     pub(crate) channels: u8,
     /// Bytes per second; 0 is unlimited.
     pub(crate) max_bandwidth: u64,
+    pub(crate) tls: bool,
 }
 
 impl Case {
@@ -35,10 +36,9 @@ impl Case {
 
     /// Its name, with what is not as usual.
     pub(crate) fn label(&self) -> String {
-        match self.level {
-            Some(level) => format!("{} level {level}", self.method),
-            None => self.method.clone(),
-        }
+        let level = self.level.map(|level| format!(" level {level}"));
+        let tls = if self.tls { ", TLS" } else { "" };
+        format!("{}{}{tls}", self.method, level.unwrap_or_default())
     }
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn medians(case: &Case, runs: &[PairReport], verified: bool) -> Measu
         level: case.level,
         channels: case.channels,
         max_bandwidth: case.max_bandwidth,
+        tls: case.tls,
         runs: runs.len(),
         total_time: median(|run| run.source.total_time),
         downtime: median(|run| run.source.downtime),
@@ -122,6 +123,7 @@ mod tests {
             level: Some(3),
             channels: 4,
             max_bandwidth: 1 << 20,
+            tls: true,
         };
         let want = [
             "multifd-compression=zstd",
@@ -130,6 +132,6 @@ mod tests {
             "multifd-zstd-level=3",
         ];
         assert_eq!(case.settings(), want);
-        assert_eq!(case.label(), "zstd level 3");
+        assert_eq!(case.label(), "zstd level 3, TLS");
     }
 }

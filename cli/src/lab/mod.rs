@@ -3,6 +3,7 @@
 //! May import `ends` and what is below it; `advise` measures with it.
 
 pub(crate) mod bench;
+mod credentials;
 pub(crate) mod demo;
 pub(crate) mod fill;
 pub(crate) mod guest;

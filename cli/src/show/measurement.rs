@@ -14,6 +14,8 @@ pub(crate) struct Measurement {
     pub(crate) level: Option<u8>,
     pub(crate) channels: u8,
     pub(crate) max_bandwidth: u64,
+    /// Whether all connections were encrypted.
+    pub(crate) tls: bool,
     pub(crate) runs: usize,
     pub(crate) total_time: f64,
     pub(crate) downtime: f64,
@@ -38,6 +40,13 @@ pub(crate) struct Measurement {
     pub(crate) verified: bool,
 }
 
+impl Measurement {
+    /// What stands behind the method's name.
+    pub(crate) fn tls(&self) -> &'static str {
+        if self.tls { ", TLS" } else { "" }
+    }
+}
+
 /// The table for humans, narrow enough for 80 columns: of guests that ran, the rounds are of interest.
 pub(crate) fn table(measurements: &[Measurement]) -> Table {
     let ran = measurements
@@ -59,7 +68,7 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
     for row in measurements {
         let level = row.level.map_or(String::new(), |level| format!(" {level}"));
         table.row([
-            format!("{}{level}", row.method),
+            format!("{}{level}{}", row.method, row.tls()),
             row.channels.to_string(),
             format!("{:.0}", row.total_time),
             format!("{:.1}", row.downtime),

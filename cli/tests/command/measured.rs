@@ -41,6 +41,44 @@ fn the_demo_verifies_memory_that_stands_still() -> Result<()> {
     verified(&demo)
 }
 
+/// The price of TLS stands beside each method.
+#[test]
+fn everything_is_measured_over_tls_too() -> Result<()> {
+    let methods = [
+        "--methods",
+        "none,zstd",
+        "--memory",
+        "16M",
+        "--fill",
+        FILL,
+        "--tls",
+        "--json",
+    ];
+    for command in [
+        &["demo", "--dirty-rate", "2M"][..],
+        &["bench", "--runs", "1"],
+    ] {
+        let report = run(&[command, &methods].concat())?.json(0)?;
+        let rows = report["results"].as_array().context("no results")?;
+        let ways: Vec<_> = rows
+            .iter()
+            .map(|row| (row["method"].as_str(), row["tls"].as_bool()))
+            .collect();
+        let way = |method, tls| (Some(method), Some(tls));
+        assert_eq!(
+            ways,
+            [
+                way("none", false),
+                way("none", true),
+                way("zstd", false),
+                way("zstd", true)
+            ]
+        );
+        assert!(rows.iter().all(|row| row["verified"] == true), "{report:#}");
+    }
+    Ok(())
+}
+
 /// A guest that writes faster than its pages can be sent never fits into its down time, but it can be
 /// slowed down.
 #[test]

@@ -67,9 +67,10 @@ fn table(runs: &[PageRun<'_>]) -> String {
         let level = row.level.map_or(String::new(), |level| format!(" {level}"));
         let _ = write!(
             table,
-            "</tr>\n<tr><td>{}{level}</td><td>{}</td><td>{:.0}</td><td>{:.1}</td><td>{:.0}</td>\
+            "</tr>\n<tr><td>{}{level}{}</td><td>{}</td><td>{:.0}</td><td>{:.1}</td><td>{:.0}</td>\
              <td>{:.0}</td><td>{}</td><td>{:.0}</td><td>{:.0}</td><td>{:.2}</td><td>{}</td>",
             escaped(&row.method),
+            row.tls(),
             row.channels,
             row.total_time,
             row.downtime,
@@ -95,8 +96,9 @@ fn section(run: &PageRun<'_>) -> String {
         .level
         .map_or(String::new(), |level| format!(" level {level}"));
     let mut section = format!(
-        "<section><h2>{}{level}</h2>\n<p>{}</p>\n",
+        "<section><h2>{}{level}{}</h2>\n<p>{}</p>\n",
         escaped(&run.row.method),
+        run.row.tls(),
         escaped(&source.implementation),
     );
     if let (Some(here), Some(there)) = (&source.guest_check, &destination.guest_check) {
