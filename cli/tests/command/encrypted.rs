@@ -241,6 +241,32 @@ fn only_the_link_between_two_relays() -> Result<()> {
     Ok(())
 }
 
+/// A source says that a channel ends, and says nothing of the kind on its main connection, as a QEMU does.
+#[test]
+fn each_channel_ends_with_a_word() -> Result<()> {
+    let credentials = Authority::new("authority")?.host("127.0.0.1")?;
+    let tls = ["--tls-dir", &credentials.text()];
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(70))?;
+    let new = folder.text("new");
+    let (receiving, to) = recv("tcp:127.0.0.1:0", &[&["--ram", &new], &tls[..]].concat())?;
+    let tap = Wiretap::start(&to)?;
+    send(tap.address(), &[&["--ram", &source], &tls[..]].concat())?.json(0)?;
+    receiving.finish()?.json(0)?;
+    // The last record has two bytes under TLS, of an alert, and 17 that belong to the record.
+    let alert = [0x17, 3, 3, 0, 19];
+    let has_word = |said: &[u8]| {
+        said.rchunks(alert.len() + 19)
+            .next()
+            .is_some_and(|end| end.starts_with(&alert))
+    };
+    let heard = tap.heard()?;
+    let words: Vec<_> = heard.iter().map(|said| has_word(said)).collect();
+    // The main connection is made first.
+    ensure!(words == [false, true, true], "{words:?}");
+    Ok(())
+}
+
 /// A relay that keeps listening names those whom it does not take, and takes the next one.
 #[test]
 fn a_relay_takes_nobody_whom_it_cannot_trust() -> Result<()> {

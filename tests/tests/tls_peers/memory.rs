@@ -95,7 +95,7 @@ fn send(rig: &Rig, link: Link, verify: bool) -> Result<()> {
         fs::read(rig.path("theirs"))? == content,
         "other memory arrived"
     );
-    // It has nothing to complain of, such as a channel that ended without a word.
+    // It has nothing to complain of.
     let stderr = qemu.stderr();
     let mut complaints = stderr.lines().filter(|line| !line.contains("deprecated"));
     ensure!(complaints.next().is_none(), "{stderr}");
