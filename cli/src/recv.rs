@@ -35,7 +35,9 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
+    let allowed = args.allow.at(&args.from)?;
     let mut listener = Listener::bind(&args.from, limits.destination)?;
+    listener.take_only(allowed);
     listener.leave_room_for(0);
     let address = listener.uri().to_string();
     store.set_address(&address);

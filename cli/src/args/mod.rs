@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod advise;
+mod allow;
 mod bench;
 mod demo;
 mod doctor;
@@ -19,6 +20,7 @@ mod workload;
 
 pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
 pub(crate) use advise::AdviseArgs;
+pub(crate) use allow::AllowArgs;
 pub(crate) use bench::BenchArgs;
 pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;

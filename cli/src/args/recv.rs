@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::TlsServerArgs;
 use super::migration::{MigrationArgs, seconds};
+use super::{AllowArgs, TlsServerArgs};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
 use crate::show::exit_code;
@@ -18,6 +18,8 @@ pub(crate) struct RecvArgs {
     /// "listening on ADDRESS".
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) from: Uri,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
     /// The file for a RAM block; may be repeated for several blocks
     ///
     /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is created as

@@ -8,7 +8,7 @@ use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
 
 use super::migration::{page_size, seconds, uuid};
-use super::{AcceleratorArgs, TlsPeerArgs};
+use super::{AcceleratorArgs, AllowArgs, TlsPeerArgs};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
@@ -22,6 +22,8 @@ pub(crate) struct RelayArgs {
     /// "listening on ADDRESS".
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Uri,
+    #[command(flatten)]
+    pub(crate) allow: AllowArgs,
     /// The destination: tcp:HOST:PORT or unix:PATH. Connected to when a source has connected
     ///
     /// {uuid} in a path stands for the guest's UUID, so that each guest goes to a QEMU of its own.

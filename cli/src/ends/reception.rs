@@ -86,8 +86,10 @@ impl<'a> Reception<'a> {
             if left == Some(Duration::ZERO) {
                 let seconds = limit.unwrap_or_default().as_secs_f64();
                 let (uri, strangers) = (self.listener.uri(), self.destination.strangers());
-                let what =
-                    format!("destination: nobody connected to {uri} within {seconds} s{strangers}");
+                let refused = self.listener.refused();
+                let what = format!(
+                    "destination: nobody connected to {uri} within {seconds} s{strangers}{refused}"
+                );
                 return Err(Failure::new(ExitCode::Connection, what).into());
             }
             self.listener.wait(left)?;

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 
+use crate::net::allowed::{Allowed, Caller};
 use crate::net::peer::Peer;
+use crate::net::refused::Refused;
 use crate::net::room::Room;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
@@ -29,6 +32,8 @@ pub(crate) struct Listener {
     room: Room,
     /// How many descriptors are left for others when a connection is accepted.
     free: usize,
+    allowed: Allowed,
+    refused: Refused,
 }
 
 enum Socket {
@@ -99,6 +104,8 @@ impl Listener {
             waker: Waker(Arc::new(waker)),
             room: Room::default(),
             free: 0,
+            allowed: Allowed::default(),
+            refused: Refused::default(),
         })
     }
 
@@ -114,6 +121,16 @@ impl Listener {
     /// itself, and for a few files: those who connect without end are not to take it.
     pub(crate) fn leave_room_for(&mut self, connections: usize) {
         self.free = FEW + 2 * connections;
+    }
+
+    /// From now on closes the connections of others at once.
+    pub(crate) fn take_only(&mut self, allowed: Allowed) {
+        self.allowed = allowed;
+    }
+
+    /// The connections of others.
+    pub(crate) fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -177,19 +194,32 @@ impl Listener {
 
     /// As [`Self::accept`], and answers who has made it.
     pub(crate) fn accept_from(&mut self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        loop {
+            let admitted = self.accept_one();
+            match self.room.look(admitted) {
+                Ok(Some(Admitted::Refused(caller))) => self.refused.add(caller),
+                Ok(Some(Admitted::Taken(connection, peer))) => {
+                    return Ok(Some((connection, peer)));
+                }
+                Err(error) if !is_gone(&error) => return Err(error),
+                Ok(None) | Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    fn accept_one(&self) -> io::Result<Admitted> {
         // A connection takes two descriptors: one that was accepted, and then closed for want of the other, would be
         // lost to its source.
         let spare = (0..=self.free).map(|_| self.wake.try_clone());
-        let spare: io::Result<Vec<_>> = spare.collect();
-        let accepted = spare.and_then(|spare| {
-            let accepted = self.socket.accept()?;
-            drop(spare);
-            accepted.into_connection(self.limit)
-        });
-        match self.room.look(accepted) {
-            Err(error) if is_gone(&error) => Ok(None),
-            result => result,
+        let spare: Vec<_> = spare.collect::<io::Result<_>>()?;
+        let accepted = self.socket.accept()?;
+        drop(spare);
+        let caller = accepted.caller();
+        if !self.allowed.takes(caller) {
+            return Ok(Admitted::Refused(caller));
         }
+        let (connection, peer) = accepted.into_connection(self.limit)?;
+        Ok(Admitted::Taken(connection, peer))
     }
 }
 
@@ -212,6 +242,13 @@ impl Waker {
     }
 }
 
+/// What becomes of a connection that was accepted.
+enum Admitted {
+    Taken(SocketTransport, Peer),
+    /// It is closed.
+    Refused(Caller),
+}
+
 /// A connection that was accepted.
 enum Accepted {
     Tcp(TcpStream, SocketAddr),
@@ -231,6 +268,16 @@ impl Socket {
 }
 
 impl Accepted {
+    fn caller(&self) -> Caller {
+        match self {
+            Self::Tcp(_, address) => Caller::Host(address.ip()),
+            Self::Unix(stream) => match sockopt::socket_peercred(stream) {
+                Ok(credentials) => Caller::User(credentials.uid.as_raw()),
+                Err(_) => Caller::Nobody,
+            },
+        }
+    }
+
     /// The connection, whose host is noticed when it is gone for longer than `limit`.
     fn into_connection(self, limit: Duration) -> io::Result<(SocketTransport, Peer)> {
         match self {

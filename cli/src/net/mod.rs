@@ -2,10 +2,12 @@
 //!
 //! May import `show`; knows nothing of files.
 
+pub(crate) mod allowed;
 pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod peer;
+pub(crate) mod refused;
 pub(crate) mod room;
 pub(crate) mod tls;
 pub(crate) mod uri;

@@ -40,9 +40,11 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         &plan.config.forwarder.channels,
         &plan.config.outgoing_channels,
     );
-    let allowed = descriptors::allow(2 + taken.count() + made.count());
+    let room = descriptors::allow(2 + taken.count() + made.count());
+    let allowed = args.allow.at(&args.listen)?;
     let mut listener = Listener::bind(&args.listen, args.limits().destination)?;
-    match allowed {
+    listener.take_only(allowed);
+    match room {
         Ok(()) => listener.leave_room_for(1 + made.count()),
         // One migration ends with that, and says so; others may be smaller.
         Err(failure) => output::message(format_args!("multifd: warning: {failure}")),

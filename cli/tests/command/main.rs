@@ -2,6 +2,7 @@
 
 mod accelerated;
 mod advise;
+mod allowed;
 mod arguments;
 mod beside_memory;
 mod crowd;

@@ -58,6 +58,12 @@ impl Destination {
 
     /// Takes a new connection, main or multifd. See [`Receiver::accept`].
     ///
+    /// Who may connect at all is the host's to say, before: it accepts a connection of its listener, looks at the
+    /// peer's address, or at the peer's user behind a unix socket, and closes what it does not want. Such a
+    /// connection takes none of the places for those that have not said what they are, and is not
+    /// [counted](Self::strangers) here. An address is no proof of who somebody is: that is for a transport such as
+    /// TLS, which is put around the connection here and shakes hands when it is first read.
+    ///
     /// # Errors
     /// As there.
     pub fn accept(&self, connection: Box<dyn Transport>) -> Result<(), Error> {
