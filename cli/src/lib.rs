@@ -6,6 +6,7 @@
 
 mod advise;
 mod args;
+mod credentials;
 mod disk;
 mod doctor;
 mod ends;
@@ -20,6 +21,7 @@ mod relay;
 mod release;
 mod send;
 mod show;
+mod tls_setup;
 
 use std::process::Termination;
 
@@ -46,6 +48,7 @@ pub fn run() -> impl Termination {
         Command::Params(args) => params::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Advise(args) => advise::run(args),
+        Command::TlsSetup(args) => tls_setup::run(args),
         Command::Vm(args) => vm::run(args),
     };
     result.unwrap_or_else(|error| tell::failure(&error, args.command.before(), json))

@@ -15,6 +15,7 @@ mod recv;
 mod relay;
 mod send;
 mod tls;
+mod tls_setup;
 mod vm;
 mod workload;
 
@@ -33,6 +34,7 @@ pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
 pub(crate) use tls::{Switch, TlsClientArgs, TlsPeerArgs, TlsServerArgs};
+pub(crate) use tls_setup::TlsSetupArgs;
 pub(crate) use vm::VmArgs;
 pub(crate) use workload::WorkloadArgs;
 
@@ -79,6 +81,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Say which method, which level and how many channels to take, and why
     Advise(AdviseArgs),
+    /// Make certificates for a first try with TLS between a few hosts
+    TlsSetup(TlsSetupArgs),
     /// Be one side of a demo: a small hypervisor
     #[command(hide = true)]
     Vm(VmArgs),
@@ -92,7 +96,7 @@ impl Command {
             Self::Recv(args) => args.migration.json,
             Self::Inspect(args) => args.json,
             Self::Relay(args) => args.json,
-            Self::Release(_) | Self::Drop(_) => false,
+            Self::Release(_) | Self::Drop(_) | Self::TlsSetup(_) => false,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Advise(args) => args.json,

@@ -25,4 +25,5 @@ mod room;
 mod sent_again;
 mod strangers;
 mod targets;
+mod tls_setup;
 mod tree;
