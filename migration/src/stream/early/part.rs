@@ -22,10 +22,11 @@ pub enum EarlyPart<'a> {
 /// Where a section stands, as seen from RAM's. The order is that of the stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EarlyPlace {
-    /// Before RAM's START section: virtio-mem, which says what memory there is.
+    /// Before RAM's START section.
     #[default]
     BeforeRam,
-    /// Behind RAM's START section, and before another one of RAM's: where a device sets up what it sends.
+    /// Behind RAM's START section, and before another one of RAM's: where a device sets up what it sends, and virtio-mem
+    /// says what memory there is.
     BehindStart,
     /// Behind RAM's first PART section, and before its END section.
     BesideRam,
