@@ -24,7 +24,12 @@ pub(super) fn early(random: &mut Random, ram_section_id: u32) -> Early {
             2 => full(&mut early, random, id),
             3 => several(&mut early, random, (id, "dirty-bitmap"), &bitmap),
             4 => several(&mut early, random, (id, "0000:00:02.0/vfio"), &vfio),
-            5 => several(&mut early, random, (id, "s390-stattrib"), &attributes),
+            5 => several(
+                &mut early,
+                random,
+                (id, "s390-storage_attributes"),
+                &attributes,
+            ),
             _ => several(&mut early, random, (id, "spapr/htab"), &hash_table),
         }
     }

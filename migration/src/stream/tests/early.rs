@@ -125,8 +125,9 @@ fn known() -> Vec<EarlySection> {
     let mut vfio = be64(&[tag + 4, 100_000]);
     vfio.extend(b"\x7e\0\0\0\x16\x02\0\0\0\x01".repeat(10_000));
     vfio.extend(be64(&[tag + 6, tag + 4, 0, tag + 1]));
-    let mut attributes = be64(&[0x1000 | 2, 3]);
-    attributes.extend(b"abc");
+    let looks_like_the_end = b"\x7e\0\0\0\x17\x02\0\0\0\x01";
+    let mut attributes = be64(&[0x1000 | 2, 10]);
+    attributes.extend(looks_like_the_end);
     attributes.extend(be64(&[8, 1]));
     let mut table = b"\0\0\0\0\0\0\0\0\0\x02\0\x05".to_vec();
     table.extend([0x7e; 32]);
