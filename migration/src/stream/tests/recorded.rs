@@ -7,8 +7,8 @@ use multifd_core::wire::BlockName;
 
 use super::wire::{Then, incoming, incoming_in_pieces, outgoing};
 use crate::stream::{
-    AnnouncedBlock, Command, Configuration, Event, Incoming, Outgoing, RAM_SECTION_ID, RamPart,
-    StreamError, SyncMode, Tail,
+    AnnouncedBlock, Command, Configuration, EarlyPart, EarlyPlace, Event, Incoming, Outgoing,
+    RAM_SECTION_ID, RamPart, StreamError, SyncMode, Tail,
 };
 
 #[test]
@@ -147,6 +147,16 @@ pub(super) fn write_all(out: &mut Outgoing, events: &[Event], tail: &Tail) {
             }
             Event::Command(command) => {
                 out.command(*command).unwrap();
+                continue;
+            }
+            Event::EarlyStart(_) | Event::EarlyData(_) | Event::EarlyEnd => {
+                let place = EarlyPlace::default();
+                let part = match event {
+                    Event::EarlyStart(head) => EarlyPart::Start { head, place },
+                    Event::EarlyData(data) => EarlyPart::Data(data),
+                    _ => EarlyPart::End,
+                };
+                out.early_section(part).unwrap();
                 continue;
             }
             Event::RamStart { blocks, .. } => {
