@@ -7,7 +7,7 @@ use super::{Incoming, State};
 
 impl Incoming {
     /// How many devices have sent [all of their state](SectionKind::Full) before the end of RAM: a VM description names
-    /// them before those of the [tail](Tail).
+    /// them before those of the [tail](super::Tail).
     pub fn early_full_sections(&self) -> usize {
         self.open.full()
     }
