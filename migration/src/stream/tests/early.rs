@@ -68,7 +68,7 @@ fn wire(section: &EarlySection) -> Vec<u8> {
 }
 
 /// The sections that are not RAM's, and whether everything that was passed on is what came.
-fn read_early(bytes: &[u8], piece: usize) -> Vec<EarlySection> {
+pub(super) fn read_early(bytes: &[u8], piece: usize) -> Vec<EarlySection> {
     let mut stream = incoming_in_pieces(bytes, piece, Then::Close);
     stream.reader_mut().keep_copy(0);
     let copy = Wire::new(&[], usize::MAX, Then::Close);

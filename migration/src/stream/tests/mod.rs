@@ -5,6 +5,7 @@ mod hostile;
 mod machines;
 mod properties;
 mod recorded;
+mod recorded_early;
 mod refusals;
 mod return_path;
 mod tail;

@@ -256,6 +256,6 @@ pub(super) fn vector(name: &str) -> Vec<u8> {
     fs::read(vectors().join(name).join("main.bin")).unwrap()
 }
 
-fn vectors() -> PathBuf {
+pub(super) fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors")
 }
