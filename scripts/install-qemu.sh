@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Finds the QEMU that the peer tests talk to and installs one where there is none.
 #
-#   scripts/install-qemu.sh          find it, install it if need be
-#   scripts/install-qemu.sh --find   only find it
+#   scripts/install-qemu.sh [TARGET]          find it, install it if need be
+#   scripts/install-qemu.sh --find [TARGET]   only find it
 #
 # Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 none.
 #
-# A QEMU named by MULTIFD_QEMU or found on PATH is used if it is new enough. Otherwise the package
+# TARGET is the processor: x86_64 unless given, or aarch64, s390x, ppc64. A QEMU named by MULTIFD_QEMU, or
+# for instance MULTIFD_QEMU_AARCH64, or found on PATH is used if it is new enough. Otherwise the package
 # comes from the distribution, or from its backports where the release itself has an older one. The
 # backports suite is added from the mirror that apt already uses; apt gives it a low priority, so no
 # other package changes its version.
@@ -15,20 +16,39 @@ export LC_ALL=C
 
 # SYNC packets, zero pages in multifd packets: what every current QEMU sends is there since 9.0.
 readonly OLDEST_MAJOR=9
-readonly BINARY=qemu-system-x86_64
-readonly PACKAGE=qemu-system-x86
+find_only=false
+if [ "${1:-}" = --find ]; then
+    find_only=true
+    shift
+fi
+readonly TARGET=${1:-x86_64}
+case "$TARGET" in
+    x86_64) PACKAGES=(qemu-system-x86) ;;
+    aarch64) PACKAGES=(qemu-system-arm) ;;
+    # Of its own since Debian 13, and among others before.
+    s390x) PACKAGES=(qemu-system-s390x qemu-system-misc) ;;
+    ppc64) PACKAGES=(qemu-system-ppc) ;;
+    *)
+        echo "unknown target $TARGET" >&2
+        exit 1
+        ;;
+esac
+readonly BINARY=qemu-system-$TARGET
+VARIABLE=MULTIFD_QEMU
+[ "$TARGET" = x86_64 ] || VARIABLE=MULTIFD_QEMU_${TARGET^^}
+readonly VARIABLE
 readonly SOURCES=/etc/apt/sources.list.d/multifd-backports.list
 
 say() { printf 'qemu: %s\n' "$*" >&2; }
 
 refuse() {
     say "$*"
-    say "How to get one: install QEMU $OLDEST_MAJOR.0 or newer with x86_64 system emulation"
-    say "  Debian 13, Ubuntu 25.04 and newer: apt-get install $PACKAGE"
+    say "How to get one: install QEMU $OLDEST_MAJOR.0 or newer with $TARGET system emulation"
+    say "  Debian 13, Ubuntu 25.04 and newer: apt-get install ${PACKAGES[0]}"
     say "  Debian 12: the same with -t bookworm-backports"
     say "  Ubuntu 24.04: the same, from the Ubuntu Cloud Archive"
-    say "  anything else: build it with ./configure --target-list=x86_64-softmmu"
-    say "and put $BINARY on PATH or name it in MULTIFD_QEMU."
+    say "  anything else: build it with ./configure --target-list=$TARGET-softmmu"
+    say "and put $BINARY on PATH or name it in $VARIABLE."
     exit 1
 }
 
@@ -39,11 +59,11 @@ major_version() {
 
 find_qemu() {
     local path major
-    if [ -n "${MULTIFD_QEMU:-}" ]; then
-        path=$MULTIFD_QEMU
+    if [ -n "${!VARIABLE:-}" ]; then
+        path=${!VARIABLE}
         # What was asked for by name is not replaced by something else.
-        major=$(major_version "$path") || refuse "MULTIFD_QEMU=$path does not run"
-        [ "$major" -ge "$OLDEST_MAJOR" ] || refuse "MULTIFD_QEMU=$path is version $major, too old"
+        major=$(major_version "$path") || refuse "$VARIABLE=$path does not run"
+        [ "$major" -ge "$OLDEST_MAJOR" ] || refuse "$VARIABLE=$path is version $major, too old"
         echo "$path"
         return
     fi
@@ -68,15 +88,19 @@ apt_install() {
 # is looked at afterwards.
 apt_update() { as_root apt-get update -q || say "apt-get update reported errors"; }
 
-# Prints the major version that apt would install; $@ are options for apt-cache.
+# Prints the major version of PACKAGE that apt would install; $@ are options for apt-cache.
 candidate_major() {
     apt-cache "$@" policy "$PACKAGE" 2>/dev/null |
         sed -n 's/^ *Candidate: \([0-9]*:\)\{0,1\}\([0-9][0-9]*\)\..*/\2/p' | grep .
 }
 
+# Sets PACKAGE to the first of the packages that apt has in a version that is new enough.
 candidate_is_new() {
     local major
-    major=$(candidate_major "$@") && [ "$major" -ge "$OLDEST_MAJOR" ]
+    for PACKAGE in "${PACKAGES[@]}"; do
+        ! major=$(candidate_major "$@") || [ "$major" -lt "$OLDEST_MAJOR" ] || return 0
+    done
+    return 1
 }
 
 # The address of the archive that release $1 itself comes from.
@@ -119,13 +143,9 @@ install_qemu() {
     apt_install -t "$suite" "$PACKAGE" || refuse "apt-get install -t $suite $PACKAGE failed"
 }
 
-case "${1:-}" in
-    "") find_qemu && exit ;;
-    --find) find_qemu || exit 1; exit ;;
-    *) say "unknown option $1"; exit 1 ;;
-esac
-[ -z "${MULTIFD_QEMU:-}" ] || exit 1
-say "installing $PACKAGE"
+if find_qemu; then exit; fi
+if "$find_only" || [ -n "${!VARIABLE:-}" ]; then exit 1; fi
+say "installing $BINARY"
 install_qemu
 hash -r
 find_qemu || refuse "the installed QEMU is not usable"

@@ -13,6 +13,7 @@
 #   MULTIFD_QEMU            the QEMU to test against
 #   MULTIFD_QEMU_OLD        one from before 9.0
 #   MULTIFD_QEMU_NEW        one that is newer than that
+#   MULTIFD_QEMU_AARCH64    one for another processor; MULTIFD_QEMU_S390X and MULTIFD_QEMU_PPC64 likewise
 #   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with
 #   MULTIFD_QPL_LIBRARY     the same for libqpl
 #   MULTIFD_ISAL_LIBRARY    the same for ISA-L
@@ -189,7 +190,7 @@ run_tests() {
 
 # Decides which QEMU the tests meet, and that they may not go without it once it is there.
 choose_peer() {
-    local asked=${MULTIFD_QEMU:-}
+    local target asked=${MULTIFD_QEMU:-}
     export MULTIFD_QEMU=none
     if [ "$asked" = none ]; then
         leave_out "peer tests" "as asked for" "unset MULTIFD_QEMU"
@@ -201,6 +202,9 @@ choose_peer() {
         say "peer tests: with $MULTIFD_QEMU"
         choose_old_peer
         choose_new_peer
+        for target in aarch64 s390x ppc64; do
+            choose_more_peers "$target" "tests with $target guests" "no QEMU for them" scripts/install-qemu.sh "$target"
+        done
     elif [ -n "$asked" ]; then
         fail "peer tests: MULTIFD_QEMU=$asked cannot be used"
     else
@@ -212,22 +216,22 @@ choose_peer() {
 choose_old_peer() { choose_more_peers old "tests with an old peer" "no QEMU older than 9.0" scripts/install-qemu-7.2.sh; }
 choose_new_peer() { choose_more_peers new "tests with a new peer" "no QEMU 11.1" scripts/install-qemu-11.1.sh; }
 
-# Decides which QEMU of age $1 the tests talk to besides, which are called $2. Without one they are told so: then
-# the script $4 has found $3.
+# Decides which QEMU of kind $1 the tests talk to besides, which are called $2. Without one they are told so: then
+# the command $4.. has found $3.
 choose_more_peers() {
-    local variable=MULTIFD_QEMU_${1^^} name=$2 missing=$3 script=$4 binary
+    local variable=MULTIFD_QEMU_${1^^} name=$2 missing=$3 find=("${@:4}") binary
     if [ "${!variable:-}" = none ]; then
         leave_out "$name" "as asked for" "unset $variable"
         return
     fi
-    say "$name: $script"
-    if binary=$("$script"); then
+    say "$name: ${find[*]}"
+    if binary=$("${find[@]}"); then
         say "$name: with $binary"
     elif [ -n "${!variable:-}" ]; then
         fail "$name: $variable=${!variable} cannot be used"
     else
         binary=none
-        leave_out "$name" "$missing" "$script says how"
+        leave_out "$name" "$missing" "${find[*]} says how"
     fi
     export "$variable=$binary"
 }

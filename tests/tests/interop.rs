@@ -20,7 +20,15 @@ macro_rules! groups {
     };
 }
 
-groups!(memory, saved, tcp, failures_from, failures_to, relay);
+groups!(
+    memory,
+    saved,
+    tcp,
+    failures_from,
+    failures_to,
+    relay,
+    processors
+);
 
 #[test]
 fn every_case_is_run() {
@@ -35,7 +43,7 @@ fn every_case_is_run() {
 fn the_page_has_every_case() -> Result<()> {
     let page = page()?;
     let version = |age| match age {
-        Age::Current => "10.0".to_owned(),
+        Age::Current | Age::Emulator(_) => "10.0".to_owned(),
         Age::Old => "7.2".to_owned(),
         Age::New => "11.1".to_owned(),
     };

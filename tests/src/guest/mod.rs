@@ -22,11 +22,13 @@
 //! ```
 
 mod build;
+mod foreign;
 mod paced;
 mod page;
 mod snapshot;
 
 pub use build::{Counter, require};
+pub use foreign::Foreign;
 pub use paced::Paced;
 pub use page::{FIRST, Kind, PAGE, page};
 pub use snapshot::{Border, Snapshot, check};

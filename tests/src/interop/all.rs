@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::{Case, Lab, Outcome, Row, failures, lab, memory, relay, relay_kept, saved, tcp};
+use super::{
+    Case, Lab, Outcome, Row, failures, lab, memory, processors, relay, relay_kept, saved, tcp,
+};
 
 /// All cases, in the order of the table.
 #[must_use]
@@ -18,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         failures::cases(),
         relay::cases(),
         relay_kept::cases(),
+        processors::cases(),
     ]
     .into_iter()
     .flatten()

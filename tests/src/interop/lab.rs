@@ -1,11 +1,13 @@
 //! What this machine has for the cases.
 
+use std::sync::OnceLock;
+
 use anyhow::Result;
 
 use super::Age;
 use crate::command::Multifd;
 use crate::guest;
-use crate::peer::{self, Binary};
+use crate::peer::{self, Binary, Processor, Qemu};
 
 /// The QEMUs and the command.
 #[derive(Clone, Debug)]
@@ -13,6 +15,8 @@ pub struct Lab {
     current: Binary,
     old: Option<Binary>,
     new: Option<Binary>,
+    /// Looked for only if a case needs one.
+    emulators: OnceLock<Vec<(Processor, Binary)>>,
     multifd: Multifd,
 }
 
@@ -32,6 +36,7 @@ pub fn require() -> Result<Option<Lab>> {
         current,
         old: peer::require_old()?,
         new: peer::require_new()?,
+        emulators: OnceLock::new(),
         multifd: Multifd::build()?,
     }))
 }
@@ -43,10 +48,15 @@ impl Lab {
         self.of_age(age).unwrap_or(&self.current)
     }
 
-    /// Whether there is a QEMU of this age.
-    #[must_use]
-    pub fn has(&self, age: Age) -> bool {
-        self.of_age(age).is_some()
+    /// Whether there is a QEMU of this age. If not, that has been said on stderr.
+    ///
+    /// # Errors
+    /// There is none, but peers are required.
+    pub fn has(&self, age: Age) -> Result<bool> {
+        if let Age::Emulator(processor) = age {
+            return Ok(peer::require_emulator(processor)?.is_some());
+        }
+        Ok(self.of_age(age).is_some())
     }
 
     fn of_age(&self, age: Age) -> Option<&Binary> {
@@ -54,7 +64,19 @@ impl Lab {
             Age::Current => Some(&self.current),
             Age::Old => self.old.as_ref(),
             Age::New => self.new.as_ref(),
+            Age::Emulator(wanted) => {
+                let mut emulators = self.emulators().iter();
+                emulators.find_map(|(processor, binary)| (*processor == wanted).then_some(binary))
+            }
         }
+    }
+
+    fn emulators(&self) -> &[(Processor, Binary)] {
+        self.emulators.get_or_init(|| {
+            let all = Processor::ALL.into_iter();
+            all.filter_map(|processor| Some((processor, Qemu::emulator(processor).ok()?)))
+                .collect()
+        })
     }
 
     /// The command.

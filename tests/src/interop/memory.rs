@@ -101,8 +101,8 @@ impl Settings {
             machine: "none".into(),
             method: self.method.into(),
             mode: match (self.age, peers) {
-                (Age::Current | Age::New, _) => "stopped",
                 (Age::Old, _) => "stopped, legacy zero pages",
+                _ => "stopped",
             }
             .into(),
             channels: self.channels.to_string(),

@@ -12,6 +12,7 @@ mod counterparts;
 mod failures;
 mod lab;
 mod memory;
+mod processors;
 mod relay;
 mod relay_kept;
 mod row;

@@ -1,5 +1,7 @@
 //! A line of the table.
 
+use crate::peer::Processor;
+
 /// What a case is about: all columns but what was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -37,6 +39,8 @@ pub enum Age {
     Old,
     /// The one that is newer than the current one.
     New,
+    /// The one that emulates another processor, of the same age as the current one.
+    Emulator(Processor),
 }
 
 impl Row {

@@ -21,6 +21,7 @@ pub struct Binary {
     path: PathBuf,
     version: (u32, u32),
     data: Vec<PathBuf>,
+    emulates: bool,
 }
 
 impl Binary {
@@ -40,6 +41,19 @@ impl Binary {
     pub(super) fn data(&self) -> &[PathBuf] {
         &self.data
     }
+
+    /// Whether its processor is another one than this machine's: then only TCG will do.
+    pub(super) fn emulates(&self) -> bool {
+        self.emulates
+    }
+
+    /// The same, of another processor.
+    pub(super) fn that_emulates(self) -> Self {
+        Self {
+            emulates: true,
+            ..self
+        }
+    }
 }
 
 impl Qemu {
@@ -49,7 +63,7 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn available() -> Result<Binary, Unavailable> {
-        CURRENT.find(|| on_path(NAME))
+        CURRENT.find(|| CURRENT.on_path())
     }
 
     /// A QEMU of this machine from before 9.0, or why there is none: the one that `MULTIFD_QEMU_OLD`
@@ -59,7 +73,7 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn old() -> Result<Binary, Unavailable> {
-        let binary = OLD.find(|| unpacked("qemu-7.2/usr/bin"))?;
+        let binary = OLD.find(|| OLD.unpacked("qemu-7.2/usr/bin"))?;
         let data = data_beside(&binary.path);
         Ok(Binary { data, ..binary })
     }
@@ -71,24 +85,34 @@ impl Qemu {
     ///
     /// See [`Unavailable`].
     pub fn newer() -> Result<Binary, Unavailable> {
-        NEW.find(|| unpacked("qemu-11.1"))
+        NEW.find(|| NEW.unpacked("qemu-11.1"))
     }
 }
 
 /// What is looked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wanted {
+    /// Its file's name.
+    pub(super) program: &'static str,
     /// The environment variable that names one.
-    variable: &'static str,
+    pub(super) variable: &'static str,
     /// What gets one where there is none.
-    script: &'static str,
+    pub(super) script: &'static str,
     /// Which versions will do, from the first up to but without the second.
-    versions: [Option<(u32, u32)>; 2],
+    pub(super) versions: [Option<(u32, u32)>; 2],
 }
 
 impl Wanted {
+    /// What `scripts/install-qemu.sh` gets.
+    pub(super) const CURRENT: Self = Self {
+        program: "qemu-system-x86_64",
+        variable: "MULTIFD_QEMU",
+        script: "scripts/install-qemu.sh",
+        versions: [Some(OLDEST), None],
+    };
+
     /// The one that the variable names, else what `otherwise` finds.
-    fn find(
+    pub(super) fn find(
         &'static self,
         otherwise: impl FnOnce() -> Option<PathBuf>,
     ) -> Result<Binary, Unavailable> {
@@ -107,12 +131,27 @@ impl Wanted {
                 wanted,
             });
         }
-        let data = Vec::new();
         Ok(Binary {
             path,
             version,
-            data,
+            data: Vec::new(),
+            emulates: false,
         })
+    }
+
+    /// One in a folder of the environment's `PATH`.
+    pub(super) fn on_path(&self) -> Option<PathBuf> {
+        let path: OsString = env::var_os("PATH")?;
+        env::split_paths(&path)
+            .map(|folder| folder.join(self.program))
+            .find(|file| file.is_file())
+    }
+
+    /// One in this folder of those that the scripts unpack.
+    fn unpacked(&self, folder: &str) -> Option<PathBuf> {
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.peers");
+        let file = peers.join(folder).join(self.program);
+        file.is_file().then_some(file)
     }
 }
 
@@ -158,8 +197,8 @@ impl fmt::Display for Unavailable {
             Self::SwitchedOff(name) => write!(f, "{name}=none switches these peers off"),
             Self::NotFound(wanted) => write!(
                 f,
-                "no QEMU, wanted {wanted}: run {} or name one in {}",
-                wanted.script, wanted.variable
+                "no {}, wanted {wanted}: run {} or name one in {}",
+                wanted.program, wanted.script, wanted.variable
             ),
             Self::NotUsable { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::WrongVersion {
@@ -220,7 +259,9 @@ pub fn are_required() -> bool {
     is_set("CI") || is_set("MULTIFD_REQUIRE_PEERS")
 }
 
-fn found_unless_switched_off(binary: Result<Binary, Unavailable>) -> Result<Option<Binary>> {
+pub(super) fn found_unless_switched_off(
+    binary: Result<Binary, Unavailable>,
+) -> Result<Option<Binary>> {
     match binary {
         Err(missing @ Unavailable::SwitchedOff(_)) => skip(&missing),
         result => found(result),
@@ -264,20 +305,6 @@ fn data_beside(binary: &Path) -> Vec<PathBuf> {
     folders.filter(|folder| folder.is_dir()).collect()
 }
 
-/// A QEMU in this folder of those that the scripts unpack.
-fn unpacked(folder: &str) -> Option<PathBuf> {
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.peers");
-    let file = peers.join(folder).join(NAME);
-    file.is_file().then_some(file)
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path: OsString = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
 fn version_of(path: &Path) -> Result<(u32, u32), Unavailable> {
     let not_usable = |reason: String| Unavailable::NotUsable {
         path: path.to_owned(),
@@ -302,27 +329,23 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-const NAME: &str = "qemu-system-x86_64";
-
 /// Zero pages travel in multifd packets, and SYNC in packets of its own, from here on.
 const OLDEST: (u32, u32) = (9, 0);
 
-static CURRENT: Wanted = Wanted {
-    variable: "MULTIFD_QEMU",
-    script: "scripts/install-qemu.sh",
-    versions: [Some(OLDEST), None],
-};
+static CURRENT: Wanted = Wanted::CURRENT;
 
 static OLD: Wanted = Wanted {
     variable: "MULTIFD_QEMU_OLD",
     script: "scripts/install-qemu-7.2.sh",
     versions: [None, Some(OLDEST)],
+    ..Wanted::CURRENT
 };
 
 static NEW: Wanted = Wanted {
     variable: "MULTIFD_QEMU_NEW",
     script: "scripts/install-qemu-11.1.sh",
     versions: [Some((10, 1)), None],
+    ..Wanted::CURRENT
 };
 
 #[cfg(test)]

@@ -161,6 +161,7 @@ impl Builder {
             command.arg("-L").arg(folder);
         }
         let accelerator = match self.disk {
+            _ if self.binary.emulates() => "tcg".into(),
             Some(_) => accelerator::for_code(),
             None => accelerator::for_memory(),
         };

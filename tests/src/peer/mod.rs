@@ -41,10 +41,12 @@ mod builder;
 mod guest;
 mod migration;
 mod process;
+mod processor;
 mod qmp;
 
 pub use binary::{Binary, Unavailable, are_required, require, require_new, require_old};
 pub use builder::{Builder, RAM_BLOCK};
 pub use guest::Passes;
 pub use process::{CpuTime, Qemu};
+pub use processor::{Processor, require_emulator};
 pub use qmp::QmpError;

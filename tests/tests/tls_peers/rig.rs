@@ -32,11 +32,13 @@ pub(crate) fn with_each(test: impl Fn(&Rig) -> Result<()>) -> Result<()> {
     let Some(lab) = interop::require()? else {
         return Ok(());
     };
-    let mut there = PEERS.iter().filter(|age| lab.has(**age));
-    there.try_for_each(|age| {
-        let rig = Rig::new(lab.clone(), *age)?;
-        test(&rig).with_context(|| format!("QEMU {}", lab.version(*age)))
-    })
+    for &age in PEERS {
+        if lab.has(age)? {
+            let rig = Rig::new(lab.clone(), age)?;
+            test(&rig).with_context(|| format!("QEMU {}", lab.version(age)))?;
+        }
+    }
+    Ok(())
 }
 
 impl Rig {
