@@ -6,5 +6,6 @@
 mod devices;
 mod failures;
 mod mismatches;
+mod postcopy;
 mod rig;
 mod several;
