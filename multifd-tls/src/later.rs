@@ -124,6 +124,12 @@ where
         connection.is_none_or(|connection| connection.has_ended())
     }
 
+    fn set_lingering(&mut self, lingers: bool) {
+        if let Some(connection) = self.state.connection_mut() {
+            connection.set_lingering(lingers);
+        }
+    }
+
     fn finish(&mut self) -> io::Result<()> {
         self.session()?.finish()
     }

@@ -114,6 +114,10 @@ impl Transport for TlsTransport {
         self.transport.has_ended()
     }
 
+    fn set_lingering(&mut self, lingers: bool) {
+        self.transport.set_lingering(lingers);
+    }
+
     fn waited(&self) -> Duration {
         self.transport.waited()
     }

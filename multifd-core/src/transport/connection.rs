@@ -51,6 +51,13 @@ pub trait Transport: Send {
         false
     }
 
+    /// Whether what has been sent and has not reached the peer still does when the connection is closed, as at the
+    /// start. Otherwise it is thrown away then, and the peer finds the connection reset. A transport that cannot take
+    /// anything back ignores it: TCP can, a unix socket has given all of it to the peer.
+    fn set_lingering(&mut self, lingers: bool) {
+        let _ = lingers;
+    }
+
     /// Says that nothing more will be sent, if the transport has a word for that: TLS has, `close_notify`. Called on
     /// each channel of a source after a migration that succeeded.
     ///

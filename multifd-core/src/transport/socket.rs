@@ -121,8 +121,17 @@ impl SocketTransport {
     /// Sets an option, with its level, that is a number.
     pub(super) fn set_option(
         &self,
-        (level, name): (libc::c_int, libc::c_int),
+        option: (libc::c_int, libc::c_int),
         value: libc::c_int,
+    ) -> io::Result<()> {
+        self.set_plain_option(option, value)
+    }
+
+    /// Sets an option, with its level, that is a number or a structure of numbers.
+    fn set_plain_option<T>(
+        &self,
+        (level, name): (libc::c_int, libc::c_int),
+        value: T,
     ) -> io::Result<()> {
         let len = len_of(&value);
         // SAFETY: the pointer and the length describe `value`, which lives over the call.
@@ -262,6 +271,15 @@ impl Transport for SocketTransport {
         // SAFETY: the pointer and the count describe `fd`, which lives over the call.
         let ready = unsafe { libc::poll(&mut fd, 1, 0) };
         ready > 0 && fd.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+    }
+
+    fn set_lingering(&mut self, lingers: bool) {
+        let value = libc::linger {
+            l_onoff: libc::c_int::from(!lingers),
+            l_linger: 0,
+        };
+        // A socket that has no such option takes nothing back.
+        let _ = self.set_plain_option((libc::SOL_SOCKET, libc::SO_LINGER), value);
     }
 
     fn waited(&self) -> Duration {

@@ -50,8 +50,11 @@ const MOST_SECONDS: u64 = 32_767;
 mod tests {
     use std::net::TcpListener;
     use std::os::fd::{AsFd, AsRawFd};
+    use std::thread;
+    use std::time::Instant;
 
     use super::*;
+    use crate::transport::Transport as _;
 
     fn option(transport: &SocketTransport, level: libc::c_int, name: libc::c_int) -> libc::c_int {
         transport.option((level, name)).unwrap()
@@ -79,6 +82,53 @@ mod tests {
                 (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, timeout),
             ] {
                 assert_eq!(option(&transport, level, name), want, "{seconds} s: {name}");
+            }
+        }
+    }
+    #[test]
+    fn what_has_not_reached_the_peer_can_be_taken_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for lingers in [true, false] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut here = SocketTransport::tcp(stream, SHORTEST).unwrap();
+            let mut there = SocketTransport::new(listener.accept().unwrap().0).unwrap();
+            let other_handle = here.duplicate().unwrap();
+            here.set_lingering(false);
+            here.set_lingering(lingers);
+            // Until the connection is full.
+            here.set_time_limit(Some(Duration::ZERO));
+            let mut sent = 0;
+            let error = loop {
+                match here.send(&[[7; 4096].as_slice().into()]) {
+                    Ok(count) => sent += count,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            drop(here);
+            assert!(!there.has_ended());
+            drop(other_handle);
+            // Though there is something left to receive.
+            let start = Instant::now();
+            while !lingers && !there.has_ended() {
+                assert!(start.elapsed() < Duration::from_secs(60));
+                thread::yield_now();
+            }
+            let mut arrived = 0;
+            let mut room = vec![0; 64 * 1024];
+            let end = loop {
+                match there.recv(&mut [room.as_mut_slice().into()]) {
+                    Ok(0) => break Ok(()),
+                    Ok(count) => arrived += count,
+                    Err(error) => break Err(error.kind()),
+                }
+            };
+            assert!(arrived > 0);
+            if lingers {
+                assert_eq!((end, arrived), (Ok(()), sent));
+            } else {
+                assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+                assert!(arrived < sent, "{arrived} of {sent} bytes");
             }
         }
     }
