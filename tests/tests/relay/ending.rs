@@ -1,142 +1,15 @@
 //! The last messages of a migration, from two sides that keep their connections.
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use migration::stream::ReturnMessage;
-use migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
-use multifd_core::transport::{SocketTransport, Transport};
-use multifd_core::wire::Uuid;
-use multifd_core::{ChannelCount, ChannelId, Error, Fault, Limits, Side};
-use multifd_tests::by_hand::{Source, main_stream};
-use multifd_tests::network::Watchdog;
+use multifd_core::Side;
+use multifd_tests::by_hand::main_stream;
 
-use crate::rig::{FOREVER, method};
-
-const OFFER: u32 = u32::from_be_bytes(*b"mfH?");
-const ACCEPT: u32 = u32::from_be_bytes(*b"mfH!");
-const GO: u32 = u32::from_be_bytes(*b"mfGo");
-
-/// A source and a destination made by hand, and the relay between them.
-struct Bench {
-    source: Source,
-    destination: Destination,
-}
-
-/// The ends of a relay's connections to it.
-struct Destination {
-    main: UnixStream,
-    _channel: UnixStream,
-}
-
-/// Hands out the other ends.
-struct Onward(Vec<UnixStream>);
-
-impl RelayHost for Onward {
-    fn connect(
-        &mut self,
-        _uuid: Uuid,
-        _channel: Option<ChannelId>,
-    ) -> Result<Box<dyn Transport>, HostError> {
-        let next = self.0.pop().ok_or("no more connections")?;
-        Ok(Box::new(SocketTransport::new(next)?))
-    }
-}
-
-impl Destination {
-    /// Takes the main stream up to these bytes.
-    fn take_until(&mut self, end: &[u8]) -> Result<()> {
-        let mut taken = Vec::new();
-        let mut byte = [0];
-        while !taken.ends_with(end) {
-            self.main.read_exact(&mut byte)?;
-            taken.extend(byte);
-        }
-        Ok(())
-    }
-
-    fn say(&mut self, message: ReturnMessage) -> Result<()> {
-        Ok(self.main.write_all(&message.encode())?)
-    }
-}
-
-impl Bench {
-    /// A source has sent everything, and the destination has it. They hand over if the destination `accepts`.
-    fn sent(&mut self, accepts: bool) -> Result<()> {
-        self.source.begin(&main_stream::ping(OFFER))?;
-        self.source.complete()?;
-        self.destination.take_until(&main_stream::tail())?;
-        let pong = if accepts { ACCEPT } else { OFFER };
-        self.destination.say(ReturnMessage::Pong(pong))?;
-        self.source.wait_for(ReturnMessage::Pong(pong))?;
-        Ok(())
-    }
-
-    /// The destination says so.
-    fn confirmed(&mut self) -> Result<()> {
-        self.destination.say(ReturnMessage::Shut(0))?;
-        self.source.wait_for(ReturnMessage::Shut(0))
-    }
-}
-
-/// Runs a relay beside what `play` does, which keeps all connections until the relay has ended.
-fn relay(
-    limit: Duration,
-    play: impl FnOnce(&mut Bench) -> Result<()>,
-) -> Result<Result<RelayReport, Error>> {
-    let usual = Limits::default();
-    relay_with((limit, usual.work), play)
-}
-
-/// As [`relay`], with a limit for a destination that works as well.
-fn relay_with(
-    (limit, work): (Duration, Duration),
-    play: impl FnOnce(&mut Bench) -> Result<()>,
-) -> Result<Result<RelayReport, Error>> {
-    let _watchdog = Watchdog::start();
-    let mut config = RelayConfig::default();
-    let one = ChannelCount::new(1).context("one channel")?;
-    config.forwarder.channels = one;
-    config.outgoing_channels = one;
-    let limits = &mut config.forwarder.limits;
-    limits.closing = FOREVER;
-    (limits.devices, limits.confirm, limits.work) = (limit, limit / 2, work);
-    let relay = Relay::new(config, method("none"), method("none"));
-    let accept = || -> Result<UnixStream> {
-        let (here, there) = UnixStream::pair()?;
-        relay.accept(Box::new(SocketTransport::new(there)?))?;
-        Ok(here)
-    };
-    let source = Source::new(accept()?, vec![accept()?])?;
-    let (main, onward) = UnixStream::pair()?;
-    let (channel, onward_channel) = UnixStream::pair()?;
-    let mut bench = Bench {
-        source,
-        destination: Destination {
-            main,
-            _channel: channel,
-        },
-    };
-    let mut host = Onward(vec![onward_channel, onward]);
-    let (played, result) = thread::scope(|scope| {
-        let running = scope.spawn(|| relay.run(&mut host));
-        let played = play(&mut bench);
-        (played, running.join())
-    });
-    played?;
-    result.map_err(|_| anyhow::anyhow!("the relay panicked"))
-}
-
-fn failed(result: Result<RelayReport, Error>, side: Side, words: &str) -> Result<()> {
-    let error = result.err().context("it has failed")?;
-    ensure!(error.fault() == Fault::Connection, "{error}");
-    ensure!(error.place().side == Some(side), "{error}");
-    ensure!(error.to_string().contains(words), "{error}");
-    Ok(())
-}
+use crate::bench::{GO, OFFER, failed, relay, relay_with};
+use crate::rig::FOREVER;
 
 #[test]
 fn it_ends_behind_the_last_message() -> Result<()> {
