@@ -38,6 +38,11 @@ impl LastWords {
         }
     }
 
+    /// Whether the destination has everything.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// Whether the destination has everything, and waits for the source to give the guest up.
     pub(super) fn waits_for_release(&self) -> bool {
         self.whole && self.agreed && !self.released

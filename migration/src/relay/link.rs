@@ -72,6 +72,12 @@ impl Link {
         self.last_words.lock().destination_has_guest()
     }
 
+    /// Whether the destination has everything, and the source may be told so at any moment: before that a source that
+    /// waits for this word closes its connections only if the guest stays there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.last_words.lock().is_whole()
+    }
+
     /// Whether the destination has everything, and waits for the source to give the guest up.
     pub(super) fn waits_for_release(&self) -> bool {
         self.last_words.lock().waits_for_release()

@@ -1,5 +1,6 @@
 //! The main stream, passed on from the source to the destination.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use multifd_core::engine::Forwarding;
@@ -7,7 +8,7 @@ use multifd_core::{Error, Fault, PageSize};
 
 use super::RelayHost;
 use super::link::Link;
-use super::side::{from_source, to_destination};
+use super::side::{from_source, source_is_gone, to_destination};
 use crate::handover;
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, StreamError, Writer,
@@ -69,15 +70,11 @@ impl<'a, 'f> MainStream<'a, 'f> {
             return Ok(());
         }
         if self.link.has_return_path() {
-            let what = match self.link.waits_for_release() {
-                true => {
-                    "the destination has everything, but the source closed the main connection before it has \
-                     given the guest up"
-                }
-                false => {
-                    "the source closed the main connection before the destination has confirmed"
-                }
-            };
+            if !self.link.waits_for_release() {
+                return Err(source_is_gone());
+            }
+            let what = "the destination has everything, but the source closed the main connection before it has \
+                        given the guest up";
             return Err(from_source(Error::new(Fault::Connection, what)));
         }
         self.forwarding.drain(closing_limit)
@@ -85,7 +82,10 @@ impl<'a, 'f> MainStream<'a, 'f> {
 
     /// Closes the connection to the destination. Answers what is left: the one to the source, and what
     /// has been passed on.
-    pub(super) fn close(self) -> (Incoming, Passed) {
+    pub(super) fn close(mut self) -> (Incoming, Passed) {
+        if self.link.is_whole() {
+            self.writer.transport_mut().set_lingering(true);
+        }
         (self.stream, self.passed)
     }
 
@@ -162,6 +162,10 @@ impl<'a, 'f> MainStream<'a, 'f> {
     fn devices(&mut self) -> Result<(), Error> {
         // Behind its last byte, which a relay does not know, the source waits for the destination.
         self.stream.reader_mut().set_time_limit(None);
+        if self.link.has_return_path() {
+            // However this relay ends: what is on its way then is what the source believes to have taken back.
+            self.writer.transport_mut().set_lingering(false);
+        }
         let release = Command::Ping(handover::GO).encode();
         // The last bytes, of which nobody knows in what pieces they come.
         let mut last: Vec<u8> = Vec::new();
@@ -172,8 +176,11 @@ impl<'a, 'f> MainStream<'a, 'f> {
                 Ok(false) => return Ok(()),
                 // Both sides have what they need.
                 Err(_) if self.link.destination_has_guest() => return Ok(()),
+                Err(error) if self.link.has_return_path() && is_reset(&error) => return Ok(()),
                 Err(error) => return Err(source_error(error)),
             }
+            self.check_source()?;
+            let reader = self.stream.reader_mut();
             let read = reader.copied();
             last.extend(
                 read.get(read.len().saturating_sub(release.len())..)
@@ -191,6 +198,21 @@ impl<'a, 'f> MainStream<'a, 'f> {
         }
     }
 
+    /// Refuses to pass on more of the end of the stream for a source that has gone, and has its guest. Once the destination
+    /// has everything it has the guest already, or waits for a word that the source says only if it gives it up.
+    fn check_source(&mut self) -> Result<(), Error> {
+        // In this order: the source may go as soon as it has heard that word.
+        let is_gone = self.stream.source_is_gone();
+        if self.link.is_whole() {
+            self.writer.transport_mut().set_lingering(true);
+            return Ok(());
+        }
+        match is_gone {
+            true => Err(source_is_gone()),
+            false => Ok(()),
+        }
+    }
+
     fn flush(&mut self) -> Result<(), Error> {
         self.link.set_main(true, self.passed.bytes);
         let flushed = self.writer.flush();
@@ -198,6 +220,12 @@ impl<'a, 'f> MainStream<'a, 'f> {
         self.link.set_main(false, self.passed.bytes);
         flushed.map_err(destination_error)
     }
+}
+
+/// Whether the source has closed the connection with something in it, or a relay before this one takes back what it has
+/// sent.
+fn is_reset(error: &StreamError) -> bool {
+    matches!(error, StreamError::Receive { error, .. } if error.kind() == io::ErrorKind::ConnectionReset)
 }
 
 fn source_error(error: StreamError) -> Error {

@@ -10,7 +10,7 @@ use multifd_core::transport::{Interrupt, Transport, send_all};
 use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn};
 
 use super::link::Link;
-use super::side::{from_source, to_destination};
+use super::side::{from_source, source_is_gone, to_destination};
 use super::working::Working;
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
 use crate::thread;
@@ -136,6 +136,7 @@ impl Listener {
                 Err(error) if error.fault() == Fault::Aborted => return Ok(()),
                 Err(error) => return Err(to_destination(error.into())),
             }
+            self.watch_source()?;
             self.watch()?;
             self.watch_end()?;
         }
@@ -222,6 +223,20 @@ impl Listener {
         };
         let what = format!("the destination closed the main connection{when}");
         Err(to_destination(Error::new(Fault::Connection, what)))
+    }
+
+    /// Gives up a source that has gone while the thread of the main stream waits for the destination to take the end
+    /// of the stream.
+    fn watch_source(&mut self) -> Result<(), Error> {
+        let link = &self.link;
+        if !link.is_ram_complete() || !link.has_return_path() || link.is_whole() {
+            return Ok(());
+        }
+        self.reader.set_time_limit(SHORTEST_TICK);
+        match self.to_source.has_ended() {
+            true => Err(source_is_gone()),
+            false => Ok(()),
+        }
     }
 
     /// Gives up a destination that does nothing.

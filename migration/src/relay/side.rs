@@ -7,6 +7,12 @@ pub(super) fn from_source(error: Error) -> Error {
     error.at(Place::on(Side::RelayIn))
 }
 
+/// The error of a source that has closed the main connection though it waits for the destination's word.
+pub(super) fn source_is_gone() -> Error {
+    let what = "the source ended or cancelled before the destination has confirmed";
+    from_source(Error::new(Fault::Connection, what))
+}
+
 /// An error on the destination's side.
 pub(super) fn to_destination(error: Error) -> Error {
     error.at(Place::on(Side::RelayOut))

@@ -6,6 +6,8 @@
 //! | 2 | length of the data |
 //! | .. | data |
 
+use std::time::Duration;
+
 use multifd_core::transport::Transport;
 
 use super::ids::MessageId;
@@ -97,6 +99,11 @@ impl ReturnReader {
             reader: Reader::with_direction(transport, &[], Direction::ReturnPath),
             partial: Vec::new(),
         }
+    }
+
+    /// The longest that a call may wait.
+    pub(crate) fn set_time_limit(&mut self, limit: Duration) {
+        self.reader.transport_mut().set_time_limit(Some(limit));
     }
 
     /// Waits for the next message; `None` if the destination has closed the connection between two.

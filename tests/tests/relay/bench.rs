@@ -1,6 +1,6 @@
 //! A source and a destination made by hand, and a relay between them.
 
-use std::io::{Read as _, Write as _};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use migration::stream::ReturnMessage;
 use migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
-use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::transport::{SocketTransport, Transport, recv_all, send_all};
 use multifd_core::wire::Uuid;
 use multifd_core::{ChannelCount, ChannelId, Error, Fault, Limits, Side};
-use multifd_tests::by_hand::{Source, main_stream};
-use multifd_tests::network::Watchdog;
+use multifd_tests::by_hand::{Source, main_stream, packet};
+use multifd_tests::network::{self, Link, Watchdog};
 
 use crate::rig::{FOREVER, method};
 
@@ -28,12 +28,39 @@ pub(crate) struct Bench {
 
 /// The ends of a relay's connections to it.
 pub(crate) struct Destination {
-    pub(crate) main: UnixStream,
+    pub(crate) main: Box<dyn Transport>,
     _channel: UnixStream,
 }
 
+/// How a relay is connected, and how long it waits.
+pub(crate) struct Setting {
+    /// For two sides that both are silent.
+    pub(crate) limit: Duration,
+    /// For a destination that works.
+    pub(crate) work: Duration,
+    /// What the relay has of the main connection to the source.
+    pub(crate) incoming: Box<dyn FnOnce(SocketTransport) -> Box<dyn Transport>>,
+    /// The main connection to the destination: the relay's end and the other one.
+    pub(crate) onward: (Box<dyn Transport>, Box<dyn Transport>),
+}
+
+impl Setting {
+    pub(crate) fn new() -> Result<Self> {
+        let (here, there) = UnixStream::pair()?;
+        Ok(Self {
+            limit: FOREVER,
+            work: Limits::default().work,
+            incoming: Box::new(|connection| Box::new(connection)),
+            onward: (
+                Box::new(SocketTransport::new(here)?),
+                Box::new(SocketTransport::new(there)?),
+            ),
+        })
+    }
+}
+
 /// Hands out the other ends.
-struct Onward(Vec<UnixStream>);
+struct Onward(Vec<Box<dyn Transport>>);
 
 impl RelayHost for Onward {
     fn connect(
@@ -41,8 +68,7 @@ impl RelayHost for Onward {
         _uuid: Uuid,
         _channel: Option<ChannelId>,
     ) -> Result<Box<dyn Transport>, HostError> {
-        let next = self.0.pop().ok_or("no more connections")?;
-        Ok(Box::new(SocketTransport::new(next)?))
+        Ok(self.0.pop().ok_or("no more connections")?)
     }
 }
 
@@ -52,14 +78,35 @@ impl Destination {
         let mut taken = Vec::new();
         let mut byte = [0];
         while !taken.ends_with(end) {
-            self.main.read_exact(&mut byte)?;
+            let is_open = recv_all(&mut *self.main, &mut [byte.as_mut_slice().into()])?;
+            ensure!(is_open, "the connection ended before {end:?}");
             taken.extend(byte);
         }
         Ok(())
     }
 
+    /// Takes all that still comes, and answers how the connection ends.
+    pub(crate) fn take_rest(&mut self) -> (Vec<u8>, io::Result<()>) {
+        let mut taken = Vec::new();
+        let mut byte = [0];
+        loop {
+            match recv_all(&mut *self.main, &mut [byte.as_mut_slice().into()]) {
+                Ok(true) => taken.extend(byte),
+                Ok(false) => return (taken, Ok(())),
+                Err(error) => return (taken, Err(error)),
+            }
+        }
+    }
+
     pub(crate) fn say(&mut self, message: ReturnMessage) -> Result<()> {
-        Ok(self.main.write_all(&message.encode())?)
+        let bytes = message.encode();
+        Ok(send_all(&mut *self.main, &mut [bytes.as_slice().into()])?)
+    }
+
+    /// Closes the main connection.
+    pub(crate) fn close(&mut self) {
+        let (other, ..) = network::pair(Link::default(), Link::default());
+        self.main = Box::new(other);
     }
 }
 
@@ -75,6 +122,14 @@ impl Bench {
         Ok(())
     }
 
+    /// A source has sent its memory, and the destination has it.
+    pub(crate) fn memory_sent(&mut self) -> Result<()> {
+        self.source.begin(&[])?;
+        self.source.say_on_all(&packet::sync())?;
+        self.source.say(&main_stream::ram_end())?;
+        self.destination.take_until(&main_stream::ram_end())
+    }
+
     /// The destination says so.
     pub(crate) fn confirmed(&mut self) -> Result<()> {
         self.destination.say(ReturnMessage::Shut(0))?;
@@ -87,13 +142,16 @@ pub(crate) fn relay(
     limit: Duration,
     play: impl FnOnce(&mut Bench) -> Result<()>,
 ) -> Result<Result<RelayReport, Error>> {
-    let usual = Limits::default();
-    relay_with((limit, usual.work), play)
+    let setting = Setting {
+        limit,
+        ..Setting::new()?
+    };
+    relay_with(setting, play)
 }
 
-/// As [`relay`], with a limit for a destination that works as well.
+/// As [`relay`], in a setting.
 pub(crate) fn relay_with(
-    (limit, work): (Duration, Duration),
+    setting: Setting,
     play: impl FnOnce(&mut Bench) -> Result<()>,
 ) -> Result<Result<RelayReport, Error>> {
     let _watchdog = Watchdog::start();
@@ -103,16 +161,17 @@ pub(crate) fn relay_with(
     config.outgoing_channels = one;
     let limits = &mut config.forwarder.limits;
     limits.closing = FOREVER;
-    (limits.devices, limits.confirm, limits.work) = (limit, limit / 2, work);
+    (limits.devices, limits.confirm, limits.work) =
+        (setting.limit, setting.limit / 2, setting.work);
     let relay = Relay::new(config, method("none"), method("none"));
-    let accept = || -> Result<UnixStream> {
-        let (here, there) = UnixStream::pair()?;
-        relay.accept(Box::new(SocketTransport::new(there)?))?;
-        Ok(here)
-    };
-    let source = Source::new(accept()?, vec![accept()?])?;
-    let (main, onward) = UnixStream::pair()?;
+    let (source_main, main) = UnixStream::pair()?;
+    relay.accept((setting.incoming)(SocketTransport::new(main)?))?;
+    let (source_channel, channel) = UnixStream::pair()?;
+    relay.accept(Box::new(SocketTransport::new(channel)?))?;
+    let source = Source::new(source_main, vec![source_channel])?;
     let (channel, onward_channel) = UnixStream::pair()?;
+    let onward_channel: Box<dyn Transport> = Box::new(SocketTransport::new(onward_channel)?);
+    let (onward, main) = setting.onward;
     let mut bench = Bench {
         source,
         destination: Destination {

@@ -8,7 +8,7 @@ use migration::stream::ReturnMessage;
 use multifd_core::Side;
 use multifd_tests::by_hand::main_stream;
 
-use crate::bench::{GO, OFFER, failed, relay, relay_with};
+use crate::bench::{GO, OFFER, Setting, failed, relay, relay_with};
 use crate::rig::FOREVER;
 
 #[test]
@@ -54,7 +54,8 @@ fn a_destination_that_goes_before_the_source_gives_the_guest_up() -> Result<()> 
     let result = relay(FOREVER, |bench| {
         bench.sent(true)?;
         bench.confirmed()?;
-        Ok(bench.destination.main.shutdown(std::net::Shutdown::Both)?)
+        bench.destination.close();
+        Ok(())
     })?;
     failed(
         result,
@@ -129,8 +130,12 @@ fn a_destination_that_works_and_falls_silent() -> Result<()> {
 
 #[test]
 fn a_destination_that_works_for_ever() -> Result<()> {
-    let limits = (Duration::from_secs(2), Duration::from_secs(1));
-    let result = relay_with(limits, |bench| {
+    let setting = Setting {
+        limit: Duration::from_secs(2),
+        work: Duration::from_secs(1),
+        ..Setting::new()?
+    };
+    let result = relay_with(setting, |bench| {
         bench.sent(true)?;
         // Until the relay has given it up.
         while bench.destination.say(WRITING).is_ok() {

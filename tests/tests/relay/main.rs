@@ -13,3 +13,4 @@ mod ending;
 mod rig;
 mod silent;
 mod whole;
+mod withdrawn;
