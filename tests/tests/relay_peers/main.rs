@@ -9,3 +9,4 @@ mod mismatches;
 mod postcopy;
 mod rig;
 mod several;
+mod withdrawn;
