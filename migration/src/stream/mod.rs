@@ -19,6 +19,7 @@
 //! next event, a source tells [`Outgoing`] what to write. Everything is checked before it is believed,
 //! and every length that a peer chose has a limit.
 
+mod beginning;
 mod command;
 mod configuration;
 mod device;
