@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use migration::{Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
+use multifd_core::wire::Uuid;
 use multifd_core::{GuestMemory, PageSize, Place, Side};
 
 use crate::args::SendArgs;
@@ -103,6 +104,8 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
     }
     if let Some(uuid) = args.migration.uuid {
         config.uuid = uuid;
+        // A relay then knows at once whose main connection it is. QEMU takes a UUID of zeros for none.
+        config.validate_uuid = uuid != Uuid::default();
     }
     config.limits = args.migration.limits();
     config
