@@ -63,8 +63,8 @@ pub(crate) struct RelayArgs {
     pub(crate) time_limit: Option<Duration>,
     /// Go on listening when a migration has ended or failed, until SIGINT or SIGTERM
     ///
-    /// Several migrations may run at once. Connections that come from one process over a unix socket,
-    /// or from one host over tcp, belong to one migration as long as its channels are not complete.
+    /// Several migrations may run at once. What the connections say tells which of them belong together;
+    /// guests that begin in the same moment and cannot be told apart are refused.
     #[arg(long)]
     pub(crate) keep_listening: bool,
     /// Most migrations at once; others wait

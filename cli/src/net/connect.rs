@@ -1,13 +1,14 @@
 //! The source's connections.
 
 use std::io;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::{SocketTransport, UNIX_SEND_BUFFER};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -65,7 +66,7 @@ pub(crate) fn dial(
     match uri {
         Uri::Tcp { host, port } => {
             let host = if host.is_empty() { "localhost" } else { host };
-            SocketTransport::tcp(connect_tcp(host, *port)?, limit)
+            SocketTransport::tcp(connect_tcp(host, *port, cancelled)?, limit)
         }
         Uri::Unix(path) => {
             let transport = SocketTransport::new(connect_unix(path, cancelled)?)?;
@@ -76,15 +77,55 @@ pub(crate) fn dial(
 }
 
 /// Tries each address of the host.
-fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+fn connect_tcp(host: &str, port: u16, cancelled: &dyn Fn() -> bool) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+        match connect_address(&address, cancelled) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
+        if cancelled() {
+            break;
+        }
     }
     Err(last)
+}
+
+/// Connects, and looks meanwhile whether that is `cancelled`.
+fn connect_address(address: &SocketAddr, cancelled: &dyn Fn() -> bool) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match net::connect(&socket, address) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS) => wait_connected(&socket, cancelled)?,
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+fn wait_connected(socket: &OwnedFd, cancelled: &dyn Fn() -> bool) -> io::Result<()> {
+    let start = Instant::now();
+    let pause = Timespec::try_from(PAUSE).ok();
+    loop {
+        let mut fds = [PollFd::new(socket, PollFlags::OUT)];
+        let ready = rustix::io::retry_on_intr(|| poll(&mut fds, pause.as_ref()))?;
+        if ready > 0 {
+            return Ok(net::sockopt::socket_error(socket)??);
+        }
+        if start.elapsed() >= CONNECT_LIMIT {
+            let what = format!("it has not answered for {} s", CONNECT_LIMIT.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        if cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+    }
 }
 
 /// Tries again while nobody accepts what is connected already.

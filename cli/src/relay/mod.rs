@@ -1,10 +1,6 @@
 //! `multifd relay`: between a source and a destination.
 
-mod announced;
-mod candidate;
 mod entrance;
-mod hearing;
-mod line;
 mod passage;
 mod plan;
 mod report;
@@ -12,23 +8,24 @@ mod turn;
 mod turned_away;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use migration::RelayReport;
 use multifd_core::Error;
 use multifd_core::transport::Transport;
+use multifd_core::wire::Uuid;
 
 use crate::args::RelayArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::net::descriptors;
 use crate::net::listen::Listener;
-use crate::net::peer::Peer;
 use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
 use crate::show::progress::Progress;
 use crate::show::{output, tell};
-use entrance::Entrance;
-use line::Arrival;
+use entrance::{Arrival, Entrance, Party, Places, Refusal};
 use passage::{Desk, Message, News, Passage};
 use plan::Plan;
 use report::PassageReport;
@@ -65,10 +62,10 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         }
     });
     listener.announce(args.json);
-    let connections = 1 + plan.config.forwarder.channels.count();
+    let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
     let entrance = match args.keep_listening {
-        true => Entrance::several((listener, plan.tls.clone()), connections, limit),
+        true => Entrance::several((listener, plan.tls.clone()), channels, limit),
         false => Entrance::one((listener, plan.tls.clone()), limit),
     };
     let relaying = Relaying {
@@ -120,45 +117,70 @@ impl Relaying<'_> {
                 }
                 self.abort();
             }
-            while self.arrivals()? {}
+            self.arrivals()?;
             self.answer();
             self.entrance.wait()?;
         }
     }
 
-    /// Takes what has been accepted; answers whether a migration was started, which wants some of it.
-    fn arrivals(&mut self) -> anyhow::Result<bool> {
-        let one = !self.args.keep_listening;
-        let most = if one {
-            1
-        } else {
-            self.args.max_migrations.get()
+    /// Takes what has been accepted.
+    fn arrivals(&mut self) -> anyhow::Result<()> {
+        let most = self.args.max_migrations.get();
+        let free = match self.interrupted.load(Ordering::Acquire) {
+            true => 0,
+            false => most.saturating_sub(self.passages.len()),
         };
-        let may_start = self.passages.len() < most && !self.interrupted.load(Ordering::Acquire);
-        let mut started = false;
-        for arrival in self.entrance.arrivals(may_start)? {
+        let passages = &self.passages;
+        let under_way = |uuid| passages.values().any(|passage| passage.uuid == Some(uuid));
+        let places = Places {
+            free,
+            is_under_way: &under_way,
+        };
+        for arrival in self.entrance.arrivals(&places)? {
             match arrival {
-                Arrival::Start(peer) => {
-                    self.start(peer)?;
-                    started = true;
-                }
-                Arrival::Of(number, connection) => self.accept(number, connection),
-                Arrival::Surplus(peer, connection) => self.surplus(peer, connection),
+                Arrival::Only(connection) => self.only(connection)?,
+                Arrival::Guest(party) => self.start(party),
+                Arrival::Surplus(uuid, connection) => self.surplus(uuid, connection),
+                Arrival::Refused(refusal) => self.refused(&refusal),
             }
         }
-        Ok(started)
+        Ok(())
     }
 
-    fn start(&mut self, peer: Peer) -> anyhow::Result<()> {
+    /// A connection of the only migration, which begins with the first.
+    fn only(&mut self, connection: Box<dyn Transport>) -> anyhow::Result<()> {
+        const ONLY: usize = 1;
+        if self.started == 0 {
+            let passage = Passage::start(ONLY, None, &self.plan, &self.desk)?;
+            self.passages.insert(ONLY, passage);
+            self.started = ONLY;
+        }
+        self.accept(ONLY, connection);
+        Ok(())
+    }
+
+    /// Starts the migration of a guest.
+    fn start(&mut self, party: Party) {
         self.started += 1;
         let number = self.started;
-        let passage = Passage::start(number, peer, &self.plan, &self.desk)?;
-        if self.args.keep_listening {
-            output::message(format_args!("migration {number}: from {peer}"));
+        match Passage::start(number, Some(party.uuid), &self.plan, &self.desk) {
+            Ok(passage) => {
+                let (uuid, peer) = (party.uuid, party.peer);
+                output::message(format_args!(
+                    "migration {number}: guest {uuid}, from {peer}"
+                ));
+                self.passages.insert(number, passage);
+                for connection in iter::once(party.main).chain(party.channels) {
+                    self.accept(number, connection);
+                }
+            }
+            // Its connections are closed: the guest stays where it is. Others have what they need.
+            Err(error) => {
+                let what = format!("guest {}, from {}: {error}", party.uuid, party.peer);
+                let error = Failure::new(ExitCode::Local, what);
+                tell::failure_of(number, &error.into(), self.args.json);
+            }
         }
-        self.passages.insert(number, passage);
-        self.entrance.open(peer, number);
-        Ok(())
     }
 
     fn accept(&self, number: usize, connection: Box<dyn Transport>) {
@@ -170,14 +192,24 @@ impl Relaying<'_> {
         }
     }
 
-    /// A channel more than there should be, in the last migration of its peer that may still have some.
-    fn surplus(&mut self, peer: Peer, connection: Box<dyn Transport>) {
-        let of = |passage: &Passage| passage.peer == peer && !passage.announced;
-        let last = self.passages.iter().rev().find(|(_, passage)| of(passage));
-        match last {
-            Some((number, _)) => self.accept(*number, connection),
-            None => self.entrance.turn_away(peer, connection),
+    /// A channel more than there should be of a guest.
+    fn surplus(&mut self, uuid: Uuid, connection: Box<dyn Transport>) {
+        let of = |passage: &Passage| passage.uuid == Some(uuid);
+        let number = self
+            .passages
+            .iter()
+            .find(|(_, passage)| of(passage))
+            .map(|(number, _)| *number);
+        if let Some(number) = number {
+            self.accept(number, connection);
         }
+    }
+
+    /// Connections of a source that are no migration.
+    fn refused(&mut self, refusal: &Refusal) {
+        self.started += 1;
+        let error: anyhow::Error = refusal.failure().into();
+        tell::failure_of(self.started, &error, self.args.json);
     }
 
     fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) -> anyhow::Result<()> {
@@ -197,7 +229,7 @@ impl Relaying<'_> {
     fn answer(&mut self) {
         for passage in self.passages.values_mut() {
             let failed = passage.relay.abort_handle().error().is_some();
-            if !failed && !self.entrance.is_sorted(passage.peer) {
+            if !failed && !self.entrance.is_sorted() {
                 continue;
             }
             if let Some(reply) = passage.asking.take() {
@@ -216,7 +248,6 @@ impl Relaying<'_> {
         result: Result<Box<RelayReport>, Error>,
     ) -> anyhow::Result<Option<ExitCode>> {
         self.progress = None;
-        self.entrance.close(number);
         self.passages.remove(&number);
         let more = self.args.keep_listening;
         match result {

@@ -15,14 +15,14 @@ use super::plan::Plan;
 use super::turn::Turn;
 use crate::net::connect;
 use crate::net::listen::Waker;
-use crate::net::peer::Peer;
 use crate::net::uri::Uri;
 use crate::show::progress::Total;
 
 /// A migration, as the listening thread sees it.
 pub(super) struct Passage {
     pub(super) relay: Arc<Relay>,
-    pub(super) peer: Peer,
+    /// The guest, where that is known from the start.
+    pub(super) uuid: Option<Uuid>,
     /// The source has said what it sends, so it has made all of its connections.
     pub(super) announced: bool,
     /// Who waits to be told whether there were more of them.
@@ -63,7 +63,7 @@ impl Passage {
     /// Starts a migration that has no connection yet.
     pub(super) fn start(
         number: usize,
-        peer: Peer,
+        uuid: Option<Uuid>,
         plan: &Arc<Plan>,
         desk: &Desk,
     ) -> io::Result<Self> {
@@ -86,7 +86,7 @@ impl Passage {
             })?;
         Ok(Self {
             relay,
-            peer,
+            uuid,
             announced: false,
             asking: None,
             total,
@@ -131,7 +131,7 @@ impl RelayHost for Host {
         let Some(channel) = channel else {
             let turn = &mut self.turn;
             let mut dial = || {
-                *turn = Some(self.plan.connecting.take());
+                *turn = self.plan.connecting.take(&to.to_string(), &cancelled);
                 let main = connect::dial(to, limit, &cancelled);
                 // Others need not wait for a destination that does not listen.
                 main.inspect_err(|_| *turn = None)

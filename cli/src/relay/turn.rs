@@ -1,27 +1,34 @@
 //! Taking turns.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Something that one at a time may do.
+/// Something with a name that one at a time may do.
 #[derive(Clone, Default)]
-pub(super) struct Turns(Arc<(Mutex<bool>, Condvar)>);
+pub(super) struct Turns(Arc<(Mutex<HashSet<String>>, Condvar)>);
 
 /// Somebody's turn, until it is dropped.
-pub(super) struct Turn(Turns);
+pub(super) struct Turn(Turns, String);
 
 impl Turns {
-    /// Waits for a turn.
-    pub(super) fn take(&self) -> Turn {
+    /// Waits for a turn at `what`; `None` once that `is_cancelled`.
+    pub(super) fn take(&self, what: &str, is_cancelled: &dyn Fn() -> bool) -> Option<Turn> {
         let mut taken = self.lock();
-        while *taken {
+        while taken.contains(what) {
+            if is_cancelled() {
+                return None;
+            }
             let (_, freed) = &*self.0;
-            taken = freed.wait(taken).unwrap_or_else(PoisonError::into_inner);
+            (taken, _) = freed
+                .wait_timeout(taken, LOOK)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        *taken = true;
-        Turn(self.clone())
+        taken.insert(what.to_owned());
+        Some(Turn(self.clone(), what.to_owned()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
         let (taken, _) = &*self.0;
         taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -29,11 +36,15 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.lock() = false;
-        let (_, freed) = &*self.0.0;
-        freed.notify_one();
+        let Self(turns, what) = self;
+        turns.lock().remove(what);
+        let (_, freed) = &*turns.0;
+        freed.notify_all();
     }
 }
+
+/// How often to see whether it is cancelled.
+const LOOK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
@@ -42,6 +53,8 @@ mod tests {
 
     use super::*;
 
+    const GO_ON: &dyn Fn() -> bool = &|| false;
+
     #[test]
     fn one_at_a_time() {
         let (turns, inside) = (Turns::default(), AtomicUsize::new(0));
@@ -49,7 +62,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let _turn = turns.take();
+                        let _turn = turns.take("it", &|| false);
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         thread::yield_now();
                         inside.fetch_sub(1, Ordering::SeqCst);
@@ -57,5 +70,13 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn somebody_waits_for_nobody_elses() {
+        let turns = Turns::default();
+        let _turn = turns.take("it", GO_ON);
+        assert!(turns.take("another", GO_ON).is_some());
+        assert!(turns.take("it", &|| true).is_none());
     }
 }

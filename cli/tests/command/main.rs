@@ -26,4 +26,5 @@ mod sent_again;
 mod strangers;
 mod targets;
 mod tls_setup;
+mod together;
 mod tree;

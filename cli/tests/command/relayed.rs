@@ -97,7 +97,8 @@ fn one_migration_after_another() -> Result<()> {
         folder.same("source", name)?;
     }
     // Each has its number, and the relay says so when its connections are closed.
-    relaying.wait_line("migration 3: from 127.0.0.1")?;
+    relaying
+        .wait_line("migration 3: guest 00000000-0000-0000-0000-000000000000, from 127.0.0.1")?;
     ensure!(relaying.is_running()?);
     relaying.signal(Signal::TERM)?;
     let ended = relaying.finish()?;

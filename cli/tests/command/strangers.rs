@@ -37,7 +37,7 @@ fn a_relay_names_them_and_counts() -> Result<()> {
     for (line, words) in [
         (one, "it began with \"GET \" (1 of no migration so far)"),
         (two, "(2 of no migration so far)"),
-        (four, "it is a channel"),
+        (four, "it has made channel 3, where there are to be 2"),
         (
             eight,
             "it said nothing for 0.5 s (8 of no migration so far)",

@@ -20,6 +20,8 @@ pub struct Running {
     stderr: Option<JoinHandle<String>>,
     /// Lines on stderr, as they come.
     lines: mpsc::Receiver<String>,
+    /// Lines on stdout, as they come.
+    results: mpsc::Receiver<String>,
 }
 
 /// A `multifd` that has ended.
@@ -60,13 +62,15 @@ impl Running {
             .spawn()
             .with_context(|| format!("start {command:?}"))?;
         let (send_line, lines) = mpsc::channel();
+        let (send_result, results) = mpsc::channel();
         let stdout = child.stdout.take();
         let stderr = child.stderr.take().context("no stderr")?;
         Ok(Self {
             child,
-            stdout: stdout.map(read),
+            stdout: stdout.map(|stdout| read_lines(stdout, send_result)),
             stderr: Some(read_lines(stderr, send_line)),
             lines,
+            results,
         })
     }
 
@@ -106,6 +110,17 @@ impl Running {
             }
         }
         bail!("no line with {part:?}: {:?}", self.kill())
+    }
+
+    /// Waits for the next line on stdout.
+    ///
+    /// # Errors
+    /// As [`Self::wait_line`].
+    pub fn wait_result(&mut self) -> Result<String> {
+        match self.results.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(line),
+            Err(_) => bail!("no line on stdout: {:?}", self.kill()),
+        }
     }
 
     /// Waits for the address behind `listening on `, which a command with `--json` writes to stderr.
@@ -203,15 +218,6 @@ impl Finished {
         );
         self.ended(codes, words)
     }
-}
-
-fn read(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut text = String::new();
-        // What is no text is missed by whoever looks for it.
-        let _ = from.read_to_string(&mut text);
-        text
-    })
 }
 
 /// Hands the lines on as they come, besides.

@@ -1,0 +1,77 @@
+//! A connection of which the first bytes have been received, as if they had not.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use multifd_core::memory::{IoVec, IoVecMut};
+use multifd_core::transport::{Interrupt, Transport};
+
+use super::hearing::Introduced;
+
+/// A connection that says its first bytes again.
+pub(super) struct Announced {
+    connection: Box<dyn Transport>,
+    start: Vec<u8>,
+    /// How many have been said again.
+    said: usize,
+}
+
+impl Announced {
+    pub(super) fn new(introduced: Introduced) -> Self {
+        Self {
+            connection: introduced.connection,
+            start: introduced.start,
+            said: 0,
+        }
+    }
+}
+
+impl Transport for Announced {
+    fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
+        self.connection.send(bytes)
+    }
+
+    fn recv(&mut self, room: &mut [IoVecMut<'_>]) -> io::Result<usize> {
+        let again = self.start.get(self.said..).unwrap_or_default();
+        let first = room.iter_mut().find(|vec| !vec.is_empty());
+        let count = match first {
+            Some(vec) => vec.copy_from(again),
+            None => return Ok(0),
+        };
+        self.said += count;
+        match count {
+            0 => self.connection.recv(room),
+            count => Ok(count),
+        }
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.connection.interrupter()
+    }
+
+    /// A handle for the other direction: what is to be said again, this one says.
+    fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
+        self.connection.duplicate()
+    }
+
+    fn resume(&mut self) {
+        self.connection.resume();
+    }
+
+    fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.connection.set_time_limit(limit);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.connection.has_ended()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.connection.finish()
+    }
+
+    fn waited(&self) -> Duration {
+        self.connection.waited()
+    }
+}

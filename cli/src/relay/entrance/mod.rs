@@ -1,0 +1,262 @@
+//! Where sources connect, and which of their connections belong together.
+//!
+//! For the only migration of a relay all connections are its own: it knows strangers by itself. Where there may be
+//! several, connections wait until [what they say](said) tells [which belong together](pairing).
+
+mod announced;
+mod candidate;
+mod hearing;
+mod hopeless;
+mod pairing;
+#[cfg(test)]
+mod pairing_tests;
+mod refusal;
+mod said;
+mod waiting;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use multifd_core::transport::{SocketTransport, Transport};
+use multifd_core::wire::Uuid;
+use rustix::io::Errno;
+
+use super::turned_away::TurnedAway;
+use crate::net::listen::Listener;
+use crate::net::peer::Peer;
+use crate::net::tls::ServerSide;
+use candidate::Candidate;
+use hearing::Hearings;
+pub(super) use refusal::Refusal;
+use refusal::Why;
+pub(super) use waiting::Party;
+use waiting::{Crowd, Stranger};
+
+/// The listener, and connections that have no migration yet.
+pub(super) struct Entrance {
+    listener: Listener,
+    tls: ServerSide,
+    hearings: Hearings,
+    crowd: Crowd,
+    /// How many channels each migration has.
+    channels: usize,
+    /// How long a connection may not say what it is.
+    limit: Duration,
+    taking: Taking,
+    turned_away: TurnedAway,
+}
+
+/// Which connections are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taking {
+    /// Those of several migrations.
+    Several,
+    /// All, for the only migration.
+    One,
+    /// No more: the only migration has all that it needs.
+    None,
+}
+
+/// What is to be done with connections.
+pub(super) enum Arrival {
+    /// One is for the only migration.
+    Only(Box<dyn Transport>),
+    /// They are a guest, whose migration is to be started.
+    Guest(Party),
+    /// It is a channel more than a migration under way has.
+    Surplus(Uuid, Box<dyn Transport>),
+    /// They were closed, and are a migration that has failed.
+    Refused(Refusal),
+}
+
+/// Which migrations may start.
+pub(super) struct Places<'p> {
+    /// How many.
+    pub(super) free: usize,
+    /// Whether one of this guest is under way, so that another one waits.
+    pub(super) is_under_way: &'p dyn Fn(Uuid) -> bool,
+}
+
+impl Entrance {
+    /// For several migrations of so many `channels`.
+    pub(super) fn several(
+        (listener, tls): (Listener, ServerSide),
+        channels: usize,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            hearings: Hearings::new(tls.clone(), limit, listener.waker()),
+            listener,
+            tls,
+            crowd: Crowd::default(),
+            channels,
+            limit,
+            taking: Taking::Several,
+            turned_away: TurnedAway::default(),
+        }
+    }
+
+    /// For one migration, which knows by itself when there are too many connections.
+    pub(super) fn one(listener: (Listener, ServerSide), limit: Duration) -> Self {
+        Self {
+            taking: Taking::One,
+            ..Self::several(listener, 0, limit)
+        }
+    }
+
+    /// The only migration has all of its connections.
+    pub(super) fn stop_at_one(&mut self) {
+        if self.taking == Taking::One {
+            self.taking = Taking::None;
+        }
+    }
+
+    /// Waits until there may be something to do, or somebody has called the listener's waker.
+    pub(super) fn wait(&mut self) -> io::Result<()> {
+        let silent = self.crowd.iter().filter(|waiting| waiting.is_silent());
+        // Whoever hears the others wakes the listener.
+        let silent = silent.filter_map(|waiting| match &waiting.connection {
+            Candidate::Socket(socket) => Some((waiting, socket)),
+            Candidate::Heard(_) => None,
+        });
+        // The first bytes of something, too few to know what, would wake at once, again and again.
+        let (quiet, partly): (Vec<_>, Vec<_>) =
+            silent.partition(|(_, socket)| matches!(socket.peek(&mut [0; 1]), Ok(None)));
+        let partly = partly.into_iter().map(|(waiting, _)| waiting);
+        let spoken = self.crowd.iter().filter(|waiting| !waiting.is_silent());
+        let pauses = partly
+            .chain(spoken)
+            .map(|waiting| match waiting.since().elapsed() < SOON {
+                true => PAUSE,
+                false => LONG_PAUSE,
+            });
+        let ends = quiet.iter().map(|(waiting, _)| {
+            let end = waiting.since() + self.limit;
+            end.saturating_duration_since(Instant::now())
+        });
+        let limit = pauses.chain(ends).min();
+        let quiet: Vec<_> = quiet.iter().map(|(_, socket)| socket.as_fd()).collect();
+        self.listener.wait_beside(&quiet, limit)?;
+        Ok(())
+    }
+
+    /// Takes all connections that are there.
+    ///
+    /// # Errors
+    /// The listener is lost.
+    pub(super) fn arrivals(&mut self, places: &Places<'_>) -> io::Result<Vec<Arrival>> {
+        let mut arrivals = Vec::new();
+        while let Some((connection, peer)) = self.accept()? {
+            match self.taking {
+                Taking::Several if self.tls.is_on() => match self.hearings.begin(connection) {
+                    Ok(hearing) => self.crowd.add(Candidate::Heard(hearing), peer),
+                    Err(why) => self.turned_away.add(peer, why),
+                },
+                Taking::Several => self.crowd.add(Candidate::Socket(connection), peer),
+                Taking::One => arrivals.push(Arrival::Only(self.tls.accept(connection))),
+                Taking::None => {
+                    let why = "only --keep-listening takes more than one migration";
+                    self.turned_away.add(peer, why);
+                }
+            }
+        }
+        if self.taking == Taking::Several {
+            self.sort(places, &mut arrivals);
+        }
+        Ok(arrivals)
+    }
+
+    /// Whether all connections are known that a migration may have which has just begun.
+    pub(super) fn is_sorted(&self) -> bool {
+        self.crowd.is_sorted()
+    }
+
+    fn sort(&mut self, places: &Places<'_>, arrivals: &mut Vec<Arrival>) {
+        self.crowd.listen();
+        self.crowd.drop_former();
+        for (peer, stranger) in self.crowd.take_strangers(self.limit) {
+            self.turn_away(peer, stranger);
+        }
+        for (uuid, number, waiting) in self.crowd.take_surplus(self.channels) {
+            let want = self.channels;
+            match (places.is_under_way)(uuid) {
+                true => {
+                    let channel = waiting.connection.into_transport();
+                    arrivals.extend(channel.map(|channel| Arrival::Surplus(uuid, channel)));
+                }
+                false => self.refuse(
+                    Refusal {
+                        uuid: Some(uuid),
+                        peer: waiting.peer,
+                        why: Why::Surplus { number, want },
+                        is_source: self.crowd.has_main(),
+                    },
+                    arrivals,
+                ),
+            }
+        }
+        let parties = self
+            .crowd
+            .take_guests(self.channels, places.free, places.is_under_way);
+        arrivals.extend(parties.into_iter().map(Arrival::Guest));
+        let hopeless = self
+            .crowd
+            .take_hopeless(self.channels, self.limit.min(IN_DOUBT));
+        for refusal in hopeless {
+            self.refuse(refusal, arrivals);
+        }
+    }
+
+    /// A source is told of as a migration; who only knocks, as a stranger.
+    fn refuse(&mut self, refusal: Refusal, arrivals: &mut Vec<Arrival>) {
+        match refusal.is_source {
+            true => arrivals.push(Arrival::Refused(refusal)),
+            false => self.turned_away.add(refusal.peer, refusal.why),
+        }
+    }
+
+    /// Accepts a connection. One that cannot be used is closed: it is not the others' matter.
+    fn accept(&mut self) -> io::Result<Option<(SocketTransport, Peer)>> {
+        match self.listener.accept_from() {
+            Err(error) if self.taking == Taking::Several && !is_lost(&error) => {
+                self.turned_away
+                    .add(Peer::Somebody, format_args!("it cannot be used: {error}"));
+                Ok(None)
+            }
+            result => result,
+        }
+    }
+
+    fn turn_away(&mut self, peer: Peer, stranger: Stranger) {
+        match stranger {
+            Stranger::Other(start) => {
+                let why = format_args!("it began with \"{}\"", start.escape_ascii());
+                self.turned_away.add(peer, why);
+            }
+            Stranger::Ended(why) => {
+                let why = why.unwrap_or_else(|| "it ended without a word".to_owned());
+                self.turned_away.add(peer, why);
+            }
+            Stranger::Silent => {
+                let why = format_args!("it said nothing for {} s", self.limit.as_secs_f32());
+                self.turned_away.add(peer, why);
+            }
+        }
+    }
+}
+
+/// Whether it is an error of the listener itself.
+fn is_lost(error: &io::Error) -> bool {
+    let lost = [Errno::BADF, Errno::INVAL, Errno::NOTSOCK, Errno::OPNOTSUPP];
+    lost.iter()
+        .any(|lost| error.raw_os_error() == Some(lost.raw_os_error()))
+}
+
+/// How long connections may be a guest only in part, or in doubt.
+const IN_DOUBT: Duration = Duration::from_secs(10);
+/// Between two looks at connections of which more is to come soon, and of which it is not.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONG_PAUSE: Duration = Duration::from_millis(100);
+/// How long it is soon.
+const SOON: Duration = Duration::from_secs(1);

@@ -1,0 +1,269 @@
+//! The connections that have no migration yet.
+
+use std::time::{Duration, Instant};
+
+use multifd_core::transport::Transport;
+use multifd_core::wire::{InitPacket, Uuid};
+
+use super::candidate::Candidate;
+use super::hopeless::Hopeless;
+use super::pairing::{self, Seen};
+use super::refusal::Refusal;
+use super::said::Said;
+use crate::net::peer::Peer;
+
+/// All of them, in the order in which they were accepted.
+#[derive(Default)]
+pub(super) struct Crowd {
+    waiting: Vec<Waiting>,
+    accepted: u64,
+}
+
+/// One connection.
+pub(super) struct Waiting {
+    pub(super) connection: Candidate,
+    pub(super) peer: Peer,
+    place: u64,
+    said: Said,
+    /// Since when it has said no more than that.
+    since: Instant,
+    /// See [`Seen::until`].
+    until: u64,
+}
+
+/// All connections of a guest whose migration can begin.
+pub(in crate::relay) struct Party {
+    pub(in crate::relay) uuid: Uuid,
+    pub(in crate::relay) main: Box<dyn Transport>,
+    pub(in crate::relay) peer: Peer,
+    /// By number.
+    pub(in crate::relay) channels: Vec<Box<dyn Transport>>,
+}
+
+impl Crowd {
+    pub(super) fn add(&mut self, connection: Candidate, peer: Peer) {
+        self.waiting.push(Waiting {
+            connection,
+            peer,
+            place: self.accepted,
+            said: Said::Nothing,
+            since: Instant::now(),
+            until: self.accepted,
+        });
+        self.accepted += 1;
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.waiting.iter()
+    }
+
+    /// Listens to all of them once.
+    pub(super) fn listen(&mut self) {
+        let last = self.accepted.saturating_sub(1);
+        for waiting in &mut self.waiting {
+            waiting.listen(last);
+        }
+    }
+
+    /// Drops the channels of a source that has ended, once it comes again: they are not to be taken for its new ones.
+    pub(super) fn drop_former(&mut self) {
+        let former = |waiting: &Waiting| {
+            let mut later = self
+                .waiting
+                .iter()
+                .filter(|later| later.place > waiting.place);
+            later.any(|later| later.said == waiting.said) && waiting.connection.has_ended()
+        };
+        let again = self.waiting.iter().filter(|waiting| former(waiting));
+        let again: Vec<Uuid> = again
+            .filter_map(|waiting| Some(waiting.channel()?.uuid))
+            .collect();
+        self.waiting.retain(|waiting| {
+            let is_former = |uuid| again.contains(&uuid) && waiting.connection.has_ended();
+            !waiting.channel().is_some_and(|init| is_former(init.uuid))
+        });
+    }
+
+    /// Takes those that are no source's: they have ended, have begun with something else, or have been silent for
+    /// `limit`.
+    pub(super) fn take_strangers(&mut self, limit: Duration) -> Vec<(Peer, Stranger)> {
+        let strangers = self
+            .waiting
+            .extract_if(.., |waiting| waiting.stranger(limit).is_some());
+        strangers
+            .filter_map(|waiting| Some((waiting.peer, waiting.stranger(limit)?)))
+            .collect()
+    }
+
+    /// Takes guests all of whose connections are known, `most` of them at most, and none that `is_under_way`.
+    pub(super) fn take_guests(
+        &mut self,
+        channels: usize,
+        most: usize,
+        is_under_way: impl Fn(Uuid) -> bool,
+    ) -> Vec<Party> {
+        let mut guests = pairing::guests(&self.seen(), channels);
+        guests.sort_by_key(|guest| guest.main);
+        let mut parties: Vec<Party> = Vec::new();
+        for guest in guests {
+            let is_twice = parties.iter().any(|party| party.uuid == guest.uuid);
+            if parties.len() == most || is_twice || is_under_way(guest.uuid) {
+                continue;
+            }
+            let Some(main) = self.take(guest.main) else {
+                continue;
+            };
+            let peer = main.peer;
+            let channels = guest.channels.iter();
+            let channels =
+                channels.filter_map(|place| self.take(*place)?.connection.into_transport());
+            let channels = channels.collect();
+            if let Some(main) = main.connection.into_transport() {
+                parties.push(Party {
+                    uuid: guest.uuid,
+                    main,
+                    peer,
+                    channels,
+                });
+            }
+        }
+        parties
+    }
+
+    /// Takes a channel of this guest with a number that there is no channel for.
+    pub(super) fn take_surplus(&mut self, channels: usize) -> Vec<(Uuid, u8, Waiting)> {
+        let is_surplus = |waiting: &mut Waiting| {
+            let number = waiting.channel().map(|init| usize::from(init.channel));
+            number.is_some_and(|number| number >= channels)
+        };
+        let surplus = self.waiting.extract_if(.., is_surplus);
+        surplus
+            .filter_map(|waiting| {
+                let init = waiting.channel()?;
+                Some((init.uuid, init.channel, waiting))
+            })
+            .collect()
+    }
+
+    /// Takes what has waited for `limit`, so that nothing more is to come of it. What is decided only waits for its
+    /// turn.
+    pub(super) fn take_hopeless(&mut self, channels: usize, limit: Duration) -> Vec<Refusal> {
+        let seen = self.seen();
+        let decided = pairing::guests(&seen, channels);
+        let is_decided = |place: u64| {
+            let of =
+                |guest: &pairing::Guest| guest.main == place || guest.channels.contains(&place);
+            decided.iter().any(of)
+        };
+        let open: Vec<Seen> = seen
+            .into_iter()
+            .filter(|seen| !is_decided(seen.place))
+            .collect();
+        let hopeless = Hopeless::among(&open, |seen| self.has_waited(seen.place, limit));
+        let refusals = hopeless.refusals(channels);
+        let places = hopeless.places();
+        self.waiting
+            .retain(|waiting| !places.contains(&waiting.place));
+        refusals
+    }
+
+    fn has_waited(&self, place: u64, limit: Duration) -> bool {
+        let waiting = self.waiting.iter().find(|waiting| waiting.place == place);
+        waiting.is_some_and(|waiting| waiting.since.elapsed() >= limit)
+    }
+
+    /// Whether none of a young connection is unknown that may belong to a migration which has begun.
+    pub(super) fn is_sorted(&self) -> bool {
+        !self
+            .waiting
+            .iter()
+            .any(|waiting| waiting.is_silent() && waiting.since.elapsed() < GRACE)
+    }
+
+    /// Whether there is something that can be the main connection of a guest.
+    pub(super) fn has_main(&self) -> bool {
+        self.waiting
+            .iter()
+            .any(|waiting| waiting.seen().may_be_main())
+    }
+
+    fn take(&mut self, place: u64) -> Option<Waiting> {
+        let at = self
+            .waiting
+            .iter()
+            .position(|waiting| waiting.place == place)?;
+        Some(self.waiting.remove(at))
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.waiting.iter().map(Waiting::seen).collect()
+    }
+}
+
+/// Why a connection is no source's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stranger {
+    Other([u8; 4]),
+    /// Perhaps with the reason.
+    Ended(Option<String>),
+    Silent,
+}
+
+impl Waiting {
+    fn listen(&mut self, last: u64) {
+        let said = self.connection.said();
+        if said != self.said {
+            self.said = said;
+            self.since = Instant::now();
+        }
+        // A channel's connection may be accepted a little later than what was said behind it is heard.
+        if self.since.elapsed() < GRACE {
+            self.until = last;
+        }
+    }
+
+    fn stranger(&self, limit: Duration) -> Option<Stranger> {
+        match self.said {
+            Said::Other(start) => Some(Stranger::Other(start)),
+            Said::End => Some(Stranger::Ended(self.connection.why())),
+            Said::Nothing | Said::Magic if self.since.elapsed() >= limit => Some(Stranger::Silent),
+            _ => None,
+        }
+    }
+
+    /// The first packet of a channel.
+    fn channel(&self) -> Option<InitPacket> {
+        match self.said {
+            Said::Channel(init) => Some(init),
+            _ => None,
+        }
+    }
+
+    /// Whether it says something soon, or may.
+    pub(super) fn is_silent(&self) -> bool {
+        self.said == Said::Nothing
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    fn seen(&self) -> Seen {
+        let age = self.since.elapsed();
+        Seen {
+            place: self.place,
+            peer: self.peer,
+            said: self.said,
+            until: self.until,
+            settled: match self.said {
+                Said::Nothing => age < SPEAKS,
+                _ => age >= GRACE,
+            },
+        }
+    }
+}
+
+/// After so long whoever has as much to say as another has said it.
+const GRACE: Duration = Duration::from_millis(300);
+/// A channel says what it is within this time.
+const SPEAKS: Duration = Duration::from_secs(5);

@@ -1,0 +1,234 @@
+//! Guests of one host that go through one relay at the same time, their connections in any order.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use multifd_core::wire::Uuid;
+use multifd_tests::streams::{Connections, Destination, Random, Stream, channel, memory};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Folder, guest, relay};
+
+const CHANNELS: u8 = 2;
+/// So many guests begin together.
+const GUESTS: usize = 2;
+/// So many times two guests begin together at once, too.
+const BESIDE: u64 = 4;
+
+/// One guest, its source and its destination.
+struct Guest {
+    stream: Stream,
+    sent: Connections,
+    /// The main connection, then channels.
+    connected: Vec<TcpStream>,
+    /// The numbers of the channels, in the order in which they are made.
+    order: Vec<u8>,
+    taking: JoinHandle<Result<Connections>>,
+    socket: PathBuf,
+}
+
+impl Guest {
+    fn new(folder: &Path, seed: u64, number: u8, is_named: bool) -> Result<Self> {
+        let mut uuid = [number; 16];
+        for (at, byte) in uuid.iter_mut().zip(seed.to_be_bytes()) {
+            *at = byte;
+        }
+        let mut content = guest(8);
+        content.splice(..uuid.len(), uuid);
+        let stream = Stream {
+            machine: format!("machine-{seed}-{number}").into_bytes(),
+            uuid,
+            validate_uuid: is_named,
+            ..Stream::plain(content)
+        };
+        let socket = folder.join(Uuid(uuid).to_string());
+        let destination = Destination::bind(&socket)?;
+        Ok(Self {
+            sent: Connections {
+                main: stream.main(),
+                channels: (0..CHANNELS)
+                    .map(|id| channel(&stream, id, CHANNELS))
+                    .collect(),
+            },
+            stream,
+            connected: Vec::new(),
+            order: match Random::new(seed).below(2) {
+                0 => (0..CHANNELS).collect(),
+                _ => (0..CHANNELS).rev().collect(),
+            },
+            taking: thread::spawn(move || destination.take(CHANNELS.into())),
+            socket,
+        })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.connected.len() == 1 + usize::from(CHANNELS)
+    }
+
+    /// Sends everything, each connection from a thread of its own.
+    fn send(&mut self) -> Vec<JoinHandle<()>> {
+        let channels = self
+            .order
+            .iter()
+            .filter_map(|id| self.sent.channels.get(usize::from(*id)));
+        let all = [&self.sent.main].into_iter().chain(channels).cloned();
+        let connected = std::mem::take(&mut self.connected);
+        let senders = connected
+            .into_iter()
+            .zip(all)
+            .map(|(mut connection, bytes)| {
+                // What is refused is told by the relay.
+                thread::spawn(move || connection.write_all(&bytes).unwrap_or_default())
+            });
+        senders.collect()
+    }
+
+    /// What has become of it: true if all of it has arrived, false if nothing.
+    fn end(self) -> Result<bool> {
+        // A destination that nobody has connected to waits for connections.
+        let _strays: Vec<_> = (0..=CHANNELS)
+            .map(|_| UnixStream::connect(&self.socket))
+            .collect();
+        drop(_strays);
+        let got = self
+            .taking
+            .join()
+            .map_err(|_| anyhow!("the destination panicked"))?;
+        let Ok(got) = got else {
+            return Ok(false);
+        };
+        ensure!(
+            got.main == self.sent.main,
+            "another guest's main connection"
+        );
+        let block = self.stream.blocks.first().context("no memory")?;
+        let want = BTreeMap::from([(block.name.clone(), block.content.clone())]);
+        ensure!(
+            memory(&self.stream, &got.channels)? == want,
+            "another guest's memory"
+        );
+        Ok(true)
+    }
+}
+
+/// Lets guests begin together, each connection in an order that `seed` decides.
+fn begin_together(address: &str, guests: &mut [Guest], seed: u64) -> Result<()> {
+    let mut random = Random::new(seed);
+    let mut senders = Vec::new();
+    let mut open: Vec<usize> = (0..guests.len()).collect();
+    let mut strays = Vec::new();
+    while !open.is_empty() {
+        if random.below(6) == 0 {
+            strays.push(TcpStream::connect(address)?);
+        }
+        let at = random.below(open.len());
+        let guest = open.get(at).and_then(|at| guests.get_mut(*at));
+        let guest = guest.context("it is open")?;
+        if guest.is_connected() {
+            senders.extend(guest.send());
+            open.swap_remove(at);
+        } else {
+            guest.connected.push(TcpStream::connect(address)?);
+        }
+    }
+    for sender in senders {
+        sender.join().map_err(|_| anyhow!("a source panicked"))?;
+    }
+    Ok(())
+}
+
+/// How often guests begin together.
+fn seeds() -> Result<u64> {
+    let seeds = std::env::var("MULTIFD_SEEDS").unwrap_or_else(|_| "20".to_owned());
+    seeds.parse().context("MULTIFD_SEEDS is a number")
+}
+
+/// Sends guests through one relay, two and two, and one behind them; answers how many of the others arrive, of how
+/// many, and what the relay says.
+fn send_all(is_named: bool, limit: &str) -> Result<(u64, u64, Vec<Value>)> {
+    let folder = Folder::new()?;
+    let to = format!("unix:{}", folder.text("{uuid}"));
+    let args = ["--keep-listening", "--time-limit", limit];
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
+    let address = address.trim_start_matches("tcp:");
+    let all = thread::scope(|scope| {
+        let players = (0..BESIDE).map(|at| {
+            let folder = folder.root();
+            scope.spawn(move || {
+                let mut all = Vec::new();
+                for seed in (at..seeds()?).step_by(usize::try_from(BESIDE)?) {
+                    let guests = (1..)
+                        .take(GUESTS)
+                        .map(|number| Guest::new(folder, seed, number, is_named));
+                    let mut guests = guests.collect::<Result<Vec<_>>>()?;
+                    begin_together(address, &mut guests, seed)?;
+                    all.extend(guests);
+                }
+                Ok::<_, anyhow::Error>(all)
+            })
+        });
+        let players: Vec<_> = players.collect();
+        let mut all = Vec::new();
+        for player in players {
+            all.extend(player.join().map_err(|_| anyhow!("a player panicked"))??);
+        }
+        Ok::<_, anyhow::Error>(all)
+    })?;
+    let results = all
+        .iter()
+        .map(|_| Ok(serde_json::from_str(&relaying.wait_result()?)?));
+    let mut results: Vec<Value> = results.collect::<Result<_>>()?;
+    let mut alone = Guest::new(folder.root(), u64::MAX, 0, is_named)?;
+    begin_together(address, std::slice::from_mut(&mut alone), 0)?;
+    results.push(serde_json::from_str(&relaying.wait_result()?)?);
+    ensure!(alone.end()?, "the last one, which was alone: {results:#?}");
+    let count = all.len() as u64;
+    let mut arrived = 0;
+    let mut uuids = Vec::new();
+    for guest in all {
+        uuids.push(Uuid(guest.stream.uuid).to_string());
+        arrived += u64::from(guest.end()?);
+    }
+    relaying.signal(Signal::TERM)?;
+    let ended = relaying.finish()?;
+    ensure!(
+        ended.stdout.lines().count() == results.len(),
+        "{}",
+        ended.stdout
+    );
+    for uuid in uuids {
+        ensure!(
+            ended.stderr.contains(&uuid),
+            "not a word of {uuid}: {}",
+            ended.stderr
+        );
+    }
+    Ok((arrived, count, results))
+}
+
+#[test]
+fn guests_that_are_named_all_arrive() -> Result<()> {
+    let (arrived, count, results) = send_all(true, "30")?;
+    assert_eq!(arrived, count, "{results:#?}");
+    ensure!(
+        results.iter().all(|result| result["status"] == "completed"),
+        "{results:#?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn others_arrive_or_are_refused_by_name() -> Result<()> {
+    let (arrived, _, results) = send_all(false, "3")?;
+    let completed = results
+        .iter()
+        .filter(|result| result["status"] == "completed");
+    assert_eq!(completed.count() as u64, 1 + arrived, "{results:#?}");
+    Ok(())
+}
