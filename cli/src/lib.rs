@@ -29,12 +29,12 @@ use clap::Parser;
 
 use crate::args::{Args, Command};
 use crate::lab::{bench, demo, vm};
-use crate::show::{logger, tell};
+use crate::show::{log, tell};
 
 /// Does what the arguments of this process say; answers with what status it ends.
 pub fn run() -> impl Termination {
     let args = Args::parse();
-    logger::install(args.verbose);
+    log::install(args.log.filter(), args.log.wants_more(), args.log.format);
     let json = args.command.json();
     let result = match &args.command {
         Command::Demo(args) => demo::run(args),

@@ -9,6 +9,7 @@ mod doctor;
 mod guest;
 mod inspect;
 mod kept;
+mod log;
 mod migration;
 mod params;
 mod recv;
@@ -28,6 +29,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
 pub(crate) use inspect::InspectArgs;
 pub(crate) use kept::KeptArgs;
+pub(crate) use log::LogArgs;
 pub(crate) use migration::MigrationArgs;
 pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
@@ -52,9 +54,8 @@ use crate::show::whereabouts::Whereabouts;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// Show all that the libraries log
-    #[arg(long, short, global = true)]
-    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,8 @@ mod turned_away;
 use std::collections::BTreeMap;
 use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::SystemTime;
 
 use migration::RelayReport;
 use multifd_core::Error;
@@ -21,8 +22,10 @@ use crate::args::RelayArgs;
 use crate::ends::interrupt::Interrupt;
 use crate::net::descriptors;
 use crate::net::listen::Listener;
+use crate::net::peer::Peer;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
+use crate::show::log::{self, Identity, SERVICE};
 use crate::show::progress::Progress;
 use crate::show::{output, tell};
 use entrance::{Arrival, Entrance, Party, Places, Refusal};
@@ -131,7 +134,7 @@ impl Relaying<'_> {
             false => most.saturating_sub(self.passages.len()),
         };
         let passages = &self.passages;
-        let under_way = |uuid| passages.values().any(|passage| passage.uuid == Some(uuid));
+        let under_way = |uuid| passages.values().any(|passage| passage.is_of(uuid));
         let places = Places {
             free,
             is_under_way: &under_way,
@@ -151,9 +154,9 @@ impl Relaying<'_> {
     fn only(&mut self, connection: Box<dyn Transport>) -> anyhow::Result<()> {
         const ONLY: usize = 1;
         if self.started == 0 {
-            let passage = Passage::start(ONLY, None, &self.plan, &self.desk)?;
+            let identity = self.identify(None, None);
+            let passage = Passage::start(&identity, &self.plan, &self.desk)?;
             self.passages.insert(ONLY, passage);
-            self.started = ONLY;
         }
         self.accept(ONLY, connection);
         Ok(())
@@ -161,26 +164,42 @@ impl Relaying<'_> {
 
     /// Starts the migration of a guest.
     fn start(&mut self, party: Party) {
-        self.started += 1;
-        let number = self.started;
-        match Passage::start(number, Some(party.uuid), &self.plan, &self.desk) {
+        let identity = self.identify(Some(party.uuid), Some(party.peer));
+        match Passage::start(&identity, &self.plan, &self.desk) {
             Ok(passage) => {
-                let (uuid, peer) = (party.uuid, party.peer);
-                output::message(format_args!(
-                    "migration {number}: guest {uuid}, from {peer}"
-                ));
-                self.passages.insert(number, passage);
+                let to = &identity.target;
+                log::within(&identity, || {
+                    ::log::info!(target: SERVICE, "from {}, to {to}", party.peer);
+                });
+                self.passages.insert(identity.number, passage);
                 for connection in iter::once(party.main).chain(party.channels) {
-                    self.accept(number, connection);
+                    self.accept(identity.number, connection);
                 }
             }
             // Its connections are closed: the guest stays where it is. Others have what they need.
             Err(error) => {
-                let what = format!("guest {}, from {}: {error}", party.uuid, party.peer);
-                let error = Failure::new(ExitCode::Local, what);
-                tell::failure_of(number, &error.into(), self.args.json);
+                let failure = Failure::new(
+                    ExitCode::Local,
+                    format!("no thread could be started: {error}"),
+                );
+                tell::failure_of(&identity, &failure.into(), self.args.json);
             }
         }
+    }
+
+    /// The next migration.
+    fn identify(&mut self, uuid: Option<Uuid>, peer: Option<Peer>) -> Arc<Identity> {
+        self.started += 1;
+        let to = &self.plan.outgoing.address;
+        Arc::new(Identity {
+            number: self.started,
+            uuid: uuid.map(OnceLock::from).unwrap_or_default(),
+            peer: peer.map(|peer| peer.to_string()),
+            target: uuid
+                .map_or_else(|| to.clone(), |uuid| to.for_guest(uuid))
+                .to_string(),
+            start: SystemTime::now(),
+        })
     }
 
     fn accept(&self, number: usize, connection: Box<dyn Transport>) {
@@ -188,28 +207,23 @@ impl Relaying<'_> {
             && let Err(error) = passage.relay.accept(connection)
         {
             // The migration knows it, too.
-            log::debug!("migration {number}: {error}");
+            log::within(&passage.identity, || ::log::debug!("{error}"));
         }
     }
 
     /// A channel more than there should be of a guest.
     fn surplus(&mut self, uuid: Uuid, connection: Box<dyn Transport>) {
-        let of = |passage: &Passage| passage.uuid == Some(uuid);
-        let number = self
-            .passages
-            .iter()
-            .find(|(_, passage)| of(passage))
-            .map(|(number, _)| *number);
-        if let Some(number) = number {
-            self.accept(number, connection);
+        let mut passages = self.passages.iter();
+        let of = passages.find(|(_, passage)| passage.is_of(uuid));
+        if let Some((number, _)) = of {
+            self.accept(*number, connection);
         }
     }
 
     /// Connections of a source that are no migration.
     fn refused(&mut self, refusal: &Refusal) {
-        self.started += 1;
-        let error: anyhow::Error = refusal.failure().into();
-        tell::failure_of(self.started, &error, self.args.json);
+        let identity = self.identify(refusal.uuid, Some(refusal.peer));
+        tell::failure_of(&identity, &refusal.failure().into(), self.args.json);
     }
 
     fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) -> anyhow::Result<()> {
@@ -248,16 +262,21 @@ impl Relaying<'_> {
         result: Result<Box<RelayReport>, Error>,
     ) -> anyhow::Result<Option<ExitCode>> {
         self.progress = None;
-        self.passages.remove(&number);
+        let Some(Passage { identity, .. }) = self.passages.remove(&number) else {
+            return Ok(None);
+        };
         let more = self.args.keep_listening;
         match result {
             Ok(report) => {
-                let report = PassageReport::new(&report, number, &self.plan, self.address.clone());
-                tell::printed(report.print(self.args.json, more));
+                let report =
+                    PassageReport::new(&report, &identity, &self.plan, self.address.clone());
+                log::within(&identity, || {
+                    tell::printed(report.print(self.args.json, more))
+                });
                 Ok((!more).then_some(ExitCode::Ok))
             }
             Err(error) if more => {
-                tell::failure_of(number, &error.into(), self.args.json);
+                tell::failure_of(&identity, &error.into(), self.args.json);
                 Ok(None)
             }
             Err(error) => Err(error.into()),

@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::thread;
 
 use migration::stream::{AnnouncedBlock, Configuration};
 use migration::{HostError, Relay, RelayHost, RelayReport};
+use multifd_core::method::Spawn as _;
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::Uuid;
 use multifd_core::{AbortHandle, ChannelId, Error};
@@ -16,13 +16,13 @@ use super::turn::Turn;
 use crate::net::connect;
 use crate::net::listen::Waker;
 use crate::net::uri::Uri;
+use crate::show::log::{Identity, Named};
 use crate::show::progress::Total;
 
 /// A migration, as the listening thread sees it.
 pub(super) struct Passage {
     pub(super) relay: Arc<Relay>,
-    /// The guest, where that is known from the start.
-    pub(super) uuid: Option<Uuid>,
+    pub(super) identity: Arc<Identity>,
     /// The source has said what it sends, so it has made all of its connections.
     pub(super) announced: bool,
     /// Who waits to be told whether there were more of them.
@@ -62,15 +62,15 @@ impl Desk {
 impl Passage {
     /// Starts a migration that has no connection yet.
     pub(super) fn start(
-        number: usize,
-        uuid: Option<Uuid>,
+        identity: &Arc<Identity>,
         plan: &Arc<Plan>,
         desk: &Desk,
     ) -> io::Result<Self> {
-        let relay = Arc::new(plan.relay());
+        let threads = Named(Arc::clone(identity));
+        let relay = Arc::new(plan.relay(&threads));
         let total = Total::default();
         let mut host = Host {
-            number,
+            identity: Arc::clone(identity),
             plan: Arc::clone(plan),
             desk: desk.clone(),
             abort: relay.abort_handle(),
@@ -78,19 +78,24 @@ impl Passage {
             turn: None,
         };
         let running = Arc::clone(&relay);
-        thread::Builder::new()
-            .name(format!("relay-{number}"))
-            .spawn(move || {
-                let result = running.run(&mut host);
-                host.desk.tell(number, News::Ended(result.map(Box::new)));
-            })?;
+        let run = move || {
+            let result = running.run(&mut host);
+            let number = host.identity.number;
+            host.desk.tell(number, News::Ended(result.map(Box::new)));
+        };
+        threads.spawn(format!("relay-{}", identity.number), Box::new(run))?;
         Ok(Self {
             relay,
-            uuid,
+            identity: Arc::clone(identity),
             announced: false,
             asking: None,
             total,
         })
+    }
+
+    /// Whether it is this guest's.
+    pub(super) fn is_of(&self, uuid: Uuid) -> bool {
+        self.identity.uuid.get() == Some(&uuid)
     }
 }
 
@@ -109,7 +114,7 @@ impl Host {
 
 /// What the relay asks of this command.
 struct Host {
-    number: usize,
+    identity: Arc<Identity>,
     plan: Arc<Plan>,
     desk: Desk,
     abort: AbortHandle,
@@ -124,6 +129,8 @@ impl RelayHost for Host {
         uuid: Uuid,
         channel: Option<ChannelId>,
     ) -> Result<Box<dyn Transport>, HostError> {
+        // The only migration of a relay learns here whose it is.
+        self.identity.uuid.get_or_init(|| uuid);
         let to = &self.plan.outgoing.address.for_guest(uuid);
         let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
         let cancelled = || self.abort.error().is_some();
@@ -154,7 +161,7 @@ impl RelayHost for Host {
         let bytes = blocks.iter().map(|block| block.used_length).sum();
         self.total.store(bytes, Ordering::Relaxed);
         let (reply, answer) = mpsc::channel();
-        self.desk.tell(self.number, News::Announced(reply));
+        self.desk.tell(self.identity.number, News::Announced(reply));
         answer.recv().map_err(|_| "the relay ends".into())
     }
 }

@@ -13,6 +13,7 @@ use crate::ends::{methods, settings};
 use crate::net::tls::{ClientSide, ServerSide};
 use crate::net::uri::Uri;
 use crate::show::failure::Failure;
+use crate::show::log::Named;
 
 /// The two sides, as they are for every migration.
 pub(super) struct Plan {
@@ -72,14 +73,12 @@ impl Plan {
         })
     }
 
-    /// A relay for one migration.
-    pub(super) fn relay(&self) -> Relay {
+    /// A relay for one migration, which runs on these threads.
+    pub(super) fn relay(&self, threads: &Named) -> Relay {
         let methods = (&self.incoming.method, &self.outgoing.method);
-        Relay::new(
-            self.config.clone(),
-            Arc::clone(methods.0),
-            Arc::clone(methods.1),
-        )
+        let mut config = self.config.clone();
+        config.forwarder.threads = Arc::new(threads.clone());
+        Relay::new(config, Arc::clone(methods.0), Arc::clone(methods.1))
     }
 }
 

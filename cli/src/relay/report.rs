@@ -1,16 +1,18 @@
 //! What a migration took that was passed on, for humans and for programs.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use migration::RelayReport;
 use multifd_core::MigrationStats;
 use multifd_core::engine::Delay;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::plan::{Plan, Side};
-use crate::show::clock::millis;
+use crate::show::clock::{millis, rfc3339};
 use crate::show::codec_paths::PathsReport;
+use crate::show::log::Identity;
 use crate::show::output;
 use crate::show::report::ChannelReport;
 use crate::show::units::Bytes;
@@ -21,8 +23,12 @@ use crate::show::units::Bytes;
 pub(super) struct PassageReport {
     status: &'static str,
     side: &'static str,
-    /// Which of the relay's migrations, from 1 on.
-    migration: usize,
+    /// Which migration, of whom, from where to where and since when.
+    #[serde(flatten)]
+    identity: Map<String, Value>,
+    end: String,
+    #[serde(skip)]
+    name: String,
     machine: String,
     /// Whether the destination has confirmed, and the source knows it.
     confirmed: bool,
@@ -90,7 +96,7 @@ struct DelayReport {
 impl PassageReport {
     pub(super) fn new(
         report: &RelayReport,
-        migration: usize,
+        identity: &Identity,
         plan: &Plan,
         listening: String,
     ) -> Self {
@@ -119,7 +125,9 @@ impl PassageReport {
         Self {
             status: "completed",
             side: "relay",
-            migration,
+            identity: identity.members(),
+            end: rfc3339(SystemTime::now()),
+            name: identity.to_string(),
             machine: report.machine.clone(),
             confirmed: report.confirmed,
             total_time: millis(report.total_time),
@@ -162,7 +170,7 @@ impl PassageReport {
             )
         };
         let number = match more {
-            true => format!("migration {}: ", self.migration),
+            true => format!("{}: ", self.name),
             false => String::new(),
         };
         output::line(format_args!(

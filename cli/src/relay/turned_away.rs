@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::net::peer::Peer;
-use crate::show::output;
+use crate::show::log::SERVICE;
 
 /// Counts those that were closed, and names them; of many, ever fewer.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl TurnedAway {
         );
         // Whoever knocks without end does not fill the log.
         match count.is_power_of_two() {
-            true => output::message(text),
+            true => log::warn!(target: SERVICE, "{text}"),
             false => log::debug!("{text}"),
         }
     }

@@ -9,7 +9,7 @@ pub(crate) mod exit_code;
 pub(crate) mod failure;
 pub(crate) mod hint;
 pub(crate) mod live_view;
-pub(crate) mod logger;
+pub(crate) mod log;
 pub(crate) mod measurement;
 pub(crate) mod output;
 pub(crate) mod page;

@@ -37,6 +37,11 @@ pub(crate) fn message(text: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Writes lines of the log to stderr, which are [safe] already.
+pub(crate) fn raw_message(lines: &str) {
+    let _ = io::stderr().lock().write_all(lines.as_bytes());
+}
+
 /// As [`message`], in one line whatever is in the text: of an error, or of what a library logs.
 pub(crate) fn one_line(text: Arguments<'_>) {
     let text = text.to_string().replace('\n', "\\n");

@@ -1,11 +1,13 @@
 //! How an end reaches the user: on stderr, and as an object on stdout if that is wanted.
 
 use std::io;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::{exit_code, guest};
+use crate::show::log::{self, Identity, SERVICE};
 use crate::show::whereabouts::Whereabouts;
 use crate::show::{hint, output};
 
@@ -16,7 +18,7 @@ pub(crate) fn failure(error: &anyhow::Error, before: Option<Whereabouts>, json: 
         // Whoever read it has seen enough.
         return ExitCode::Ok;
     }
-    message("", error);
+    message(error);
     let guest = guest(error).or(before);
     if let Some(guest) = guest {
         output::message(format_args!("{}", guest.sentence()));
@@ -35,27 +37,31 @@ pub(crate) fn failure(error: &anyhow::Error, before: Option<Whereabouts>, json: 
 /// Says that a migration has succeeded whose result could not be printed: that changes nothing of it.
 pub(crate) fn printed(result: io::Result<()>) {
     if let Err(error) = result {
-        output::message(format_args!(
-            "multifd: the migration has succeeded, but its result could not be printed: {error}"
-        ));
+        ::log::warn!(target: SERVICE, "the migration has succeeded, but its result could not be printed: {error}");
     }
 }
 
 /// Says that one of several migrations failed; its object is on a line of its own.
-pub(crate) fn failure_of(number: usize, error: &anyhow::Error, json: bool) {
-    message(&format!("migration {number}: "), error);
+pub(crate) fn failure_of(identity: &Arc<Identity>, error: &anyhow::Error, json: bool) {
+    log::within(identity, || {
+        let text = format!("{error:#}");
+        match hint::for_error(error) {
+            Some(hint) => ::log::error!(target: SERVICE, hint = hint.as_str(); "{text}"),
+            None => ::log::error!(target: SERVICE, "{text}"),
+        }
+    });
     if json {
-        let mut object = object(error);
-        if let Some(members) = object.as_object_mut() {
-            members.insert("migration".into(), number.into());
+        let mut members = identity.members();
+        if let Value::Object(object) = object(error) {
+            members.extend(object);
         }
         // There is a failure to report already.
-        let _ = output::json_line(&object);
+        let _ = output::json_line(&members);
     }
 }
 
-fn message(prefix: &str, error: &anyhow::Error) {
-    output::one_line(format_args!("multifd: {prefix}{error:#}"));
+fn message(error: &anyhow::Error) {
+    output::one_line(format_args!("multifd: {error:#}"));
     if let Some(hint) = hint::for_error(error) {
         output::message(format_args!("hint: {hint}"));
     }

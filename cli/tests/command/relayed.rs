@@ -97,8 +97,9 @@ fn one_migration_after_another() -> Result<()> {
         folder.same("source", name)?;
     }
     // Each has its number, and the relay says so when its connections are closed.
-    relaying
-        .wait_line("migration 3: guest 00000000-0000-0000-0000-000000000000, from 127.0.0.1")?;
+    relaying.wait_line(
+        "migration 3, guest 00000000-0000-0000-0000-000000000000: from 127.0.0.1, to unix:",
+    )?;
     ensure!(relaying.is_running()?);
     relaying.signal(Signal::TERM)?;
     let ended = relaying.finish()?;
@@ -120,6 +121,13 @@ fn one_migration_after_another() -> Result<()> {
     for (number, result) in [(2, one), (3, two)] {
         assert_eq!(result["migration"], number);
         assert_eq!(result["status"], "completed");
+    }
+    for result in &results {
+        assert_eq!(result["uuid"], "00000000-0000-0000-0000-000000000000");
+        assert_eq!(result["peer"], "127.0.0.1");
+        assert_eq!(result["target"], to);
+        let start = result["start"].as_str().context("no time")?;
+        ensure!(start.starts_with("20") && start.ends_with('Z'), "{start}");
     }
     Ok(())
 }

@@ -35,11 +35,8 @@ pub(in crate::relay) enum Why {
 impl Refusal {
     /// What the user is told.
     pub(in crate::relay) fn failure(&self) -> Failure {
-        let guest = match self.uuid {
-            Some(uuid) => format!("guest {uuid}, from {}", self.peer),
-            None => format!("a guest from {}", self.peer),
-        };
-        let failure = Failure::new(ExitCode::Peer, format!("{guest}: {}", self.why));
+        let what = format!("from {}: {}", self.peer, self.why);
+        let failure = Failure::new(ExitCode::Peer, what);
         match self.why {
             Why::NoChannels => failure.hint(
                 "multifd is off at the source: switch it on there (HMP: migrate_set_capability multifd on; \
