@@ -67,6 +67,12 @@ pub(crate) struct RelayArgs {
     /// guests that begin in the same moment and cannot be told apart are refused.
     #[arg(long)]
     pub(crate) keep_listening: bool,
+    /// How long migrations may go on after SIGINT or SIGTERM, in seconds; then they are cancelled, as they are
+    /// by a second signal
+    ///
+    /// SIGHUP reads certificates and keys again.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds, requires = "keep_listening")]
+    pub(crate) grace: Duration,
     /// Most migrations at once; others wait
     #[arg(
         long,

@@ -19,6 +19,20 @@ struct State {
     /// What a signal has done, and so the status that the next one ends the process with.
     interrupted: Option<ExitCode>,
     action: Option<Box<dyn Fn() -> ExitCode + Send>>,
+    /// What a service does instead, and how often it was told to end.
+    service: Option<Box<dyn Fn(Wish) + Send>>,
+    ends: usize,
+}
+
+/// What a signal wants of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// SIGINT and SIGTERM: that it ends, once what runs has ended.
+    End,
+    /// A second one of those: that what runs is cancelled.
+    Cancel,
+    /// SIGHUP: that it reads again what may have changed.
+    Reload,
 }
 
 impl Interrupt {
@@ -36,8 +50,8 @@ impl Interrupt {
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
-                for _ in signals.forever() {
-                    watched.signal();
+                for signal in signals.forever() {
+                    watched.signal(signal);
                 }
             })?;
         Ok(interrupt)
@@ -48,13 +62,29 @@ impl Interrupt {
         self.state().action = Some(Box::new(action));
     }
 
+    /// What signals do to a service. A third one that is to end it ends the process at once.
+    pub(crate) fn serve(&self, action: impl Fn(Wish) + Send + 'static) {
+        self.state().service = Some(Box::new(action));
+    }
+
     /// Whether a signal has come.
     pub(crate) fn is_interrupted(&self) -> bool {
         self.state().interrupted.is_some()
     }
 
-    fn signal(&self) {
+    fn signal(&self, signal: i32) {
         let mut state = self.state();
+        if let Some(service) = &state.service {
+            let wish = match (signal, state.ends) {
+                (SIGHUP, _) => Wish::Reload,
+                (_, 0) => Wish::End,
+                (_, 1) => Wish::Cancel,
+                _ => force(ExitCode::Interrupted),
+            };
+            service(wish);
+            state.ends += usize::from(wish != Wish::Reload);
+            return;
+        }
         let ended = match (&state.action, state.interrupted) {
             (Some(action), None) => action(),
             (_, status) => force(status.unwrap_or(ExitCode::Interrupted)),

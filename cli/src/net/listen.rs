@@ -23,7 +23,8 @@ use crate::show::output;
 
 /// Listens on an address; a unix socket's file is removed on drop, if it is still this one's.
 pub(crate) struct Listener {
-    socket: Socket,
+    /// Nothing once it has stopped.
+    socket: Option<Socket>,
     uri: Uri,
     /// After how long a host that is gone is noticed.
     limit: Duration,
@@ -97,7 +98,7 @@ impl Listener {
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             uri,
             limit,
             wake,
@@ -133,6 +134,18 @@ impl Listener {
         &self.refused
     }
 
+    /// Listens no more: who connects now is told so at once. It can be waited for and woken as before.
+    pub(crate) fn stop(&mut self) {
+        let socket = self.socket.take();
+        if let (Uri::Unix(path), Some(Socket::Unix(_, file))) = (&self.uri, socket)
+            && file.is_some()
+            && file_id(path) == file
+        {
+            // It may be gone already, with its folder.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
     /// The address, with the port that the kernel chose for port 0.
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
@@ -154,9 +167,10 @@ impl Listener {
         limit: Option<Duration>,
     ) -> io::Result<Ready> {
         // A connection that there is no room for would wake again and again.
-        let (limit, own) = match self.room.is_full() {
-            false => (limit, vec![self.wake.as_fd(), self.socket.as_fd()]),
-            true => {
+        let (limit, own) = match (self.room.is_full(), &self.socket) {
+            (_, None) => (limit, vec![self.wake.as_fd()]),
+            (false, Some(socket)) => (limit, vec![self.wake.as_fd(), socket.as_fd()]),
+            (true, _) => {
                 let pause = limit.map_or(Room::PAUSE, |limit| limit.min(Room::PAUSE));
                 (Some(pause), vec![self.wake.as_fd()])
             }
@@ -212,7 +226,10 @@ impl Listener {
         // lost to its source.
         let spare = (0..=self.free).map(|_| self.wake.try_clone());
         let spare: Vec<_> = spare.collect::<io::Result<_>>()?;
-        let accepted = self.socket.accept()?;
+        let Some(socket) = &self.socket else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let accepted = socket.accept()?;
         drop(spare);
         let caller = accepted.caller();
         if !self.allowed.takes(caller) {
@@ -225,13 +242,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Uri::Unix(path), Socket::Unix(_, file)) = (&self.uri, &self.socket)
-            && file.is_some()
-            && file_id(path) == *file
-        {
-            // It may be gone already, with its folder.
-            let _ = std::fs::remove_file(path);
-        }
+        self.stop();
     }
 }
 

@@ -9,9 +9,8 @@ mod turned_away;
 
 use std::collections::BTreeMap;
 use std::iter;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use migration::RelayReport;
 use multifd_core::Error;
@@ -19,7 +18,7 @@ use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
 
 use crate::args::RelayArgs;
-use crate::ends::interrupt::Interrupt;
+use crate::ends::interrupt::{Interrupt, Wish};
 use crate::net::descriptors;
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
@@ -55,15 +54,20 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         messages: send_messages,
         waker: listener.waker(),
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    interrupt.on_signal({
-        let (interrupted, waker) = (Arc::clone(&interrupted), listener.waker());
-        move || {
-            interrupted.store(true, Ordering::Release);
-            waker.wake();
+    let (send_wishes, wishes) = mpsc::channel();
+    let waker = listener.waker();
+    let wish = move |wish| {
+        // Nobody listens only if this process ends.
+        let _ = send_wishes.send(wish);
+        waker.wake();
+    };
+    match args.keep_listening {
+        true => interrupt.serve(wish),
+        false => interrupt.on_signal(move || {
+            wish(Wish::Cancel);
             ExitCode::Interrupted
-        }
-    });
+        }),
+    }
     listener.announce(args.json);
     let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
@@ -78,7 +82,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         address,
         desk,
         messages,
-        interrupted,
+        wishes,
+        end: None,
         passages: BTreeMap::new(),
         started: 0,
         progress: None,
@@ -95,7 +100,10 @@ struct Relaying<'a> {
     address: String,
     desk: Desk,
     messages: mpsc::Receiver<Message>,
-    interrupted: Arc<AtomicBool>,
+    /// What signals have wanted.
+    wishes: mpsc::Receiver<Wish>,
+    /// When what still runs is cancelled, once this is to end.
+    end: Option<Instant>,
     passages: BTreeMap<usize, Passage>,
     started: usize,
     progress: Option<Progress>,
@@ -114,24 +122,62 @@ impl Relaying<'_> {
                     }
                 }
             }
-            if self.interrupted.load(Ordering::Acquire) {
+            while let Ok(wish) = self.wishes.try_recv() {
+                self.heed(wish);
+            }
+            if let Some(end) = self.end {
                 if self.passages.is_empty() {
                     return self.interrupted();
                 }
-                self.abort();
+                if end <= Instant::now() {
+                    self.abort();
+                }
             }
             self.arrivals()?;
             self.answer();
-            self.entrance.wait()?;
+            let left = self
+                .end
+                .map(|end| end.saturating_duration_since(Instant::now()));
+            // What is cancelled says so by itself.
+            self.entrance.wait(left.filter(|left| !left.is_zero()))?;
+        }
+    }
+
+    /// Does what a signal wants.
+    fn heed(&mut self, wish: Wish) {
+        match wish {
+            Wish::End => {
+                self.entrance.stop();
+                self.end = Instant::now().checked_add(self.args.grace);
+                let (left, seconds) = (self.passages.len(), self.args.grace.as_secs_f32());
+                if left > 0 {
+                    ::log::info!(
+                        target: SERVICE,
+                        "takes no more migrations; {left} under way may go on for {seconds} s, and another signal \
+                         cancels them"
+                    );
+                }
+            }
+            Wish::Cancel => self.end = Some(Instant::now()),
+            Wish::Reload => match self.plan.reloaded(self.args) {
+                Ok(plan) => {
+                    self.plan = Arc::new(plan);
+                    self.entrance.set_tls(self.plan.tls.clone());
+                    ::log::info!(target: SERVICE, "the certificates have been read again");
+                }
+                Err(error) => {
+                    ::log::error!(target: SERVICE, "the certificates stay as they were: {error:#}");
+                }
+            },
         }
     }
 
     /// Takes what has been accepted.
     fn arrivals(&mut self) -> anyhow::Result<()> {
         let most = self.args.max_migrations.get();
-        let free = match self.interrupted.load(Ordering::Acquire) {
-            true => 0,
-            false => most.saturating_sub(self.passages.len()),
+        let free = match self.end {
+            Some(_) => 0,
+            None => most.saturating_sub(self.passages.len()),
         };
         let passages = &self.passages;
         let under_way = |uuid| passages.values().any(|passage| passage.is_of(uuid));
@@ -287,7 +333,7 @@ impl Relaying<'_> {
     fn interrupted(&self) -> anyhow::Result<ExitCode> {
         if self.args.keep_listening {
             // Each migration has said what became of it.
-            return Ok(ExitCode::Interrupted);
+            return Ok(ExitCode::Ok);
         }
         Err(Error::aborted().into())
     }

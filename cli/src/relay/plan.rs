@@ -16,6 +16,7 @@ use crate::show::failure::Failure;
 use crate::show::log::Named;
 
 /// The two sides, as they are for every migration.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) config: RelayConfig,
     pub(super) incoming: Side,
@@ -32,6 +33,7 @@ pub(super) struct Plan {
 }
 
 /// One side.
+#[derive(Clone)]
 pub(super) struct Side {
     pub(super) address: Uri,
     pub(super) method: Arc<dyn MultifdMethods>,
@@ -47,6 +49,13 @@ impl Plan {
         let outgoing = settings::effective(&args.outgoing)?;
         check_names("--in", &args.incoming, &[&BOTH[..], &IN].concat())?;
         check_names("--out", &args.outgoing, &[&BOTH[..], &OUT].concat())?;
+        if args.listen == args.to {
+            let what = format!(
+                "--listen and --to are both {}: it would connect to itself",
+                args.to
+            );
+            return Err(Failure::usage(what).into());
+        }
         if outgoing.parameters.zero_page_detection == ZeroPageDetection::Legacy {
             let what = "--out zero-page-detection=legacy is not for a relay: it finds zero pages in \
                         packets (multifd) or not at all (none)";
@@ -60,16 +69,30 @@ impl Plan {
         config.forwarder.uuid = args.uuid;
         config.forwarder.page_size = args.page_size;
         config.forwarder.limits = args.limits();
-        let Switch(verify_peer) = args.tls.tls_verify_peer;
-        let limit = config.forwarder.limits.init;
+        let (tls, outgoing_tls) = credentials(args, &incoming, &outgoing)?;
         Ok(Self {
-            tls: ServerSide::new(&incoming.parameters, verify_peer, limit)?,
-            outgoing_tls: ClientSide::new(&outgoing.parameters, &args.to, limit)?,
+            tls,
+            outgoing_tls,
             config,
             incoming: Side::new(args, &registry, &incoming, &args.listen)?,
             outgoing: Side::new(args, &registry, &outgoing, &args.to)?,
             wait: args.wait,
             connecting: Turns::default(),
+        })
+    }
+
+    /// The same with what the files with certificates and keys are now.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub(super) fn reloaded(&self, args: &RelayArgs) -> anyhow::Result<Self> {
+        let incoming = settings::effective(&args.incoming)?;
+        let outgoing = settings::effective(&args.outgoing)?;
+        let (tls, outgoing_tls) = credentials(args, &incoming, &outgoing)?;
+        Ok(Self {
+            tls,
+            outgoing_tls,
+            ..self.clone()
         })
     }
 
@@ -98,6 +121,20 @@ impl Side {
             method,
         })
     }
+}
+
+/// Who a relay is to each side, and whom it wants there.
+fn credentials(
+    args: &RelayArgs,
+    incoming: &Settings,
+    outgoing: &Settings,
+) -> Result<(ServerSide, ClientSide), Failure> {
+    let Switch(verify_peer) = args.tls.tls_verify_peer;
+    let limit = args.limits().init;
+    Ok((
+        ServerSide::new(&incoming.parameters, verify_peer, limit)?,
+        ClientSide::new(&outgoing.parameters, &args.to, limit)?,
+    ))
 }
 
 /// What a relay does for each side. The levels have no effect on the source's side, but a user may give

@@ -23,6 +23,7 @@ mod refused;
 mod relayed;
 mod room;
 mod sent_again;
+mod service;
 mod strangers;
 mod targets;
 mod tls_setup;

@@ -103,7 +103,7 @@ fn one_migration_after_another() -> Result<()> {
     ensure!(relaying.is_running()?);
     relaying.signal(Signal::TERM)?;
     let ended = relaying.finish()?;
-    ensure!(ended.code == Some(INTERRUPTED), "{ended:#?}");
+    ensure!(ended.code == Some(0), "{ended:#?}");
     let results = ended.stdout.lines().map(serde_json::from_str::<Value>);
     let results: Vec<Value> = results.collect::<Result<_, _>>()?;
     let [failed, one, two] = &results[..] else {
@@ -220,15 +220,7 @@ fn clients_of_something_else_are_closed() -> Result<()> {
 fn a_relay_that_waits_ends() -> Result<()> {
     let (relaying, _) = relay("tcp:127.0.0.1:0", "unix:/nowhere", &[])?;
     relaying.signal(Signal::INT)?;
-    relaying.finish()?.failed(&[INTERRUPTED], &["aborted"])?;
-    let (relaying, _) = relay("tcp:127.0.0.1:0", "unix:/nowhere", &["--keep-listening"])?;
-    relaying.signal(Signal::INT)?;
-    let ended = relaying.finish()?;
-    ensure!(
-        ended.code == Some(INTERRUPTED) && ended.stdout.is_empty(),
-        "{ended:#?}"
-    );
-    Ok(())
+    relaying.finish()?.failed(&[INTERRUPTED], &["aborted"])
 }
 
 /// All three end, whoever is told to.

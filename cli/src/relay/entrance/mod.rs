@@ -112,8 +112,20 @@ impl Entrance {
         }
     }
 
-    /// Waits until there may be something to do, or somebody has called the listener's waker.
-    pub(super) fn wait(&mut self) -> io::Result<()> {
+    /// Takes no more connections, and closes those that have no migration.
+    pub(super) fn stop(&mut self) {
+        self.listener.stop();
+        self.crowd = Crowd::default();
+    }
+
+    /// From now on other certificates are shown and wanted.
+    pub(super) fn set_tls(&mut self, tls: ServerSide) {
+        self.hearings = Hearings::new(tls.clone(), self.limit, self.listener.waker());
+        self.tls = tls;
+    }
+
+    /// Waits until there may be something to do, or somebody has called the listener's waker, or for `limit`.
+    pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let silent = self.crowd.iter().filter(|waiting| waiting.is_silent());
         // Whoever hears the others wakes the listener.
         let silent = silent.filter_map(|waiting| match &waiting.connection {
@@ -135,7 +147,7 @@ impl Entrance {
             let end = waiting.since() + self.limit;
             end.saturating_duration_since(Instant::now())
         });
-        let limit = pauses.chain(ends).min();
+        let limit = pauses.chain(ends).chain(limit).min();
         let quiet: Vec<_> = quiet.iter().map(|(_, socket)| socket.as_fd()).collect();
         self.listener.wait_beside(&quiet, limit)?;
         Ok(())

@@ -1,0 +1,111 @@
+//! A relay that is left running: what signals do to it.
+
+use anyhow::{Result, ensure};
+use multifd_tests::certificates::Authority;
+use multifd_tests::command::Running;
+use rustix::process::Signal;
+
+use crate::harness::{Folder, guest, recv, relay, send, start};
+
+/// A guest that goes through a relay and takes its time: source, relay and destination.
+fn slow(folder: &Folder, args: &[&str], bandwidth: &str) -> Result<(Running, Running, Running)> {
+    let source = folder.write("source", &guest(512))?;
+    let socket = format!("unix:{}", folder.text("socket"));
+    let (receiving, to) = recv(&socket, &["--ram", &folder.text("destination")])?;
+    let args = [&["--keep-listening"], args].concat();
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
+    let send = ["send", "--json", "--to", &address, "--ram", &source];
+    let sending = start(&[&send[..], &["--max-bandwidth", bandwidth]].concat())?;
+    relaying.wait_line("migration 1")?;
+    folder.wait_for_memory("destination.partial")?;
+    Ok((sending, relaying, receiving))
+}
+
+#[test]
+fn idle_it_ends_at_once() -> Result<()> {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (relaying, _) = relay("tcp:127.0.0.1:0", "unix:/nowhere", &["--keep-listening"])?;
+        relaying.signal(signal)?;
+        let ended = relaying.finish()?;
+        ensure!(
+            ended.code == Some(0) && ended.stdout.is_empty(),
+            "{ended:#?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_under_way_arrives_first() -> Result<()> {
+    let folder = Folder::new()?;
+    let (sending, mut relaying, receiving) = slow(&folder, &["--grace", "60"], "1M")?;
+    relaying.signal(Signal::TERM)?;
+    relaying.wait_line("takes no more migrations; 1 under way may go on for 60 s")?;
+    sending.finish()?.json(0)?;
+    receiving.finish()?.json(0)?;
+    let ended = relaying.finish()?.json(0)?;
+    assert_eq!(ended["status"], "completed");
+    folder.same("source", "destination")
+}
+
+#[test]
+fn what_takes_longer_is_cancelled() -> Result<()> {
+    for grace in ["0.5", "1000"] {
+        let folder = Folder::new()?;
+        let (sending, mut relaying, receiving) = slow(&folder, &["--grace", grace], "64K")?;
+        relaying.signal(Signal::TERM)?;
+        relaying.wait_line("takes no more migrations")?;
+        if grace == "1000" {
+            relaying.signal(Signal::TERM)?;
+        }
+        sending.finish()?.failed(&[3, 4], &["multifd: source"])?;
+        receiving.finish()?.failed(&[3, 4], &[])?;
+        let ended = relaying.finish()?;
+        let result = ended.json(0)?;
+        assert_eq!(
+            (&result["status"], &result["migration"]),
+            (&"cancelled".into(), &1.into())
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn certificates_are_read_again() -> Result<()> {
+    let (old, new) = (Authority::new("old")?, Authority::new("new")?);
+    let (before, after) = (old.host("127.0.0.1")?, new.host("127.0.0.1")?);
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(8))?;
+    let link = folder.path("credentials");
+    std::os::unix::fs::symlink(before.path(), &link)?;
+    let creds = format!("tls-creds={}", link.display());
+    let socket = format!("unix:{}", folder.text("socket"));
+    let args = ["--keep-listening", "--in", &creds];
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &socket, &args)?;
+    let go = |name: &str, credentials: &str| {
+        let (receiving, _) = recv(&socket, &["--ram", &folder.text(name)])?;
+        let tls = ["--ram", &source, "--tls-dir", credentials];
+        send(&address, &tls)?.json(0)?;
+        receiving.finish()?.json(0)
+    };
+    go("one", &before.text())?;
+    std::fs::remove_file(&link)?;
+    relaying.signal(Signal::HUP)?;
+    relaying.wait_line("the certificates stay as they were")?;
+    go("two", &before.text())?;
+    std::os::unix::fs::symlink(after.path(), &link)?;
+    relaying.signal(Signal::HUP)?;
+    relaying.wait_line("the certificates have been read again")?;
+    go("three", &after.text())?;
+    for name in ["one", "two", "three"] {
+        folder.same("source", name)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_does_not_connect_to_itself() -> Result<()> {
+    let at = "tcp:127.0.0.1:4444";
+    let refused = crate::harness::run(&["relay", "--listen", at, "--to", at])?;
+    refused.failed(&[2], &["it would connect to itself"])
+}
