@@ -8,3 +8,4 @@ pub(crate) mod receiving;
 pub(crate) mod reception;
 pub(crate) mod sending;
 pub(crate) mod settings;
+pub(crate) mod supervisor;

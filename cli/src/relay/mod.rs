@@ -19,6 +19,7 @@ use multifd_core::wire::Uuid;
 
 use crate::args::RelayArgs;
 use crate::ends::interrupt::{Interrupt, Wish};
+use crate::ends::supervisor::Supervisor;
 use crate::net::descriptors;
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
@@ -84,6 +85,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         messages,
         wishes,
         end: None,
+        supervisor: Supervisor::new(),
+        done: Done::default(),
         passages: BTreeMap::new(),
         started: 0,
         progress: None,
@@ -104,13 +107,23 @@ struct Relaying<'a> {
     wishes: mpsc::Receiver<Wish>,
     /// When what still runs is cancelled, once this is to end.
     end: Option<Instant>,
+    supervisor: Supervisor,
+    done: Done,
     passages: BTreeMap<usize, Passage>,
     started: usize,
     progress: Option<Progress>,
 }
 
+/// What has become of the migrations that have ended.
+#[derive(Default)]
+struct Done {
+    completed: u64,
+    failed: u64,
+}
+
 impl Relaying<'_> {
     fn run(mut self) -> anyhow::Result<ExitCode> {
+        self.supervisor.ready();
         loop {
             while let Ok(Message { number, news }) = self.messages.try_recv() {
                 match news {
@@ -139,8 +152,17 @@ impl Relaying<'_> {
                 .end
                 .map(|end| end.saturating_duration_since(Instant::now()));
             // What is cancelled says so by itself.
-            self.entrance.wait(left.filter(|left| !left.is_zero()))?;
+            let left = left.filter(|left| !left.is_zero());
+            self.supervisor.status(self.status());
+            let alive = self.supervisor.alive();
+            self.entrance.wait(left.into_iter().chain(alive).min())?;
         }
+    }
+
+    /// In a line.
+    fn status(&self) -> String {
+        let (under_way, Done { completed, failed }) = (self.passages.len(), &self.done);
+        format!("{under_way} migrations under way; {completed} have arrived, {failed} have failed")
     }
 
     /// Does what a signal wants.
@@ -148,6 +170,7 @@ impl Relaying<'_> {
         match wish {
             Wish::End => {
                 self.entrance.stop();
+                self.supervisor.stopping(self.args.grace);
                 self.end = Instant::now().checked_add(self.args.grace);
                 let (left, seconds) = (self.passages.len(), self.args.grace.as_secs_f32());
                 if left > 0 {
@@ -268,6 +291,7 @@ impl Relaying<'_> {
 
     /// Connections of a source that are no migration.
     fn refused(&mut self, refusal: &Refusal) {
+        self.done.failed += 1;
         let identity = self.identify(refusal.uuid, Some(refusal.peer));
         tell::failure_of(&identity, &refusal.failure().into(), self.args.json);
     }
@@ -312,6 +336,10 @@ impl Relaying<'_> {
             return Ok(None);
         };
         let more = self.args.keep_listening;
+        match &result {
+            Ok(_) => self.done.completed += 1,
+            Err(_) => self.done.failed += 1,
+        }
         match result {
             Ok(report) => {
                 let report =

@@ -1,6 +1,10 @@
 //! A relay that is left running: what signals do to it.
 
-use anyhow::{Result, ensure};
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
 use multifd_tests::certificates::Authority;
 use multifd_tests::command::Running;
 use rustix::process::Signal;
@@ -108,4 +112,51 @@ fn it_does_not_connect_to_itself() -> Result<()> {
     let at = "tcp:127.0.0.1:4444";
     let refused = crate::harness::run(&["relay", "--listen", at, "--to", at])?;
     refused.failed(&[2], &["it would connect to itself"])
+}
+
+#[test]
+fn systemd_is_told_what_it_does() -> Result<()> {
+    let folder = Folder::new()?;
+    let manager = UnixDatagram::bind(folder.path("notify"))?;
+    manager.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let wait = |wanted: &str| {
+        let mut text = String::new();
+        while !text.lines().any(|line| line == wanted) {
+            let mut bytes = [0; 500];
+            let count = manager
+                .recv(&mut bytes)
+                .with_context(|| format!("no {wanted}"))?;
+            text = String::from_utf8_lossy(bytes.get(..count).context("a datagram")?).into_owned();
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let source = folder.write("source", &guest(8))?;
+    let socket = format!("unix:{}", folder.text("socket"));
+    let command = env!("CARGO_BIN_EXE_multifd");
+    let relay = [
+        "relay",
+        "--keep-listening",
+        "--json",
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--to",
+        &socket,
+    ];
+    let mut relaying = Running::start(
+        Command::new(command)
+            .args(relay)
+            .env("NOTIFY_SOCKET", folder.path("notify"))
+            .env("WATCHDOG_USEC", "200000"),
+    )?;
+    let address = relaying.wait_address()?;
+    wait("READY=1")?;
+    wait("WATCHDOG=1")?;
+    let (receiving, _) = recv(&socket, &["--ram", &folder.text("destination")])?;
+    send(&address, &["--ram", &source])?.json(0)?;
+    receiving.finish()?.json(0)?;
+    wait("STATUS=0 migrations under way; 1 have arrived, 0 have failed")?;
+    relaying.signal(Signal::TERM)?;
+    wait("STOPPING=1")?;
+    ensure!(relaying.finish()?.code == Some(0));
+    Ok(())
 }
