@@ -63,6 +63,10 @@ impl Transport for Announced {
         self.connection.set_time_limit(limit);
     }
 
+    fn set_lingering(&mut self, lingers: bool) {
+        self.connection.set_lingering(lingers);
+    }
+
     fn has_ended(&self) -> bool {
         self.connection.has_ended()
     }
