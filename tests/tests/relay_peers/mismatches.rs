@@ -45,7 +45,7 @@ const MISMATCHES: [Mismatch; 8] = [
         codes: &[3, 4],
         words: &[
             "relay, destination side",
-            "--out multifd-channels and multifd-compression",
+            "--out multifd-channels, multifd-compression and tls-creds",
         ],
     },
     // Fewer and more channels than the relay wants of its source,
