@@ -8,7 +8,8 @@ use log::kv::Key;
 use serde_json::{Map, Value};
 
 use super::context::Identity;
-use super::{SERVICE, journal};
+use super::journal;
+use super::service::SERVICE;
 use crate::show::clock::rfc3339;
 use crate::show::output;
 

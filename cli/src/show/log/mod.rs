@@ -3,6 +3,7 @@
 mod context;
 mod format;
 mod journal;
+mod service;
 
 use std::time::SystemTime;
 
@@ -13,10 +14,7 @@ use crate::show::output;
 pub(crate) use context::{Identity, Named, within};
 use format::Format;
 pub(crate) use format::LogFormat;
-
-/// The target of what a service says of itself: shown from the level `info` on, where the libraries are heard from
-/// `warn` on.
-pub(crate) const SERVICE: &str = "multifd";
+pub(crate) use service::SERVICE;
 
 /// Shows what the filter lets through. Without `has_errors` it is none of the errors of the libraries: each is also
 /// returned, and printed once at the end.
