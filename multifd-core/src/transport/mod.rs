@@ -4,6 +4,8 @@ mod connection;
 #[allow(unsafe_code, reason = "system calls on raw vectors of guest memory")]
 mod socket;
 mod tcp;
+#[allow(unsafe_code, reason = "an event descriptor")]
+mod wake;
 
 pub use connection::{Interrupt, Transport, recv_all, send_all};
 pub use socket::{SocketTransport, UNIX_SEND_BUFFER};

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::connection::{Interrupt, Transport};
+use super::wake::WakeEvent;
 use crate::memory::{IoVec, IoVecMut};
 
 /// A TCP, unix or vsock stream socket.
@@ -168,7 +168,7 @@ impl SocketTransport {
                 revents: 0,
             },
             libc::pollfd {
-                fd: self.wake.event.as_raw_fd(),
+                fd: self.wake.as_fd().as_raw_fd(),
                 events: libc::POLLIN,
                 revents: 0,
             },
@@ -284,61 +284,6 @@ impl Transport for SocketTransport {
 
     fn waited(&self) -> Duration {
         self.waited
-    }
-}
-
-/// An event descriptor that, once written to, stays readable.
-#[derive(Debug)]
-struct WakeEvent {
-    event: OwnedFd,
-    /// Whether the event has been written to: looked at before every call, without a system call.
-    woken: AtomicBool,
-}
-
-impl WakeEvent {
-    fn new() -> io::Result<Self> {
-        // SAFETY: the call takes no pointers.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let event = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self {
-            event,
-            woken: AtomicBool::new(false),
-        })
-    }
-
-    fn check(&self) -> io::Result<()> {
-        if self.woken.load(Ordering::Relaxed) {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        Ok(())
-    }
-
-    fn reset(&self) {
-        self.woken.store(false, Ordering::Relaxed);
-        let mut count = [0; 8];
-        // The descriptor does not block: nothing to read is nothing to do.
-        // SAFETY: the pointer and the length describe `count`.
-        unsafe {
-            libc::read(
-                self.event.as_raw_fd(),
-                count.as_mut_ptr().cast(),
-                count.len(),
-            )
-        };
-    }
-}
-
-impl Interrupt for WakeEvent {
-    fn interrupt(&self) {
-        self.woken.store(true, Ordering::Relaxed);
-        let one = 1_u64.to_ne_bytes();
-        // The counter is far from full, so the write cannot fail.
-        // SAFETY: the pointer and the length describe `one`.
-        unsafe { libc::write(self.event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
     }
 }
 
