@@ -12,7 +12,7 @@ pub(crate) struct LogArgs {
     #[arg(long, short, global = true, action = ArgAction::SetTrue, conflicts_with = "log_level")]
     verbose: bool,
     /// What to log on stderr: error, warn, info, debug, trace or off, or several of them as MODULE=LEVEL, with a
-    /// comma between [default: warn,multifd=info]
+    /// comma between [default: warn,service=info]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = check)]
     log_level: Option<String>,
     /// The form of the log
