@@ -47,3 +47,4 @@ mod subject;
 pub use client::Client;
 pub use error::TlsError;
 pub use server::{Server, ServerOptions};
+pub use subject::subject;

@@ -10,7 +10,7 @@ use x509_parser::prelude::FromDer as _;
 ///
 /// # Errors
 /// What is wrong with the certificate.
-pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Result<String, String> {
+pub fn subject(certificate: &CertificateDer<'_>) -> Result<String, String> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|error| format!("no X.509 certificate: {error}"))?;
     let mut text = String::new();
