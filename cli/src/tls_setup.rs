@@ -110,6 +110,10 @@ to /etc/pki/multifd, give it to the user that migrates, and delete it here:
   qemu-system-x86_64 -object tls-creds-x509,id=tls0,dir=/etc/pki/multifd,endpoint=server ...
   (endpoint=client at a source; then the migration parameter tls-creds=tls0 at both)
 
+On each host this says whether the folder is as it should be, as the user that migrates:
+
+  multifd doctor --tls-dir /etc/pki/multifd
+
 The certificates are valid for a year. The authority that
 has signed them was forgotten at once, so no host can be added, no certificate renewed and
 none revoked: make all of them anew for that. Where that is not enough, and it is not for

@@ -16,6 +16,12 @@ pub(crate) struct DoctorArgs {
     pub(crate) root: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) libraries: LibraryArgs,
+    /// Look at a folder with credentials instead, of --tls-dir or of a QEMU's tls-creds-x509
+    ///
+    /// Dates, names, who has signed, usage, whether each key is that of its certificate, what is revoked, and the
+    /// subject of each certificate as --tls-authz wants it.
+    #[arg(long, value_name = "DIR", conflicts_with = "root")]
+    pub(crate) tls_dir: Option<PathBuf>,
     /// Print the findings as one JSON object
     #[arg(long)]
     pub(crate) json: bool,

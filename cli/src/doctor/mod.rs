@@ -1,7 +1,7 @@
 //! `multifd doctor`: what this host has for each method, and what keeps it from being used.
 //!
 //! All is read from `/sys`, `/proc`, `/dev` and the folders of libraries, below a root that need not be
-//! this host's. Modules that read answer plain facts; a finding is made of them without reading more.
+//! this host's; of credentials, from their folder. Modules that read answer plain facts; a finding is made of them without reading more.
 
 mod finding;
 mod host;
@@ -17,6 +17,7 @@ mod qat;
 mod qatlib;
 mod report;
 mod survey;
+mod tls;
 mod uadk;
 mod user;
 
@@ -24,7 +25,12 @@ use host::Host;
 pub(crate) use survey::Devices;
 use survey::Survey;
 
+use std::fmt::Display;
+use std::path::Path;
+use std::time::SystemTime;
+
 use multifd_core::MethodOptions;
+use serde::Serialize;
 
 use crate::args::{DoctorArgs, LibraryArgs};
 use crate::show::exit_code::ExitCode;
@@ -33,6 +39,9 @@ use crate::show::output;
 
 /// Prints the findings. That something is missing is a finding and no failure.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &args.tls_dir {
+        return credentials(folder, args.json);
+    }
     let (host, options) = match &args.root {
         Some(root) if !root.is_dir() => {
             let what = format!("{} is no folder", root.display());
@@ -48,9 +57,23 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     };
     let libraries = survey.libraries(load);
     let methods = methods::findings(&host, &survey, &options)?;
-    let report = report::Report::new(methods, &survey, libraries);
-    if args.json {
-        output::json(&report)?;
+    print(&report::Report::new(methods, &survey, libraries), args.json)
+}
+
+/// Prints the findings about a folder with credentials.
+fn credentials(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    if !folder.is_dir() {
+        let what = format!("{} is no folder", folder.display());
+        return Err(Failure::usage(what).into());
+    }
+    let folder = tls::Folder::read(folder);
+    let tls = folder.findings(SystemTime::now());
+    print(&report::Credentials { tls }, json)
+}
+
+fn print(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<ExitCode> {
+    if json {
+        output::json(report)?;
     } else {
         output::line(format_args!("{report}"))?;
     }

@@ -16,6 +16,12 @@ pub(crate) struct Report {
     system: Vec<Finding>,
 }
 
+/// The findings about a folder with credentials.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Credentials {
+    pub(crate) tls: Vec<Finding>,
+}
+
 impl Report {
     pub(crate) fn new(methods: Vec<Finding>, survey: &Survey, libraries: Vec<Finding>) -> Self {
         Self {
@@ -35,22 +41,32 @@ impl fmt::Display for Report {
             ("Libraries", &self.libraries),
             ("System", &self.system),
         ];
-        for (number, (title, findings)) in sections.into_iter().enumerate() {
-            let blank = if number > 0 { "\n\n" } else { "" };
-            write!(f, "{blank}{title}")?;
-            for Finding {
-                name,
-                status,
-                what,
-                advice,
-            } in findings
-            {
-                write!(f, "\n  {:<8}  {name}: {what}", status.name())?;
-                if let Some(advice) = advice {
-                    write!(f, "\n            do: {advice}")?;
-                }
+        write_sections(f, &sections)
+    }
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_sections(f, &[("TLS", &self.tls)])
+    }
+}
+
+fn write_sections(f: &mut fmt::Formatter<'_>, sections: &[(&str, &Vec<Finding>)]) -> fmt::Result {
+    for (number, (title, findings)) in sections.iter().enumerate() {
+        let blank = if number > 0 { "\n\n" } else { "" };
+        write!(f, "{blank}{title}")?;
+        for Finding {
+            name,
+            status,
+            what,
+            advice,
+        } in *findings
+        {
+            write!(f, "\n  {:<8}  {name}: {what}", status.name())?;
+            if let Some(advice) = advice {
+                write!(f, "\n            do: {advice}")?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -12,6 +12,7 @@ use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{SocketTransport, recv_all, send_all};
 use multifd_tests::peer;
 use multifd_tls::{Client, Server, ServerOptions};
+use serde_json::Value;
 
 use crate::harness::{Folder, run};
 
@@ -52,6 +53,48 @@ fn the_folders_have_the_files_of_a_qemu() -> Result<()> {
         ensure!(readme.contains(words), "{readme}\nlacks {words}");
     }
     Ok(())
+}
+
+#[test]
+fn the_doctor_finds_nothing_and_tells_what_is_taken_away() -> Result<()> {
+    let folder = Folder::new()?;
+    set_up(&folder)?;
+    let host = folder.text("pki/a.example");
+    let doctor = ["doctor", "--json", "--tls-dir", &host];
+    let report = run(&doctor)?.json(0)?;
+    let findings = |report: &Value| report["tls"].as_array().cloned().context("no tls");
+    let all = findings(&report)?;
+    let is_ok = |finding: &Value| finding["status"] == "ok" && finding["advice"].is_null();
+    ensure!(
+        all.len() >= FILES.len() && all.iter().all(is_ok),
+        "{report:#}"
+    );
+    let what = |name: &str| {
+        let finding = all.iter().find(|finding| finding["name"] == name);
+        let what = finding.and_then(|finding| finding["what"].as_str());
+        what.with_context(|| format!("no {name}: {report:#}"))
+    };
+    assert_eq!(what("server-cert.pem names")?, "a.example, 192.0.2.1");
+    let subject = "--tls-authz 'O=multifd tls-setup,CN=a.example'";
+    assert_eq!(what("client-cert.pem")?, subject);
+    let pki = folder.path("pki");
+    fs::copy(
+        pki.join("2001:db8::1/client-key.pem"),
+        pki.join("a.example/client-key.pem"),
+    )?;
+    let report = run(&doctor)?.json(0)?;
+    let wrong: Vec<_> = findings(&report)?
+        .into_iter()
+        .filter(|finding| !is_ok(finding))
+        .collect();
+    ensure!(
+        wrong.len() == 1
+            && wrong
+                .iter()
+                .all(|finding| finding["name"] == "client-key.pem"),
+        "{wrong:#?}"
+    );
+    run(&["doctor", "--tls-dir", &folder.text("nothing")])?.failed(&[2], &["is no folder"])
 }
 
 #[test]
