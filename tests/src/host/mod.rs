@@ -6,7 +6,7 @@ mod memory;
 mod sockets;
 
 pub use memory::{FileHost, file_memory};
-pub use sockets::{accept_all, connect};
+pub use sockets::{accept_all, accept_all_as, connect};
 
 use std::sync::Arc;
 

@@ -40,16 +40,31 @@ pub fn connect(path: &Path, channels: usize, return_path: bool) -> Result<Connec
 
 /// Accepts connections until the destination has all it wants, or has failed.
 ///
+/// # Errors
+/// The listener's.
+pub fn accept_all(listener: &UnixListener, destination: &Destination) -> Result<()> {
+    accept_all_as(listener, destination, |connection| connection)
+}
+
+/// As [`accept_all`], with what `session` makes of each connection.
+///
 /// That a connection was accepted says nothing: the destination has it when its first bytes have come.
 ///
 /// # Errors
 /// The listener's.
-pub fn accept_all(listener: &UnixListener, destination: &Destination) -> Result<()> {
+pub fn accept_all_as(
+    listener: &UnixListener,
+    destination: &Destination,
+    session: impl Fn(Box<dyn Transport>) -> Box<dyn Transport>,
+) -> Result<()> {
     listener.set_nonblocking(true)?;
     while !destination.is_complete() && destination.abort_handle().error().is_none() {
         match listener.accept() {
             // The migration knows what is wrong.
-            Ok((stream, _)) => drop(destination.accept(boxed(SocketTransport::new(stream)?))),
+            Ok((stream, _)) => {
+                let connection = session(boxed(SocketTransport::new(stream)?));
+                drop(destination.accept(connection));
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(Duration::from_millis(1));
             }

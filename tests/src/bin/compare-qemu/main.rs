@@ -1,24 +1,29 @@
 //! Two real QEMUs and two processes of ours migrate the same memory in turn, over unix sockets.
 //!
 //! Prints the medians of wall time, CPU time of each side and bytes sent, and QEMU's figures
-//! divided by ours: above 1 is better than QEMU.
+//! divided by ours: above 1 is better than QEMU. With `--tls` all of them encrypt everything, and two rows say what that costs:
+//! ours without TLS, and the cipher alone.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
+mod cipher;
 mod ours;
 mod run;
 mod table;
 mod theirs;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use migration_params::Compression;
 use multifd_tests::arena::Arena;
-use multifd_tests::peer::Qemu;
+use multifd_tests::certificates::{Authority, Credentials};
+use multifd_tests::peer::{Binary, Qemu};
 
-use run::{Case, Rival, Run};
+use run::{Case, HOST, Rival, Run};
+use table::Runs;
 
 /// Compares with a real QEMU, in one run, on the same memory.
 #[derive(Debug, Parser)]
@@ -48,6 +53,9 @@ struct Args {
     /// Pairs of runs that count; one more of each comes before.
     #[arg(long, default_value_t = 5)]
     pairs: usize,
+    /// Both with TLS 1.3, with the same certificates.
+    #[arg(long)]
+    tls: bool,
     /// Only ours, for a profiler.
     #[arg(long)]
     ours_only: bool,
@@ -89,43 +97,89 @@ fn main() -> Result<()> {
         args.channels,
         args.pairs
     );
+    let credentials = match args.tls {
+        true => Some(Authority::new("authority")?.host(HOST)?),
+        false => None,
+    };
+    let bench = Bench {
+        args: &args,
+        arena: &arena,
+        qemu,
+        tls: credentials.as_ref(),
+    };
     table::print_head();
     for (ours, rival) in args.comparisons() {
-        let mut runs: (Vec<Run>, Vec<Run>) = Default::default();
-        let case = |method, libqpl| Case {
-            arena: &arena,
-            method,
-            channels: args.channels,
-            libqpl,
-        };
-        for pair in 0..=args.pairs {
-            let theirs = match (rival, qemu) {
-                _ if args.ours_only => None,
-                (Rival::Qemu(method), Some(qemu)) => {
-                    let case = case(method, None);
-                    Some(arena.checked(|| theirs::run(qemu, &case)))
-                }
-                (Rival::Qemu(_), None) => None,
-                (Rival::Libqpl(path), _) => {
-                    let case = case(ours, Some(path));
-                    Some(arena.checked(|| ours::run(&case)))
-                }
-            };
-            if let Some(run) = theirs {
-                let run = run.with_context(|| format!("{rival:?}, pair {pair}"))?;
-                runs.0.push(run);
-            }
-            let run = arena.checked(|| ours::run(&case(ours, None)));
-            runs.1
-                .push(run.with_context(|| format!("ours, {ours}, pair {pair}"))?);
-        }
-        table::print(
-            ours,
-            rival,
-            runs.0.get(1..).unwrap_or_default(),
-            runs.1.get(1..).unwrap_or_default(),
-            non_zero,
-        );
+        let runs = bench.compare(ours, rival)?;
+        table::print(ours, rival, &runs, non_zero);
     }
     Ok(())
+}
+
+struct Bench<'a> {
+    args: &'a Args,
+    arena: &'a Arena,
+    qemu: Option<&'a Binary>,
+    tls: Option<&'a Credentials>,
+}
+
+impl<'a> Bench<'a> {
+    /// Runs everybody in turn; the first turn does not count.
+    fn compare(&self, ours: Compression, rival: Rival<'a>) -> Result<Runs> {
+        let mut runs = Runs::default();
+        for pair in 0..=self.args.pairs {
+            let theirs = self.theirs(ours, rival);
+            let theirs = theirs.with_context(|| format!("{rival:?}, pair {pair}"))?;
+            let context = || format!("ours, {ours}, pair {pair}");
+            let own = self.ours(self.case(ours, None)).with_context(context)?;
+            let price = match self.tls {
+                Some(_) => Some(self.price(ours, own.bytes).with_context(context)?),
+                None => None,
+            };
+            if pair > 0 {
+                runs.theirs.extend(theirs);
+                runs.own.push(own);
+                if let Some((plain, cipher)) = price {
+                    runs.plain.push(plain);
+                    runs.cipher.push(cipher);
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    fn theirs(&self, ours: Compression, rival: Rival<'a>) -> Result<Option<Run>> {
+        let run = match (rival, self.qemu) {
+            _ if self.args.ours_only => return Ok(None),
+            (Rival::Qemu(_), None) => return Ok(None),
+            (Rival::Qemu(method), Some(qemu)) => {
+                let case = self.case(method, None);
+                self.arena.checked(|| theirs::run(qemu, &case))
+            }
+            (Rival::Libqpl(path), _) => self.ours(self.case(ours, Some(path))),
+        };
+        run.map(Some)
+    }
+
+    fn ours(&self, case: Case<'_>) -> Result<Run> {
+        self.arena.checked(|| ours::run(&case))
+    }
+
+    /// Ours without TLS, and the cipher's time for as many bytes.
+    fn price(&self, ours: Compression, bytes: u64) -> Result<(Run, Duration)> {
+        let plain = Case {
+            tls: None,
+            ..self.case(ours, None)
+        };
+        Ok((self.ours(plain)?, cipher::own_time(bytes)?))
+    }
+
+    fn case(&self, method: Compression, libqpl: Option<&'a str>) -> Case<'a> {
+        Case {
+            arena: self.arena,
+            method,
+            channels: self.args.channels,
+            libqpl,
+            tls: self.tls,
+        }
+    }
 }

@@ -10,19 +10,24 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use migration::{Destination, DestinationConfig, Source, SourceConfig};
+use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use migration_params::{Compression, Parameters};
 use multifd_core::method::Accelerator;
 use multifd_core::{ChannelCount, MultifdMethods};
-use multifd_tests::host::{self, FileHost, accept_all, file_memory};
+use multifd_tests::certificates::Credentials;
+use multifd_tests::host::{self, FileHost, accept_all_as, file_memory};
 use multifd_tests::libqpl;
+use multifd_tls::{Client, Server, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::run::{Case, Run, own_cpu_time};
+use crate::run::{Case, HOST, Run, own_cpu_time};
 
 /// Where a process of ours finds what it has to do.
 const ROLE: &str = "COMPARE_QEMU_ROLE";
+
+/// Of a handshake.
+const LIMIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(case: &Case<'_>) -> Result<Run> {
     let folder = TempDir::new()?;
@@ -64,7 +69,16 @@ fn start(
     socket: &Path,
 ) -> Result<(Child, BufReader<std::process::ChildStdout>)> {
     let method = case.method.name();
-    let role = json!([role, memory, socket, method, case.channels, case.libqpl]);
+    let tls = case.tls.map(Credentials::path);
+    let role = json!([
+        role,
+        memory,
+        socket,
+        method,
+        case.channels,
+        case.libqpl,
+        tls
+    ]);
     let program = env::current_exe()?;
     let mut command = match case.libqpl.and_then(libqpl::loader) {
         Some(loader) => libqpl::command(&loader, &program),
@@ -93,10 +107,19 @@ pub(crate) struct Role {
     parameters: Parameters,
     channels: ChannelCount,
     libqpl: Option<String>,
+    tls: Option<PathBuf>,
 }
 
-/// A role as it is handed over: which one, memory, socket, method, channels, libqpl.
-type Handed = (String, PathBuf, PathBuf, String, u8, Option<String>);
+/// A role as it is handed over: which one, memory, socket, method, channels, libqpl, certificates.
+type Handed = (
+    String,
+    PathBuf,
+    PathBuf,
+    String,
+    u8,
+    Option<String>,
+    Option<PathBuf>,
+);
 
 impl Role {
     /// The role that this process was started for, if any.
@@ -104,7 +127,8 @@ impl Role {
         let Ok(role) = env::var(ROLE) else {
             return Ok(None);
         };
-        let (role, memory, socket, method, channels, libqpl): Handed = serde_json::from_str(&role)?;
+        let (role, memory, socket, method, channels, libqpl, tls): Handed =
+            serde_json::from_str(&role)?;
         let method: Compression = method.parse()?;
         Ok(Some(Self {
             is_source: role == "source",
@@ -116,6 +140,7 @@ impl Role {
             },
             channels: ChannelCount::new(channels).context("no channels")?,
             libqpl,
+            tls,
         }))
     }
 
@@ -151,8 +176,25 @@ impl Role {
         let mut config = SourceConfig::with_parameters(&self.parameters);
         config.tuning.max_bandwidth = None;
         let method = self.open()?;
-        let connections = host::connect(&self.socket, self.channels.count(), true)?;
+        let connections = self.connect()?;
         Ok(Source::new(config, memory, &method, connections)?.run()?)
+    }
+
+    fn connect(&self) -> Result<Connections> {
+        let channels = self.channels.count();
+        let Some(folder) = &self.tls else {
+            return host::connect(&self.socket, channels, true);
+        };
+        let client = Client::from_dir(folder, HOST)?;
+        let plain = host::connect(&self.socket, channels, false)?;
+        let main = client.connect(plain.main, LIMIT)?;
+        let return_path = Some(main.duplicate()?);
+        let channel = |plain| client.connect_later(plain, LIMIT);
+        Ok(Connections {
+            main,
+            return_path,
+            channels: plain.channels.into_iter().map(channel).collect(),
+        })
     }
 
     fn receive(&self) -> Result<migration::Report> {
@@ -161,10 +203,18 @@ impl Role {
         config.receiver.channels = self.channels;
         config.receiver.memory_is_zeroed = true;
         let destination = Destination::new(config, self.open()?);
+        let options = ServerOptions::default();
+        let server = self.tls.as_ref();
+        let server = server.map(|folder| Server::from_dir(folder, &options));
+        let server = server.transpose()?;
+        let session = |plain| match &server {
+            Some(server) => server.accept_later(plain, LIMIT),
+            None => plain,
+        };
         let listener = UnixListener::bind(&self.socket)?;
         println!("{}", json!("listening"));
         let report = thread::scope(|scope| {
-            scope.spawn(|| accept_all(&listener, &destination));
+            scope.spawn(|| accept_all_as(&listener, &destination, session));
             destination.run(&mut FileHost::new(memory))
         });
         match report {

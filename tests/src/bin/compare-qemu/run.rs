@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use migration_params::Compression;
 
 use multifd_tests::arena::Arena;
+use multifd_tests::certificates::Credentials;
 
 /// What is migrated, and how.
 pub(crate) struct Case<'a> {
@@ -15,6 +16,8 @@ pub(crate) struct Case<'a> {
     pub(crate) channels: u8,
     /// The libqpl that does the work of our side; our software does it if there is none.
     pub(crate) libqpl: Option<&'a str>,
+    /// Of both sides, if all connections are encrypted.
+    pub(crate) tls: Option<&'a Credentials>,
 }
 
 /// What ours is compared with.
@@ -25,6 +28,9 @@ pub(crate) enum Rival<'a> {
     /// Ours, with this libqpl.
     Libqpl(&'a str),
 }
+
+/// Whom the certificates are for.
+pub(crate) const HOST: &str = "localhost";
 
 /// What a migration took.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,17 @@ use migration_params::Compression;
 
 use crate::run::{Rival, Run};
 
+/// What counts of a comparison.
+#[derive(Default)]
+pub(crate) struct Runs {
+    pub(crate) theirs: Vec<Run>,
+    pub(crate) own: Vec<Run>,
+    /// Ours without TLS, if the others are with it.
+    pub(crate) plain: Vec<Run>,
+    /// What the cipher takes, on both sides together.
+    pub(crate) cipher: Vec<Duration>,
+}
+
 pub(crate) fn print_head() {
     println!(
         "{:<8} {:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>8}",
@@ -14,16 +25,10 @@ pub(crate) fn print_head() {
 }
 
 /// Prints one method's rows. `non_zero` is how many bytes of the guest's pages are not zero.
-pub(crate) fn print(
-    ours: Compression,
-    rival: Rival<'_>,
-    theirs: &[Run],
-    own: &[Run],
-    non_zero: u64,
-) {
-    let own = Medians::of(own);
-    if !theirs.is_empty() {
-        let theirs = Medians::of(theirs);
+pub(crate) fn print(ours: Compression, rival: Rival<'_>, runs: &Runs, non_zero: u64) {
+    let own = Medians::of(&runs.own);
+    if !runs.theirs.is_empty() {
+        let theirs = Medians::of(&runs.theirs);
         let (who, short) = match rival {
             Rival::Qemu(method) if method == ours => ("QEMU".to_owned(), "QEMU"),
             Rival::Qemu(method) => (format!("QEMU {method}"), "QEMU"),
@@ -44,6 +49,20 @@ pub(crate) fn print(
     } else {
         own.print(ours, "ours", non_zero);
     }
+    if !runs.plain.is_empty() {
+        let plain = Medians::of(&runs.plain);
+        plain.print(ours, "ours, no TLS", non_zero);
+        print_price(ours, own.cpu - plain.cpu, &runs.cipher);
+    }
+}
+
+/// Prints what TLS takes beside the same migration without it, and what of that is the cipher's.
+fn print_price(ours: Compression, price: f64, cipher: &[Duration]) {
+    let cipher = median(cipher, Duration::as_secs_f64);
+    println!(
+        "{ours:<8} TLS costs {price:.2} s of CPU time, AES-256-GCM alone {cipher:.2} s: {:.2} times that",
+        price / cipher
+    );
 }
 
 struct Medians {
@@ -81,7 +100,7 @@ impl Medians {
     }
 }
 
-fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
+fn median<T>(runs: &[T], figure: impl Fn(&T) -> f64) -> f64 {
     let mut figures: Vec<f64> = runs.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)

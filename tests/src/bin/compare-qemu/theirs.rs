@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use multifd_tests::peer::Binary;
+use multifd_tests::certificates::Role;
+use multifd_tests::peer::{Binary, Builder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::run::{Case, Run};
+use crate::run::{Case, HOST, Run};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
     let folder = TempDir::new()?;
     let machine = |path| binary.machine().memory_file(path, case.arena.bytes);
-    let mut source = machine(&case.arena.source).start()?;
-    let mut destination = machine(&case.arena.destination).incoming_defer().start()?;
+    let source = machine(&case.arena.source);
+    let destination = machine(&case.arena.destination).incoming_defer();
+    let mut source = with_credentials(source, case, Role::Client).start()?;
+    let mut destination = with_credentials(destination, case, Role::Server).start()?;
     for qemu in [&mut source, &mut destination] {
         qemu.set_capabilities(&[("multifd", true), ("return-path", true)])?;
         qemu.set_parameters(json!({
@@ -23,6 +26,9 @@ pub(crate) fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
             "multifd-compression": case.method.name(),
             "max-bandwidth": 0,
         }))?;
+        if case.tls.is_some() {
+            qemu.set_parameters(json!({"tls-creds": "tls0", "tls-hostname": HOST}))?;
+        }
     }
     let uri = format!("unix:{}", folder.path().join("socket").display());
     destination.migrate_incoming(&uri)?;
@@ -41,4 +47,11 @@ pub(crate) fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
         recv_cpu: after.1.saturating_sub(before.1),
         bytes: number("/ram/transferred")?,
     })
+}
+
+fn with_credentials(machine: Builder, case: &Case<'_>, role: Role) -> Builder {
+    match case.tls {
+        Some(tls) => machine.args(["-object", &tls.object(role, true)]),
+        None => machine,
+    }
 }
