@@ -1,5 +1,9 @@
 //! Guests whose devices send state before the end of memory: `recv --save` keeps them, `send --load` starts them again.
 
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use anyhow::{Context as _, Result, ensure};
 use multifd_tests::guest::Counter;
 use multifd_tests::interop::steps::{self, LIMIT, Link};
@@ -15,6 +19,8 @@ struct Rig {
     folder: TempDir,
     args: Vec<&'static str>,
     capabilities: Vec<(&'static str, bool)>,
+    /// Each QEMU has an image that can keep bitmaps, as the node `disk`.
+    has_image: bool,
 }
 
 impl Rig {
@@ -30,6 +36,7 @@ impl Rig {
             folder: TempDir::with_prefix("multifd-saved-")?,
             args: args.to_vec(),
             capabilities: capabilities.iter().map(|name| (*name, true)).collect(),
+            has_image: false,
         }))
     }
 
@@ -47,6 +54,9 @@ impl Rig {
     }
 
     fn prepare(&self, qemu: &mut Qemu) -> Result<()> {
+        if self.has_image {
+            open_image(qemu, &self.folder.path().join("disk.qcow2"))?;
+        }
         Link::PLAIN.prepare(qemu, Age::Current)?;
         qemu.set_capabilities(&self.capabilities)
     }
@@ -92,6 +102,61 @@ impl Rig {
     }
 }
 
+/// Opens an image as the node `disk`: a copy of the one at `original`, which the first QEMU makes. One that waits for
+/// a guest makes none.
+fn open_image(qemu: &mut Qemu, original: &Path) -> Result<()> {
+    let image = qemu.folder().join("disk.qcow2");
+    let is_new = !original.exists();
+    match is_new {
+        true => std::fs::write(&image, "")?,
+        false => drop(std::fs::copy(original, &image)?),
+    }
+    let file = json!({"driver": "file", "node-name": "file", "filename": image});
+    qemu.execute("blockdev-add", file)?;
+    if is_new {
+        format(qemu)?;
+        std::fs::copy(&image, original)?;
+    }
+    let disk = json!({"driver": "qcow2", "node-name": "disk", "file": "file"});
+    qemu.execute("blockdev-add", disk)?;
+    Ok(())
+}
+
+/// Makes an image of the node `file`.
+fn format(qemu: &mut Qemu) -> Result<()> {
+    let options = json!({"driver": "qcow2", "file": "file", "size": 64 << 20});
+    let job = json!({"job-id": "create", "options": options});
+    qemu.execute("blockdev-create", job)?;
+    let start = Instant::now();
+    loop {
+        let jobs = qemu.execute("query-jobs", json!({}))?;
+        if jobs.pointer("/0/status") == Some(&json!("concluded")) {
+            ensure!(jobs.pointer("/0/error").is_none(), "{jobs}");
+            break;
+        }
+        ensure!(start.elapsed() < LIMIT, "{jobs}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    qemu.execute("job-dismiss", json!({"id": "create"}))?;
+    Ok(())
+}
+
+/// The bitmaps of the node `disk`: name, bytes, and whether its image keeps it.
+fn bitmaps(qemu: &mut Qemu) -> Result<Vec<(String, u64, bool)>> {
+    let nodes = qemu.execute("query-named-block-nodes", json!({}))?;
+    let nodes = nodes.as_array().context("no nodes")?;
+    let disk = nodes.iter().find(|node| node["node-name"] == "disk");
+    let bitmaps = disk.and_then(|disk| disk["dirty-bitmaps"].as_array());
+    let bitmaps = bitmaps.into_iter().flatten().map(|bitmap| {
+        let name = bitmap["name"].as_str().context("no name")?.to_owned();
+        let count = bitmap["count"].as_u64().context("no count")?;
+        Ok((name, count, bitmap["persistent"] == true))
+    });
+    let mut bitmaps = bitmaps.collect::<Result<Vec<_>>>()?;
+    bitmaps.sort_unstable();
+    Ok(bitmaps)
+}
+
 /// The devices that sent something before the end of memory.
 fn early(record: &Value) -> Vec<&str> {
     let devices = record["early-sections"].as_array();
@@ -130,20 +195,33 @@ fn memory_that_is_plugged_and_bitmaps_of_a_disk() -> Result<()> {
     let devices = destination.execute("query-memory-devices", json!({}))?;
     let requested = devices.pointer("/0/data/requested-size");
     ensure!(requested == Some(&json!(128 << 20)), "{devices}");
-    let nodes = destination.execute("query-named-block-nodes", json!({}))?;
-    let nodes = nodes.as_array().context("no nodes")?;
-    let disk = nodes.iter().find(|node| node["node-name"] == "disk");
-    let bitmaps = disk.and_then(|disk| disk["dirty-bitmaps"].as_array());
-    let mut counts: Vec<_> = bitmaps
-        .into_iter()
-        .flatten()
-        .map(|bitmap| (bitmap["name"].as_str(), bitmap["count"].as_u64()))
-        .collect();
-    counts.sort_unstable();
-    let bytes = Some(640 << 10);
-    ensure!(
-        counts == [(Some("another"), bytes), (Some("one"), bytes)],
-        "{nodes:?}"
+    let bitmap = |name: &str| (name.to_owned(), 640 << 10, false);
+    assert_eq!(
+        bitmaps(&mut destination)?,
+        [bitmap("another"), bitmap("one")]
+    );
+    Ok(())
+}
+
+#[test]
+fn bitmaps_that_an_image_keeps() -> Result<()> {
+    let Some(mut rig) = Rig::require(&[], &["dirty-bitmaps"])? else {
+        return Ok(());
+    };
+    rig.has_image = true;
+    let mut source = rig.source()?;
+    let bitmap = json!({"node": "disk", "name": "kept", "granularity": 65_536, "persistent": true});
+    source.execute("block-dirty-bitmap-add", bitmap)?;
+    let write = json!({"command-line": "qemu-io disk \"write 1M 640k\""});
+    source.execute("human-monitor-command", write)?;
+    let record = rig.keep(&mut source)?;
+    ensure!(early(&record) == ["dirty-bitmap"], "{record:#}");
+    let before = source.passes()?;
+    drop(source);
+    let mut destination = rig.start_again(&before)?;
+    assert_eq!(
+        bitmaps(&mut destination)?,
+        [("kept".to_owned(), 640 << 10, true)]
     );
     Ok(())
 }
