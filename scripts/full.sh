@@ -5,7 +5,7 @@
 #
 # Minutes of processor time, everything compiled anew: oldest Rust 2, each target 1.5, tests on each
 # processor 3.5, Miri 4.5 (on one processor), AddressSanitizer 7, fuzzers 10 for compiling and 20 s for each target,
-# moments 2, and 3 of waiting: a destination whose source was killed early waits half a minute for it.
+# moments 2, 10,000 connections 2, and 3 of waiting: a destination whose source was killed early waits half a minute for it.
 
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100
@@ -29,6 +29,7 @@ run_the_rest() {
     run_fuzzers
     test_moments
     test_large_devices
+    test_flood
 }
 
 # Whether the toolchain $1 is there or can be installed.
@@ -133,4 +134,10 @@ test_moments() {
 test_large_devices() {
     step "large devices" env MULTIFD_DEVICE_STATE=2048 \
         cargo test --locked --workspace --all-features --test command large_devices
+}
+
+# Lets 10,000 others connect who never shake hands.
+test_flood() {
+    step "10,000 connections" env MULTIFD_CROWD=10000 \
+        cargo test --locked --workspace --all-features --test command flood
 }

@@ -86,6 +86,14 @@ impl<F> Transport for Later<F>
 where
     F: FnMut(Box<dyn Transport>, Duration) -> io::Result<Box<dyn Transport>> + Send,
 {
+    fn open(&mut self) -> io::Result<()> {
+        self.session().map(drop)
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.state, State::Session(_))
+    }
+
     fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
         self.session()?.send(bytes)
     }

@@ -8,6 +8,7 @@ mod beside_memory;
 mod crowd;
 mod doctor;
 mod encrypted;
+mod flood;
 mod footprint;
 mod guest;
 mod harness;

@@ -31,16 +31,21 @@ pub(crate) fn send_init(
 }
 
 /// Reads the first bytes of a connection: four of the main channel, or the whole initial packet of
-/// a multifd channel. All of them must come within `limit`.
+/// a multifd channel. All of them must come within `limit`. Says when the transport is open, which may take a part of it.
 ///
 /// # Errors
 /// It is no connection of a migration, as far as it has shown.
 pub(crate) fn recv_prelude(
     transport: &mut dyn Transport,
     limit: Duration,
+    opened: impl FnOnce(),
 ) -> Result<Prelude, Stranger> {
     // A limit that no clock reaches is none.
     let deadline = Instant::now().checked_add(limit);
+    transport.set_time_limit(deadline.map(|_| limit));
+    let open = transport.open();
+    open.map_err(|error| Stranger::broken(&error, 0, limit))?;
+    opened();
     let mut magic = [0; 4];
     let mut start = Start {
         transport,

@@ -19,6 +19,8 @@ pub(crate) enum Stranger {
     InitPacket(WireError),
     /// There is a main connection already.
     SecondMain,
+    /// It said nothing for longer than others, of whom there were too many.
+    CrowdedOut,
     /// The connection failed.
     Broken { kind: io::ErrorKind, text: String },
 }
@@ -58,6 +60,9 @@ impl fmt::Display for Stranger {
             }
             Self::InitPacket(error) => write!(f, "its initial packet was wrong: {error}"),
             Self::SecondMain => f.write_str("there was a main connection already"),
+            Self::CrowdedOut => {
+                f.write_str("it had not said yet what it is when there were too many others")
+            }
             Self::Broken { text, .. } => write!(f, "it failed: {text}"),
         }
     }

@@ -9,6 +9,21 @@ use crate::memory::{IoVec, IoVecMut};
 /// One connection: a socket of the kernel ([`SocketTransport`](super::SocketTransport)), or whatever the host wraps, such
 /// as a TLS session.
 pub trait Transport: Send {
+    /// Does what comes before the first byte, if that has been put off: a handshake, of whoever has just connected. A
+    /// destination calls it before it receives anything: where there are too many connections, those that are not
+    /// open give way first. Without this call the first one that sends or receives does it.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    fn open(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether [`Self::open`] has nothing to do, or has done it.
+    fn is_open(&self) -> bool {
+        true
+    }
+
     /// Sends bytes from the front of the list, blocking until at least one has been taken, and
     /// answers how many.
     ///

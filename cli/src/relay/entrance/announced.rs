@@ -28,6 +28,14 @@ impl Announced {
 }
 
 impl Transport for Announced {
+    fn open(&mut self) -> io::Result<()> {
+        self.connection.open()
+    }
+
+    fn is_open(&self) -> bool {
+        self.connection.is_open()
+    }
+
     fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize> {
         self.connection.send(bytes)
     }

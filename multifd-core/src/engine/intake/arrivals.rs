@@ -11,7 +11,9 @@ use std::time::Instant;
 use crossbeam_channel as queue;
 use parking_lot::Mutex;
 
+use super::candidates::Candidates;
 use crate::engine::control::Gate;
+use crate::transport::Transport;
 
 /// Connections that were closed because they were not the source's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,7 @@ struct State {
     /// Connections that have a thread.
     open: usize,
     /// Those of them that have not said yet what they are.
-    candidates: usize,
+    candidates: Candidates,
     /// When the first one of the source's was known.
     first: Option<Instant>,
     strangers: Strangers,
@@ -45,7 +47,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Seat {
     arrivals: Arc<Arrivals>,
-    is_candidate: bool,
+    /// Its number while it is one of them.
+    candidate: Option<u64>,
 }
 
 impl Arrivals {
@@ -56,27 +59,28 @@ impl Arrivals {
         })
     }
 
-    /// A place for a new connection; `None` if there are too many of which nothing is known.
-    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
-        let free = |state: &State| state.candidates < MOST_CANDIDATES;
-        self.seat_if(free)
+    /// A place for a new connection, for which another one of which nothing is known may have to give way; `None` if
+    /// there are too many that do so.
+    pub(super) fn seat(self: &Arc<Self>, connection: &dyn Transport) -> Option<Seat> {
+        let mut state = self.state.lock();
+        let number = state
+            .candidates
+            .add(connection.interrupter(), connection.is_open())?;
+        Some(self.take(&mut state, Some(number)))
     }
 
     /// A place for a connection that comes after a failure; `None` if there are more than a source has.
     pub(super) fn seat_to_linger(self: &Arc<Self>) -> Option<Seat> {
-        self.seat_if(|state| state.open < MOST_CONNECTIONS)
+        let mut state = self.state.lock();
+        (state.open < MOST_CONNECTIONS).then(|| self.take(&mut state, None))
     }
 
-    fn seat_if(self: &Arc<Self>, is_free: impl Fn(&State) -> bool) -> Option<Seat> {
-        let mut state = self.state.lock();
-        is_free(&state).then(|| {
-            state.open += 1;
-            state.candidates += 1;
-            Seat {
-                arrivals: Arc::clone(self),
-                is_candidate: true,
-            }
-        })
+    fn take(self: &Arc<Self>, state: &mut State, candidate: Option<u64>) -> Seat {
+        state.open += 1;
+        Seat {
+            arrivals: Arc::clone(self),
+            candidate,
+        }
     }
 
     /// Counts a connection that was closed.
@@ -115,12 +119,29 @@ impl Arrivals {
 }
 
 impl Seat {
-    /// The connection is the source's.
-    pub(super) fn set_known(&mut self) {
-        let mut state = self.arrivals.state.lock();
-        if std::mem::take(&mut self.is_candidate) {
-            state.candidates -= 1;
+    /// What comes before the first byte is done.
+    pub(super) fn set_open(&self) {
+        if let Some(number) = self.candidate {
+            self.arrivals.state.lock().candidates.set_open(number);
         }
+    }
+
+    /// The connection has said what it is, or will not: it does not give way to others any more. Answers false if it
+    /// has had to.
+    pub(super) fn keep(&mut self) -> bool {
+        let Some(number) = self.candidate else {
+            return true;
+        };
+        let kept = self.arrivals.state.lock().candidates.remove(number);
+        if kept {
+            self.candidate = None;
+        }
+        kept
+    }
+
+    /// The connection is the source's.
+    pub(super) fn set_known(&self) {
+        let mut state = self.arrivals.state.lock();
         state.first.get_or_insert_with(Instant::now);
         drop(state);
         self.arrivals.known.open();
@@ -131,8 +152,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.arrivals.state.lock();
         state.open -= 1;
-        if self.is_candidate {
-            state.candidates -= 1;
+        if let Some(number) = self.candidate
+            && !state.candidates.remove(number)
+        {
+            state.candidates.left();
         }
     }
 }
@@ -152,10 +175,6 @@ impl fmt::Display for Strangers {
         }
     }
 }
-
-/// Most connections at once of which nothing is known: all that a source can make at once, and some
-/// strangers beside them. The newest is closed when there are more.
-pub(super) const MOST_CANDIDATES: usize = MOST_CONNECTIONS + 64;
 
 /// The main one and 255 channels: no source has more.
 const MOST_CONNECTIONS: usize = 256;

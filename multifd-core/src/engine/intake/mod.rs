@@ -2,6 +2,7 @@
 //! May import the ground.
 
 mod arrivals;
+mod candidates;
 mod known;
 mod linger;
 mod shared;
@@ -24,7 +25,8 @@ use crate::geometry::PageSize;
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
 use crate::wire::Uuid;
-use arrivals::{MOST_CANDIDATES, Seat};
+use arrivals::Seat;
+use candidates::MOST_CANDIDATES;
 use shared::Shared;
 use thread::IntakeThread;
 
@@ -55,7 +57,7 @@ impl<T: PageTarget> Intake<T> {
         let shared = &self.shared;
         let over = shared.control.is_over().then(|| shared.control.reason());
         let seat = match &over {
-            None => shared.arrivals.seat(),
+            None => shared.arrivals.seat(&*connection),
             Some(reason) => Some(self.seat_to_linger().ok_or_else(|| reason.clone())?),
         };
         let Some(seat) = seat else {

@@ -28,16 +28,20 @@ impl<T: PageTarget> IntakeThread<T> {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
         let interrupter = connection.interrupter();
-        let prelude = recv_prelude(&mut *connection, shared.config.limits.init);
+        let limit = shared.config.limits.init;
+        let prelude = recv_prelude(&mut *connection, limit, || seat.set_open());
+        if !seat.keep() {
+            return self.close(connection, &interrupter, &Stranger::CrowdedOut);
+        }
         let is_known = prelude.is_ok();
         let result = match prelude {
-            Ok(Prelude::Main) => match self.hand_over(connection, &mut seat) {
+            Ok(Prelude::Main) => match self.hand_over(connection, &seat) {
                 Some(connection) => {
                     return self.close(connection, &interrupter, &Stranger::SecondMain);
                 }
                 None => return,
             },
-            Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init, &mut seat),
+            Ok(Prelude::Channel(init)) => self.receive(&mut *connection, init, &seat),
             Err(stranger) if stranger.is_interrupt() || shared.control.is_over() => Ok(None),
             Err(stranger) => Ok(Some(stranger)),
         };
@@ -75,11 +79,7 @@ impl<T: PageTarget> IntakeThread<T> {
 
     /// Gives the main channel to the host's thread. Answers it if there is one already. After a failure it
     /// is closed instead.
-    fn hand_over(
-        &self,
-        connection: Box<dyn Transport>,
-        seat: &mut Seat,
-    ) -> Option<Box<dyn Transport>> {
+    fn hand_over(&self, connection: Box<dyn Transport>, seat: &Seat) -> Option<Box<dyn Transport>> {
         if self.shared.control.is_over() {
             return None;
         }
@@ -96,7 +96,8 @@ impl<T: PageTarget> IntakeThread<T> {
     /// learns of the failure there.
     fn linger(&self, connection: &mut dyn Transport, is_known: bool) {
         let is_main = |connection: &mut dyn Transport| {
-            matches!(recv_prelude(connection, Duration::MAX), Ok(Prelude::Main))
+            let prelude = recv_prelude(connection, Duration::MAX, || ());
+            matches!(prelude, Ok(Prelude::Main))
         };
         if self.shared.linger.admit(connection) && (is_known || !is_main(connection)) {
             linger::drain(connection);
@@ -108,7 +109,7 @@ impl<T: PageTarget> IntakeThread<T> {
         &self,
         connection: &mut dyn Transport,
         init: InitPacket,
-        seat: &mut Seat,
+        seat: &Seat,
     ) -> Result<Option<Stranger>, Error> {
         let config = &self.shared.config;
         let peer = |error| Error::new(Fault::Peer, error);

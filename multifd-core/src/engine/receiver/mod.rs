@@ -58,8 +58,8 @@ impl Receiver {
     /// client of something else, one that says too little for too long, a second main connection or a second
     /// channel of one number is closed, and [counted](Self::strangers). What is wrong with a channel that has
     /// sent a whole initial packet fails the migration: another VM's UUID, a number that this side does
-    /// not have. No more than 320 connections may be there at once that have not said what they are; one more
-    /// is closed.
+    /// not have. No more than 320 connections may be there at once that have not said what they are: when one
+    /// more comes, the oldest one is closed, of those that are not [open](Transport::open) if there are any.
     ///
     /// After a failure the connection is closed only when the source has closed it or this side
     /// [has settled](Self::settle), so that whoever accepts connections should do so until then; a main
