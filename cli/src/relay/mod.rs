@@ -10,7 +10,7 @@ mod turned_away;
 use std::collections::BTreeMap;
 use std::iter;
 use std::sync::{Arc, OnceLock, mpsc};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use migration::RelayReport;
 use multifd_core::Error;
@@ -155,7 +155,14 @@ impl Relaying<'_> {
             let left = left.filter(|left| !left.is_zero());
             self.supervisor.status(self.status());
             let alive = self.supervisor.alive();
-            self.entrance.wait(left.into_iter().chain(alive).min())?;
+            let is_asked = self
+                .passages
+                .values()
+                .any(|passage| passage.asking.is_some());
+            // Time answers it, too.
+            let pause = is_asked.then_some(PAUSE);
+            self.entrance
+                .wait(left.into_iter().chain(alive).chain(pause).min())?;
         }
     }
 
@@ -300,7 +307,7 @@ impl Relaying<'_> {
         let Some(passage) = self.passages.get_mut(&number) else {
             return Ok(());
         };
-        passage.asking = Some(reply);
+        passage.asking = Some((reply, Instant::now()));
         // Not before: whoever connected first may have been somebody else.
         if !self.args.keep_listening && !self.args.quiet {
             let monitor = passage.relay.monitor();
@@ -313,10 +320,8 @@ impl Relaying<'_> {
     fn answer(&mut self) {
         for passage in self.passages.values_mut() {
             let failed = passage.relay.abort_handle().error().is_some();
-            if !failed && !self.entrance.is_sorted() {
-                continue;
-            }
-            if let Some(reply) = passage.asking.take() {
+            let is_sorted = |(_, then): &mut (_, Instant)| failed || self.entrance.is_sorted(*then);
+            if let Some((reply, _)) = passage.asking.take_if(is_sorted) {
                 passage.announced = true;
                 self.entrance.stop_at_one();
                 // It may have failed meanwhile.
@@ -373,3 +378,6 @@ impl Relaying<'_> {
         }
     }
 }
+
+/// Between two looks at what time may answer.
+const PAUSE: Duration = Duration::from_millis(50);

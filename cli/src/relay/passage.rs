@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
 use migration::stream::{AnnouncedBlock, Configuration};
 use migration::{HostError, Relay, RelayHost, RelayReport};
@@ -25,8 +26,8 @@ pub(super) struct Passage {
     pub(super) identity: Arc<Identity>,
     /// The source has said what it sends, so it has made all of its connections.
     pub(super) announced: bool,
-    /// Who waits to be told whether there were more of them.
-    pub(super) asking: Option<mpsc::Sender<()>>,
+    /// Who waits to be told whether there were more of them, and since when.
+    pub(super) asking: Option<(mpsc::Sender<()>, Instant)>,
     pub(super) total: Total,
 }
 

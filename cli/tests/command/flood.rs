@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use multifd_tests::certificates::Authority;
 use multifd_tests::command::Running;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 
 use crate::harness::{Folder, guest, recv, relay, send};
 use crate::strangers::TLS;
@@ -119,16 +119,26 @@ fn a_guest_comes_to_a_relay() -> Result<()> {
     let credentials = Authority::new("authority")?.host("127.0.0.1")?;
     let dir = credentials.text();
     let creds = format!("tls-creds={dir}");
-    let folder = Folder::new()?;
-    let source = folder.write("source", &guest(70))?;
-    let from = format!("unix:{}", folder.text("socket"));
-    let (receiving, to) = recv(&from, &["--ram", &folder.text("new")])?;
-    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &["--in", &creds])?;
-    let there = (&mut relaying, &*address, "so far)");
-    comes_through(there, &["--ram", &source, "--tls-dir", &dir])?;
-    receiving.finish()?.json(0)?;
-    folder.same("source", "new")?;
-    relaying.finish()?.json(0)?;
+    for (args, strangers) in [
+        (&[][..], "so far)"),
+        (&["--keep-listening"], "of no migration so far)"),
+    ] {
+        let folder = Folder::new()?;
+        let source = folder.write("source", &guest(70))?;
+        let from = format!("unix:{}", folder.text("socket"));
+        let (receiving, to) = recv(&from, &["--ram", &folder.text("new")])?;
+        let args = [&["--in", &creds], args].concat();
+        let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
+        let there = (&mut relaying, &*address, strangers);
+        comes_through(there, &["--ram", &source, "--tls-dir", &dir])?;
+        receiving.finish()?.json(0)?;
+        folder.same("source", "new")?;
+        if args.contains(&"--keep-listening") {
+            relaying.signal(Signal::TERM)?;
+        }
+        let ended = relaying.finish()?;
+        ensure!(ended.code == Some(0), "{ended:#?}");
+    }
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use multifd_core::memory::IoVecMut;
 use multifd_core::transport::{Interrupt, SocketTransport, Transport};
 
 use super::said::{ENOUGH, Said};
+use super::waiting::MOST;
 use crate::net::listen::Waker;
 use crate::net::tls::ServerSide;
 
@@ -59,16 +60,16 @@ impl Hearings {
     /// Shakes hands with a connection, and hears what it says.
     ///
     /// # Errors
-    /// There are too many, or the system has no thread left: why the connection was closed.
+    /// Too many are there that were dropped and have not ended yet, or the system has no thread left: why the connection was closed.
     pub(super) fn begin(&self, connection: SocketTransport) -> Result<Hearing, String> {
         let hearer = self.clone();
-        if self.count.fetch_add(1, Ordering::AcqRel) >= MOST {
+        if self.count.fetch_add(1, Ordering::AcqRel) >= 2 * MOST {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(format!("{MOST} others had not said yet what they are"));
         }
         let interrupter = connection.interrupter();
         let heard = Arc::new(Mutex::new(Heard {
-            said: Said::Nothing,
+            said: Said::Handshake,
             error: None,
             introduced: None,
         }));
@@ -97,10 +98,11 @@ impl Hearings {
     fn hear(&self, connection: SocketTransport, slot: &Mutex<Heard>) -> io::Result<()> {
         let begin = Instant::now();
         let mut connection = self.tls.shake_hands(connection)?;
+        lock(slot).said = Said::Nothing;
         let mut start = Vec::new();
         loop {
             let said = Said::from_bytes(&start);
-            let is_known = !matches!(said, Said::Nothing | Said::Magic);
+            let is_known = !said.is_too_little();
             let mut heard = lock(slot);
             heard.said = said;
             if is_known {
@@ -169,7 +171,7 @@ impl Hearing {
 
 impl Drop for Hearing {
     fn drop(&mut self) {
-        if matches!(self.said(), Said::Nothing | Said::Magic) {
+        if self.said().is_too_little() {
             self.interrupter.interrupt();
         }
     }
@@ -178,7 +180,3 @@ impl Drop for Hearing {
 fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// Most connections at once that are heard: all that a source can make, and some strangers beside them. The newest is
-/// closed when there are more.
-const MOST: usize = 256 + 64;

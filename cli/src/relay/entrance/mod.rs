@@ -160,6 +160,10 @@ impl Entrance {
     pub(super) fn arrivals(&mut self, places: &Places<'_>) -> io::Result<Vec<Arrival>> {
         let mut arrivals = Vec::new();
         while let Some((connection, peer)) = self.accept()? {
+            if let Some(least) = self.crowd.take_least() {
+                let why = "it had not said yet what it is when there were too many others";
+                self.turned_away.add(least.peer, why);
+            }
             match self.taking {
                 Taking::Several if self.tls.is_on() => match self.hearings.begin(connection) {
                     Ok(hearing) => self.crowd.add(Candidate::Heard(hearing), peer),
@@ -179,9 +183,9 @@ impl Entrance {
         Ok(arrivals)
     }
 
-    /// Whether all connections are known that a migration may have which has just begun.
-    pub(super) fn is_sorted(&self) -> bool {
-        self.crowd.is_sorted()
+    /// Whether all connections are known that a migration may have which has said so at `then`.
+    pub(super) fn is_sorted(&self, then: Instant) -> bool {
+        self.crowd.is_sorted(then)
     }
 
     fn sort(&mut self, places: &Places<'_>, arrivals: &mut Vec<Arrival>) {

@@ -204,7 +204,7 @@ impl Seen {
     }
 
     fn may_be_channel(&self) -> bool {
-        self.said == Said::Nothing && self.settled
+        matches!(self.said, Said::Handshake | Said::Nothing) && self.settled
     }
 
     /// Whether a connection of this place can be a channel of this main connection.

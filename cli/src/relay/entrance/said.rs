@@ -7,6 +7,9 @@ use multifd_core::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC,
 /// The first words of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
+    /// It has not shaken hands yet: no main connection of channels that are there, as that one does so first. It may be a
+    /// channel.
+    Handshake,
     /// Nothing, or too little to know: a main connection of a source that has not made all of its channels, a
     /// channel whose first packet is under way, or a stranger.
     Nothing,
@@ -23,6 +26,11 @@ pub(super) enum Said {
 }
 
 impl Said {
+    /// Whether it is not known yet what the connection is.
+    pub(super) fn is_too_little(self) -> bool {
+        matches!(self, Self::Handshake | Self::Nothing | Self::Magic)
+    }
+
     /// What has come on `connection`, which keeps it.
     pub(super) fn on(connection: &SocketTransport) -> Self {
         let mut bytes = [0; ENOUGH];

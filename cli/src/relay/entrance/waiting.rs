@@ -53,6 +53,23 @@ impl Crowd {
         self.accepted += 1;
     }
 
+    /// Takes the one that gives way to another, if there are too many that have not said yet what they are: the oldest
+    /// that has not shaken hands, or else the oldest. A source does so within milliseconds.
+    pub(super) fn take_least(&mut self) -> Option<Waiting> {
+        if self.waiting.len() < MOST {
+            return None;
+        }
+        let said = self.waiting.iter();
+        let said = said.map(|waiting| (waiting.connection.said(), waiting.place));
+        let unknown: Vec<_> = said.filter(|(said, _)| said.is_too_little()).collect();
+        if unknown.len() < MOST {
+            return None;
+        }
+        let closed = unknown.iter().find(|(said, _)| *said == Said::Handshake);
+        let (_, place) = closed.or(unknown.first())?;
+        self.take(*place)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.iter()
     }
@@ -172,12 +189,15 @@ impl Crowd {
         waiting.is_some_and(|waiting| waiting.since.elapsed() >= limit)
     }
 
-    /// Whether none of a young connection is unknown that may belong to a migration which has begun.
-    pub(super) fn is_sorted(&self) -> bool {
-        !self
-            .waiting
-            .iter()
-            .any(|waiting| waiting.is_silent() && waiting.since.elapsed() < GRACE)
+    /// Whether none of a young connection is unknown that may belong to a migration which has said at `then` that all of
+    /// its own are made. Others may come without end.
+    pub(super) fn is_sorted(&self, then: Instant) -> bool {
+        let may_belong = |waiting: &Waiting| {
+            let since = waiting.since;
+            since.saturating_duration_since(then) < GRACE && since.elapsed() < GRACE
+        };
+        let mut silent = self.waiting.iter().filter(|waiting| waiting.is_silent());
+        !silent.any(may_belong)
     }
 
     /// Whether there is something that can be the main connection of a guest.
@@ -226,7 +246,7 @@ impl Waiting {
         match self.said {
             Said::Other(start) => Some(Stranger::Other(start)),
             Said::End => Some(Stranger::Ended(self.connection.why())),
-            Said::Nothing | Said::Magic if self.since.elapsed() >= limit => Some(Stranger::Silent),
+            said if said.is_too_little() && self.since.elapsed() >= limit => Some(Stranger::Silent),
             _ => None,
         }
     }
@@ -241,7 +261,7 @@ impl Waiting {
 
     /// Whether it says something soon, or may.
     pub(super) fn is_silent(&self) -> bool {
-        self.said == Said::Nothing
+        matches!(self.said, Said::Handshake | Said::Nothing)
     }
 
     pub(super) fn since(&self) -> Instant {
@@ -256,13 +276,15 @@ impl Waiting {
             said: self.said,
             until: self.until,
             settled: match self.said {
-                Said::Nothing => age < SPEAKS,
+                Said::Handshake | Said::Nothing => age < SPEAKS,
                 _ => age >= GRACE,
             },
         }
     }
 }
 
+/// Most connections at once of which nothing is known: all that a source can make, and some strangers beside them.
+pub(super) const MOST: usize = 256 + 64;
 /// After so long whoever has as much to say as another has said it.
 const GRACE: Duration = Duration::from_millis(300);
 /// A channel says what it is within this time.
