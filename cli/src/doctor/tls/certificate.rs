@@ -8,6 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::X509Version;
 
 use crate::doctor::finding::{Finding, Problem};
 use crate::show::clock;
@@ -39,6 +40,11 @@ impl Certificate {
         let subject = multifd_tls::subject(der).map_err(wrong)?;
         let (_, parsed) = X509Certificate::from_der(der)
             .map_err(|error| wrong(format!("no X.509 certificate: {error}")))?;
+        if parsed.version() != X509Version::V3 {
+            let what = format!("it is of X.509 {}, wanted version 3", parsed.version());
+            let advice = "have one signed with extensions, of which subjectAltName is one";
+            return Err(Problem::new(what, advice));
+        }
         let extensions = || -> Result<_, X509Error> {
             let usage = parsed.key_usage()?.map(|usage| usage.value);
             let purpose = parsed.extended_key_usage()?.map(|purpose| purpose.value);

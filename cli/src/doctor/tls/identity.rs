@@ -116,6 +116,8 @@ impl Identity {
                 let advice = "put the key there that the certificate was made for";
                 Finding::unusable(name, &Problem::new(what, advice))
             }
+            // The certificate's own findings say so.
+            Err(Error::InvalidCertificate(_)) => return None,
             Err(error) => {
                 let advice = "take a key of a usual kind: ECDSA with P-256, or RSA, as PKCS #8";
                 Finding::unusable(name, &Problem::new(error.to_string(), advice))

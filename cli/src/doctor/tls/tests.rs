@@ -242,6 +242,16 @@ fn what_is_not_there_is_missed_by_whom_it_concerns() {
 }
 
 #[test]
+fn a_certificate_without_extensions_is_told_once() {
+    let folder = folder(&Authority::new("Example").unwrap(), |_| ());
+    fs::write(folder.path().join("client-cert.pem"), VERSION_1).unwrap();
+    not_ok(
+        &folder,
+        &[("client-cert.pem", "X.509 V1, wanted version 3")],
+    );
+}
+
+#[test]
 fn a_key_that_everybody_may_read_is_told() {
     let folder = folder(&Authority::new("Example").unwrap(), |_| ());
     set_mode(&folder, "client-key.pem", 0o604);
@@ -283,3 +293,15 @@ fn what_is_revoked_is_told() {
     put("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n".into());
     not_ok(&folder, &[("ca-crl.pem", "no list of an authority")]);
 }
+
+/// As `openssl x509 -req` makes them when it is told of no extensions.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBJTCBywIUcrIt4Y1R2+cZM50dOBPcllpjFygwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJYS5leGFtcGxlMCAXDTI2MTEyODA2NTYzOVoYDzIxMjYxMTA0MDY1NjM5
+WjAUMRIwEAYDVQQDDAlhLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AAT5hxxgXTg49kaFr/22n4Bjs6JKyisY4XttbkdDn3wPGm5+6fAOj01+DeVWFs+q
+tKBlTQY/KyaQW+CAXq5ArZGTMAoGCCqGSM49BAMCA0kAMEYCIQCBq15yXC4gsnpI
+kgl6ffAqs7gjaAJi2TKetyKSeJsDxAIhAK54DUEfKO3wUxwkrI1gYU6TPXhrqTW2
+lZ8G52qJZV0T
+-----END CERTIFICATE-----";
