@@ -219,7 +219,7 @@ impl Relaying<'_> {
             match arrival {
                 Arrival::Only(connection) => self.only(connection)?,
                 Arrival::Guest(party) => self.start(party),
-                Arrival::Surplus(uuid, connection) => self.surplus(uuid, connection),
+                Arrival::Surplus(uuid, peer, connection) => self.surplus(uuid, peer, connection),
                 Arrival::Refused(refusal) => self.refused(&refusal),
             }
         }
@@ -287,12 +287,18 @@ impl Relaying<'_> {
         }
     }
 
-    /// A channel more than there should be of a guest.
-    fn surplus(&mut self, uuid: Uuid, connection: Box<dyn Transport>) {
+    /// A channel more than there should be of a guest. Where it is known that all are there, or comes from elsewhere,
+    /// it is a stranger.
+    fn surplus(&mut self, uuid: Uuid, peer: Peer, connection: Box<dyn Transport>) {
+        let peer_name = peer.to_string();
+        let may_have = |passage: &Passage| {
+            let is_near = passage.identity.peer.as_ref() == Some(&peer_name);
+            passage.is_of(uuid) && !passage.announced && is_near
+        };
         let mut passages = self.passages.iter();
-        let of = passages.find(|(_, passage)| passage.is_of(uuid));
-        if let Some((number, _)) = of {
-            self.accept(*number, connection);
+        match passages.find(|(_, passage)| may_have(passage)) {
+            Some((number, _)) => self.accept(*number, connection),
+            None => self.entrance.close_surplus(peer, connection),
         }
     }
 

@@ -57,6 +57,11 @@ impl Hearings {
         }
     }
 
+    /// From now on shows and wants other certificates.
+    pub(super) fn set_tls(&mut self, tls: ServerSide) {
+        self.tls = tls;
+    }
+
     /// Shakes hands with a connection, and hears what it says.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use super::said::Said;
 /// Channels and main connections that have waited for too long, and those that could be theirs: what is left of a
 /// doubt is not to be taken for something certain.
 pub(super) struct Hopeless {
+    channels: usize,
     groups: Vec<Group>,
     /// Those that have spoken.
     mains: Vec<Seen>,
@@ -14,12 +15,13 @@ pub(super) struct Hopeless {
 
 impl Hopeless {
     /// Those among what is `open`, as `is_old` tells.
-    pub(super) fn among(open: &[Seen], is_old: impl Fn(&Seen) -> bool) -> Self {
+    pub(super) fn among(open: &[Seen], channels: usize, is_old: impl Fn(&Seen) -> bool) -> Self {
         let of =
             |group: &Group, seen: &Seen| group.channels.values().any(|place| *place == seen.place);
         let all_old = |group: &Group| open.iter().filter(|seen| of(group, seen)).all(&is_old);
-        let (mut lost, mut groups): (Vec<_>, Vec<_>) =
-            pairing::groups(open).into_iter().partition(all_old);
+        let (mut lost, mut groups): (Vec<_>, Vec<_>) = pairing::groups(open, channels)
+            .into_iter()
+            .partition(all_old);
         let heads = open
             .iter()
             .filter(|seen| matches!(seen.said, Said::Head(_)))
@@ -40,6 +42,7 @@ impl Hopeless {
                 .collect();
             if found.is_empty() && heads.is_empty() {
                 return Self {
+                    channels,
                     groups: lost,
                     mains: lost_mains,
                 };
@@ -50,15 +53,15 @@ impl Hopeless {
     }
 
     /// One for each guest, and for each main connection that has none.
-    pub(super) fn refusals(&self, channels: usize) -> Vec<Refusal> {
+    pub(super) fn refusals(&self) -> Vec<Refusal> {
         let has_main = |group: &Group| self.mains.iter().any(|main| main.is_main_of(group));
         let of_groups = self.groups.iter().map(|group| Refusal {
             uuid: Some(group.uuid),
             peer: group.first_peer,
             why: match (group.channels.len(), has_main(group)) {
-                (got, _) if got < channels => Why::Missing {
+                (got, _) if got < self.channels => Why::Missing {
                     got,
-                    want: channels,
+                    want: self.channels,
                 },
                 (_, false) => Why::NoMain,
                 (_, true) => Why::InDoubt,

@@ -45,6 +45,8 @@ pub(super) struct Entrance {
     limit: Duration,
     taking: Taking,
     turned_away: TurnedAway,
+    /// When sources were refused of late.
+    told: Vec<Instant>,
 }
 
 /// Which connections are taken.
@@ -64,8 +66,8 @@ pub(super) enum Arrival {
     Only(Box<dyn Transport>),
     /// They are a guest, whose migration is to be started.
     Guest(Party),
-    /// It is a channel more than a migration under way has.
-    Surplus(Uuid, Box<dyn Transport>),
+    /// It claims to be a channel more than a migration under way has.
+    Surplus(Uuid, Peer, Box<dyn Transport>),
     /// They were closed, and are a migration that has failed.
     Refused(Refusal),
 }
@@ -94,6 +96,7 @@ impl Entrance {
             limit,
             taking: Taking::Several,
             turned_away: TurnedAway::default(),
+            told: Vec::new(),
         }
     }
 
@@ -120,7 +123,7 @@ impl Entrance {
 
     /// From now on other certificates are shown and wanted.
     pub(super) fn set_tls(&mut self, tls: ServerSide) {
-        self.hearings = Hearings::new(tls.clone(), self.limit, self.listener.waker());
+        self.hearings.set_tls(tls.clone());
         self.tls = tls;
     }
 
@@ -199,14 +202,15 @@ impl Entrance {
             match (places.is_under_way)(uuid) {
                 true => {
                     let channel = waiting.connection.into_transport();
-                    arrivals.extend(channel.map(|channel| Arrival::Surplus(uuid, channel)));
+                    let peer = waiting.peer;
+                    arrivals.extend(channel.map(|channel| Arrival::Surplus(uuid, peer, channel)));
                 }
                 false => self.refuse(
                     Refusal {
                         uuid: Some(uuid),
                         peer: waiting.peer,
                         why: Why::Surplus { number, want },
-                        is_source: self.crowd.has_main(),
+                        is_source: self.crowd.has_main_of(waiting.peer),
                     },
                     arrivals,
                 ),
@@ -224,12 +228,24 @@ impl Entrance {
         }
     }
 
-    /// A source is told of as a migration; who only knocks, as a stranger.
+    /// A source is told of as a migration; who only knocks, or comes too often, as a stranger.
     fn refuse(&mut self, refusal: Refusal, arrivals: &mut Vec<Arrival>) {
-        match refusal.is_source {
-            true => arrivals.push(Arrival::Refused(refusal)),
-            false => self.turned_away.add(refusal.peer, refusal.why),
+        self.told.retain(|told| told.elapsed() < WHILE);
+        if refusal.is_source && self.told.len() < MOST_TOLD {
+            self.told.push(Instant::now());
+            arrivals.push(Arrival::Refused(refusal));
+        } else {
+            self.turned_away.add(refusal.peer, refusal.why);
         }
+    }
+
+    /// Closes a channel that a migration has no place for any more.
+    pub(super) fn close_surplus(&mut self, peer: Peer, channel: Box<dyn Transport>) {
+        drop(channel);
+        self.turned_away.add(
+            peer,
+            "it is a channel of a guest that has all of its channels",
+        );
     }
 
     /// Accepts a connection. One that cannot be used is closed: it is not the others' matter.
@@ -269,6 +285,9 @@ fn is_lost(error: &io::Error) -> bool {
         .any(|lost| error.raw_os_error() == Some(lost.raw_os_error()))
 }
 
+/// Most sources that are told of as refused within a while: whoever knocks without end does not fill the log.
+const MOST_TOLD: usize = 32;
+const WHILE: Duration = Duration::from_secs(10);
 /// How long connections may be a guest only in part, or in doubt.
 const IN_DOUBT: Duration = Duration::from_secs(10);
 /// Between two looks at connections of which more is to come soon, and of which it is not.

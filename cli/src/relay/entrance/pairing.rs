@@ -5,7 +5,7 @@
 //! that has spoken belongs to channels that were accepted behind it and before it spoke. Where several guests'
 //! channels are there, nothing more can be known, and it is left undecided: guests are never mixed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use multifd_core::wire::Uuid;
 
@@ -46,21 +46,52 @@ pub(super) struct Group {
     peer: Option<Peer>,
 }
 
-/// The channels among `seen`, by guest.
-pub(super) fn groups(seen: &[Seen]) -> Vec<Group> {
+/// The channels among `seen`, by guest, and by who has made them: somebody else may claim to be of a guest. Only where
+/// no peer has made all of so many `channels`, and none of them is there twice, are they one guest's whose address
+/// changes.
+pub(super) fn groups(seen: &[Seen], channels: usize) -> Vec<Group> {
+    let apart = attempts(seen, |group, connection| {
+        group.first_peer == connection.peer
+    });
+    let together = attempts(seen, |_, _| true);
+    let is_one = |uuid: Uuid| {
+        let mut of_uuid = apart.iter().filter(|group| group.uuid == uuid);
+        let is_twice = together.iter().filter(|group| group.uuid == uuid).count() > 1;
+        !is_twice && of_uuid.all(|group| group.channels.len() < channels)
+    };
+    let (one, several): (Vec<_>, Vec<_>) = together
+        .iter()
+        .cloned()
+        .partition(|group| is_one(group.uuid));
+    let several: HashSet<Uuid> = several.into_iter().map(|group| group.uuid).collect();
+    let apart = apart
+        .iter()
+        .filter(|group| several.contains(&group.uuid))
+        .cloned();
+    one.into_iter().chain(apart).collect()
+}
+
+/// The channels, by guest, where `is_alike` allows it; a number that comes again is of another attempt.
+fn attempts(seen: &[Seen], is_alike: impl Fn(&Group, &Seen) -> bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    let mut by_guest: HashMap<Uuid, Vec<usize>> = HashMap::new();
     for connection in seen {
         let Said::Channel(init) = connection.said else {
             continue;
         };
-        let lacks = |group: &&mut Group| {
-            group.uuid == init.uuid && !group.channels.contains_key(&init.channel)
-        };
-        if let Some(group) = groups.iter_mut().find(lacks) {
+        let of_guest = by_guest.entry(init.uuid).or_default();
+        let lacking = of_guest.iter().copied().find(|at| {
+            let group = groups.get(*at);
+            group.is_some_and(|group| {
+                !group.channels.contains_key(&init.channel) && is_alike(group, connection)
+            })
+        });
+        if let Some(group) = lacking.and_then(|at| groups.get_mut(at)) {
             group.channels.insert(init.channel, connection.place);
             group.peer = group.peer.filter(|peer| *peer == connection.peer);
             continue;
         }
+        of_guest.push(groups.len());
         groups.push(Group {
             uuid: init.uuid,
             channels: [(init.channel, connection.place)].into(),
@@ -78,7 +109,7 @@ pub(super) fn guests(seen: &[Seen], channels: usize) -> Vec<Guest> {
         seen,
         channels,
         mains: seen.iter().filter(|seen| seen.may_be_main()).collect(),
-        groups: groups(seen),
+        groups: groups(seen, channels),
     };
     let mut guests = Vec::new();
     // Each one that is decided may decide others.
@@ -120,45 +151,60 @@ impl Pairing<'_> {
 
     /// The main connection of `group`, if there is no doubt.
     fn main_of(&self, group: &Group) -> Option<&Seen> {
-        let name = Said::Head(Some(group.uuid));
-        if let Some(named) = self.mains.iter().find(|main| main.said == name) {
-            return Some(named);
-        }
         if self.candidates(group).next().is_none() {
             return self.late_main_of(group);
         }
-        let mut claims = self
-            .candidates(group)
-            .filter(|main| self.is_only_of(main, group));
-        let claim = claims.next().filter(|_| claims.next().is_none())?;
-        // Another one would have spoken by then.
-        (claim.settled || self.is_alone(claim, group)).then_some(claim)
+        let is_claim = |main: &&Seen| self.is_only_of(main, group);
+        let claims: Vec<&Seen> = self.candidates(group).filter(is_claim).collect();
+        let is_named = |main: &&Seen| main.said == Said::Head(Some(group.uuid));
+        let (named, others): (Vec<&Seen>, Vec<&Seen>) = claims.into_iter().partition(is_named);
+        match (named.as_slice(), others.as_slice()) {
+            (&[named], _) => Some(named),
+            // Another one would have spoken by then.
+            (&[], &[claim]) if claim.settled || self.is_alone(claim, group) => Some(claim),
+            _ => None,
+        }
     }
 
     /// The main connection of `group` if it has come behind a channel: another way through the network may take
     /// longer. Only what is alone can be known so.
     fn late_main_of(&self, group: &Group) -> Option<&Seen> {
         let mut mains = self.mains.iter().filter(|main| !main.is_stranger());
-        let main = mains
-            .next()
-            .filter(|main| main.settled && matches!(main.said, Said::Head(None)))?;
+        let main = mains.next().filter(|main| {
+            main.settled && matches!(main.said, Said::Head(_)) && main.is_named_as(group)
+        })?;
         let is_all = mains.next().is_none() && self.groups.len() == 1;
         (is_all && group.channels.values().all(|place| *place <= main.until)).then_some(main)
     }
 
-    /// What can be the main connection of `group`.
+    /// What can be the main connection of `group`. Where one is of the same peer, it is no other.
     fn candidates(&self, group: &Group) -> impl Iterator<Item = &Seen> {
-        let fitting = |main: &&&Seen| main.fits(group);
         let near = |main: &Seen| Some(main.peer) == group.peer;
+        let fitting = |main: &&&Seen| main.fits(group);
         let is_near = self.mains.iter().filter(fitting).any(|main| near(main));
         let mains = self.mains.iter().filter(fitting).copied();
-        mains.filter(move |main| !is_near || near(main))
+        mains.filter(move |main| near(main) || !is_near && !self.has_near(main))
+    }
+
+    /// Whether there are channels of the same peer that can be those of `main`.
+    fn has_near(&self, main: &Seen) -> bool {
+        let mut near = self
+            .groups
+            .iter()
+            .filter(|group| group.peer == Some(main.peer));
+        near.any(|group| main.fits(group))
     }
 
     /// Whether `main` has said that its channels are there, and those can only be the ones of `group`.
     fn is_only_of(&self, main: &Seen, group: &Group) -> bool {
-        if main.said != Said::Head(None) {
-            return false;
+        match main.said {
+            // Somebody else may claim to be the same guest.
+            Said::Head(Some(uuid)) => {
+                let mut others = self.groups.iter().filter(|other| !other.is(group));
+                return uuid == group.uuid && !others.any(|other| self.is_candidate(main, other));
+            }
+            Said::Head(None) => {}
+            _ => return false,
         }
         // They may have been accepted and not have spoken.
         let silent = self.seen.iter().filter(|seen| seen.may_be_channel());
@@ -193,6 +239,11 @@ impl Seen {
         matches!(self.said, Said::Nothing | Said::Magic | Said::Head(_))
     }
 
+    /// Whether the guest that it names is this one, if it names one.
+    fn is_named_as(&self, group: &Group) -> bool {
+        !matches!(self.said, Said::Head(Some(uuid)) if uuid != group.uuid)
+    }
+
     /// Whether it has been silent for too long.
     fn is_stranger(&self) -> bool {
         self.said == Said::Nothing && !self.settled
@@ -218,10 +269,7 @@ impl Seen {
 
     /// Whether `group`, as far as it is there, can be of this main connection.
     fn fits(&self, group: &Group) -> bool {
-        if let Said::Head(Some(uuid)) = self.said {
-            return uuid == group.uuid;
-        }
-        group.channels.values().all(|place| self.may_have(*place))
+        self.is_named_as(group) && group.channels.values().all(|place| self.may_have(*place))
     }
 }
 

@@ -270,12 +270,12 @@ fn doubt_takes_all_that_it_is_about() {
         main.until = 3;
     }
     // Only one channel is old.
-    let hopeless = Hopeless::among(&seen, |seen| seen.place == 2);
+    let hopeless = Hopeless::among(&seen, 1, |seen| seen.place == 2);
     let mut places = hopeless.places();
     places.sort_unstable();
     assert_eq!(places, [0, 1, 2, 3]);
     let of: Vec<_> = hopeless
-        .refusals(1)
+        .refusals()
         .iter()
         .map(|refusal| (refusal.uuid, refusal.why))
         .collect();
@@ -288,11 +288,58 @@ fn doubt_takes_all_that_it_is_about() {
 #[test]
 fn what_is_missing_is_named() {
     let seen = all_there(&[HEAD, channel(1, 0), channel(2, 0), channel(2, 1)]);
-    let refusals = Hopeless::among(&seen, |_| true).refusals(2);
+    let refusals = Hopeless::among(&seen, 2, |_| true).refusals();
     let of: Vec<_> = refusals.iter().map(|refusal| refusal.why).collect();
     assert_eq!(of, [Why::Missing { got: 1, want: 2 }, Why::InDoubt]);
-    let alone = Hopeless::among(&all_there(&[HEAD]), |_| true).refusals(2);
+    let alone = Hopeless::among(&all_there(&[HEAD]), 2, |_| true).refusals();
     assert_eq!(alone[0].why, Why::NoChannels);
-    let headless = Hopeless::among(&all_there(&[channel(1, 0)]), |_| true).refusals(1);
+    let headless = Hopeless::among(&all_there(&[channel(1, 0)]), 1, |_| true).refusals();
     assert!(headless[0].why == Why::NoMain && !headless[0].is_source);
+}
+
+const STRANGER: Peer = Peer::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST));
+
+/// Somebody else claims to be the same guest, with these words, before or between those of a source.
+fn beside_a_stranger(head: Said, claims: &[Said], at: usize) -> Vec<(u64, Uuid)> {
+    let mut said = vec![head, channel(1, 0), channel(1, 1)];
+    said.splice(at..at, claims.iter().copied());
+    let mut seen = all_there(&said);
+    for seen in &mut seen[at..at + claims.len()] {
+        seen.peer = STRANGER;
+    }
+    mains(&seen, 2)
+}
+
+#[test]
+fn nobody_else_takes_the_place_of_a_channel() {
+    for head in [HEAD, Said::Head(Some(uuid(1)))] {
+        for claims in [&[channel(1, 0)][..], &[channel(1, 0), channel(1, 1)]] {
+            for at in 0..=3 {
+                let main = u64::try_from(if at == 0 { claims.len() } else { 0 }).unwrap();
+                let guests = beside_a_stranger(head, claims, at);
+                assert_eq!(guests, [(main, uuid(1))], "{head:?} {claims:?} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_else_takes_the_place_of_a_main_connection() {
+    for claim in [HEAD, Said::Head(Some(uuid(1)))] {
+        for at in 0..=3 {
+            let main = u64::from(at == 0);
+            let guests = beside_a_stranger(Said::Head(Some(uuid(1))), &[claim], at);
+            assert_eq!(guests, [(main, uuid(1))], "{claim:?} at {at}");
+        }
+    }
+}
+
+#[test]
+fn who_cannot_be_told_apart_is_not() {
+    // From the same address, both alive.
+    let named = Said::Head(Some(uuid(1)));
+    let twice = [named, channel(1, 0), channel(1, 0)];
+    assert_eq!(mains(&all_there(&twice), 1), []);
+    let two_mains = [named, named, channel(1, 0)];
+    assert_eq!(mains(&all_there(&two_mains), 1), []);
 }

@@ -176,8 +176,8 @@ impl Crowd {
             .into_iter()
             .filter(|seen| !is_decided(seen.place))
             .collect();
-        let hopeless = Hopeless::among(&open, |seen| self.has_waited(seen.place, limit));
-        let refusals = hopeless.refusals(channels);
+        let hopeless = Hopeless::among(&open, channels, |seen| self.has_waited(seen.place, limit));
+        let refusals = hopeless.refusals();
         let places = hopeless.places();
         self.waiting
             .retain(|waiting| !places.contains(&waiting.place));
@@ -200,11 +200,10 @@ impl Crowd {
         !silent.any(may_belong)
     }
 
-    /// Whether there is something that can be the main connection of a guest.
-    pub(super) fn has_main(&self) -> bool {
-        self.waiting
-            .iter()
-            .any(|waiting| waiting.seen().may_be_main())
+    /// Whether this peer has a main connection here, be it of a guest that can have made all of its channels.
+    pub(super) fn has_main_of(&self, peer: Peer) -> bool {
+        let mut mains = self.waiting.iter().filter(|waiting| waiting.peer == peer);
+        mains.any(|waiting| matches!(waiting.said, Said::Head(_)))
     }
 
     fn take(&mut self, place: u64) -> Option<Waiting> {
