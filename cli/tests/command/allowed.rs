@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use anyhow::{Context as _, Result, ensure};
 use multifd_tests::command::Running;
 
-use crate::harness::{Folder, guest, recv, relay, run, send};
+use crate::harness::{Folder, connect_from_elsewhere, guest, recv, relay, run, send};
 
 /// Somebody connects so often, and is refused each time. Says nothing, as who waits for the first word would have
 /// to wait for ever.
@@ -79,20 +79,9 @@ fn who_is_not_allowed_is_closed_before_a_word() -> Result<()> {
     let source = folder.write("source", &guest(7))?;
     let new = folder.text("new");
     let allow = ["--allow", "127.0.0.1"];
-    // All of 127.0.0.0/8 is this host.
     let elsewhere = |address: &str| -> Result<()> {
-        let port: u16 = address.rsplit(':').next().context("no port")?.parse()?;
         for _ in 0..9 {
-            let socket = rustix::net::socket(
-                rustix::net::AddressFamily::INET,
-                rustix::net::SocketType::STREAM,
-                None,
-            )?;
-            let from: std::net::SocketAddrV4 = "127.0.0.2:0".parse()?;
-            rustix::net::bind(&socket, &from)?;
-            let to = std::net::SocketAddrV4::new([127, 0, 0, 1].into(), port);
-            rustix::net::connect(&socket, &to)?;
-            let closed = TcpStream::from(socket).read(&mut [0]);
+            let closed = connect_from_elsewhere(address)?.read(&mut [0]);
             ensure!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Runs the command, with memory to move.
 
+use std::net::{SocketAddrV4, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -45,6 +46,17 @@ pub(crate) fn send(to: &str, args: &[&str]) -> Result<Finished> {
     let mut all = vec!["send", "--json", "--to", to];
     all.extend(args);
     run(&all)
+}
+
+/// A connection from another address of this host, 127.0.0.2, to where a command listens.
+pub(crate) fn connect_from_elsewhere(address: &str) -> Result<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let from: SocketAddrV4 = "127.0.0.2:0".parse()?;
+    bind(&socket, &from)?;
+    let to: SocketAddrV4 = address.trim_start_matches("tcp:").parse()?;
+    connect(&socket, &to)?;
+    Ok(TcpStream::from(socket))
 }
 
 /// A folder for one test.

@@ -13,7 +13,7 @@ use multifd_tests::streams::{Connections, Destination, Random, Stream, channel, 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Folder, guest, relay};
+use crate::harness::{Folder, connect_from_elsewhere, guest, relay};
 
 const CHANNELS: u8 = 2;
 /// So many guests begin together.
@@ -230,5 +230,47 @@ fn others_arrive_or_are_refused_by_name() -> Result<()> {
         .iter()
         .filter(|result| result["status"] == "completed");
     assert_eq!(completed.count() as u64, 1 + arrived, "{results:#?}");
+    Ok(())
+}
+
+/// Somebody else claims to be the same guest, before it comes and while it is there.
+#[test]
+fn nobody_else_takes_the_place_of_a_guest() -> Result<()> {
+    let folder = Folder::new()?;
+    let to = format!("unix:{}", folder.text("{uuid}"));
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &["--keep-listening"])?;
+    let listens = address.trim_start_matches("tcp:");
+    for (seed, (is_named, is_main)) in
+        (0..).zip([(true, true), (true, false), (false, true), (false, false)])
+    {
+        let mut guest = Guest::new(folder.root(), seed, 1, is_named)?;
+        let other = Guest::new(folder.root(), seed, 2, true)?;
+        let claims = match is_main {
+            true => vec![guest.stream.main()],
+            false => (0..CHANNELS)
+                .map(|id| {
+                    let stream = Stream {
+                        uuid: guest.stream.uuid,
+                        ..other.stream.clone()
+                    };
+                    channel(&stream, id, CHANNELS)
+                })
+                .collect(),
+        };
+        let mut held = Vec::new();
+        for claim in &claims {
+            let mut claimant = connect_from_elsewhere(&address)?;
+            claimant.write_all(claim)?;
+            held.push(claimant);
+        }
+        begin_together(listens, std::slice::from_mut(&mut guest), seed)?;
+        let result: Value = serde_json::from_str(&relaying.wait_result()?)?;
+        ensure!(
+            result["status"] == "completed" && result["peer"] == "127.0.0.1",
+            "{result:#}"
+        );
+        ensure!(guest.end()?, "the guest has not arrived");
+        other.end().map(drop)?;
+    }
     Ok(())
 }

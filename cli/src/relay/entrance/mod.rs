@@ -286,7 +286,7 @@ fn is_lost(error: &io::Error) -> bool {
 }
 
 /// Most sources that are told of as refused within a while: whoever knocks without end does not fill the log.
-const MOST_TOLD: usize = 32;
+const MOST_TOLD: usize = 256;
 const WHILE: Duration = Duration::from_secs(10);
 /// How long connections may be a guest only in part, or in doubt.
 const IN_DOUBT: Duration = Duration::from_secs(10);
