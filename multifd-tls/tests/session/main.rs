@@ -4,6 +4,7 @@
 
 mod authority;
 mod bytes;
+mod cuts;
 mod trust;
 
 use std::io;
