@@ -245,5 +245,6 @@ fn scatter(bytes: &[u8], room: &mut [IoVecMut<'_>]) -> usize {
     taken
 }
 
-/// As much is encrypted at once: four full records, which stay in the processor's cache.
-const MOST_PLAIN: usize = 64 << 10;
+/// As much is encrypted at once: eight full records, which stay in the processor's cache. Half of it takes the
+/// sender a seventh more time; twice as much took more, too.
+const MOST_PLAIN: usize = 128 << 10;

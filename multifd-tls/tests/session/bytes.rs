@@ -26,11 +26,11 @@ fn pattern(len: usize) -> Vec<u8> {
 #[test]
 fn lists_of_all_lengths() {
     let [mut here, mut there] = session();
-    let bytes = pattern(400_000);
+    let bytes = pattern(800_000);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut rest = &bytes[..];
-            for len in [1, 12, 4096, 65_536, 65_537, 100_000].iter().cycle() {
+            for len in [1, 12, 4096, 131_072, 131_073, 200_000].iter().cycle() {
                 let (front, back) = rest.split_at(rest.len().min(*len));
                 let (one, two) = front.split_at(front.len() / 3);
                 let mut list = [one, &[], two].map(IoVec::from);
