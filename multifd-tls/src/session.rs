@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{Interrupt, Transport};
@@ -17,6 +17,8 @@ use crate::staged::Staged;
 pub(crate) struct TlsTransport {
     session: Arc<Session>,
     transport: Box<dyn Transport>,
+    /// Of a call.
+    limit: Option<Duration>,
 }
 
 struct Session {
@@ -55,6 +57,7 @@ impl TlsTransport {
         Self {
             session: Arc::new(session),
             transport,
+            limit: None,
         }
     }
 }
@@ -80,14 +83,25 @@ impl Transport for TlsTransport {
             return Ok(0);
         }
         let mut staged = self.session.reading.lock();
+        let start = self.limit.map(|limit| (Instant::now(), limit));
+        let mut is_first = true;
         loop {
             if let Some(taken) = decrypt(&mut self.session.connection.lock(), &mut staged, room)? {
                 return Ok(taken);
             }
-            if !staged.fill(&mut *self.transport)? {
+            // What is part of the session and no data, such as new keys, gains a peer no time.
+            let left = start.map(|(start, limit)| limit.saturating_sub(start.elapsed()));
+            if !is_first && left.is_some_and(|left| left.is_zero()) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.transport.set_time_limit(left);
+            let filled = staged.fill(&mut *self.transport);
+            self.transport.set_time_limit(self.limit);
+            if !filled? {
                 // Whether it is the end is known one level above: a QEMU closes its main connection without a word.
                 return Ok(0);
             }
+            is_first = false;
         }
     }
 
@@ -99,6 +113,7 @@ impl Transport for TlsTransport {
         Ok(Box::new(Self {
             session: Arc::clone(&self.session),
             transport: self.transport.duplicate()?,
+            limit: None,
         }))
     }
 
@@ -107,6 +122,7 @@ impl Transport for TlsTransport {
     }
 
     fn set_time_limit(&mut self, limit: Option<Duration>) {
+        self.limit = limit;
         self.transport.set_time_limit(limit);
     }
 

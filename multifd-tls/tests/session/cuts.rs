@@ -138,6 +138,29 @@ fn a_cut_at_each_byte_changes_nothing() {
     }
 }
 
+/// A peer that says nothing but new keys is a silent one.
+#[test]
+fn new_keys_gain_no_time() {
+    let there = |mut source: StreamOwned<ClientConnection, UnixStream>| {
+        while source.conn.is_handshaking() || source.conn.wants_write() {
+            source.conn.complete_io(&mut source.sock).unwrap();
+        }
+        loop {
+            source.conn.refresh_traffic_keys().unwrap();
+            // Until the other side has had enough.
+            match source.flush() {
+                Ok(()) => thread::sleep(Duration::from_millis(50)),
+                Err(_) => break,
+            }
+        }
+    };
+    Ends::new().meet(usize::MAX, there, |session| {
+        session.set_time_limit(Some(Duration::from_millis(300)));
+        let error = recv_all(session, &mut [(&mut [0; 8][..]).into()]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    });
+}
+
 /// The same for what comes to a source.
 #[test]
 fn a_cut_at_each_byte_changes_nothing_for_a_source() {
