@@ -129,12 +129,13 @@ struct Pairing<'s> {
 
 impl Pairing<'_> {
     fn next(&mut self) -> Option<Guest> {
-        let mut whole = self
+        let is_clear = |group: &Group| self.is_whole(group) && !self.is_mixed(group);
+        let mut clear = self
             .groups
             .iter()
             .enumerate()
-            .filter(|(_, group)| self.is_whole(group));
-        let (at, main) = whole.find_map(|(at, group)| Some((at, self.main_of(group)?.place)))?;
+            .filter(|(_, group)| is_clear(group));
+        let (at, main) = clear.find_map(|(at, group)| Some((at, self.main_of(group)?.place)))?;
         self.mains.retain(|seen| seen.place != main);
         let group = self.groups.remove(at);
         Some(Guest {
@@ -147,6 +148,21 @@ impl Pairing<'_> {
     fn is_whole(&self, group: &Group) -> bool {
         let numbers = group.channels.keys().map(|number| usize::from(*number));
         numbers.eq(0..self.channels)
+    }
+
+    /// Whether channels of `group` may be of two guests that have the same name, or none, and the same address: then there
+    /// are two such groups, and these overlap, or a main connection was made between the channels of one.
+    fn is_mixed(&self, group: &Group) -> bool {
+        let is_alike = |other: &&Group| other.uuid == group.uuid && other.peer == group.peer;
+        let alike: Vec<&Group> = self.groups.iter().filter(is_alike).collect();
+        let is_inside = |place: u64, group: &Group| group.first() < place && place < group.last();
+        let overlaps = |one: &&Group| {
+            let mut others = alike.iter().filter(|other| !other.is(one));
+            others.any(|other| is_inside(other.first(), one) || is_inside(other.last(), one))
+        };
+        let mut mains = self.seen.iter().filter(|seen| seen.may_be_main());
+        let has_main = mains.any(|main| alike.iter().any(|group| is_inside(main.place, group)));
+        alike.len() > 1 && (has_main || alike.iter().any(overlaps))
     }
 
     /// The main connection of `group`, if there is no doubt.
@@ -274,6 +290,14 @@ impl Seen {
 }
 
 impl Group {
+    fn first(&self) -> u64 {
+        self.channels.values().min().copied().unwrap_or_default()
+    }
+
+    fn last(&self) -> u64 {
+        self.channels.values().max().copied().unwrap_or_default()
+    }
+
     fn is(&self, other: &Self) -> bool {
         self.channels == other.channels
     }

@@ -335,11 +335,34 @@ fn nobody_else_takes_the_place_of_a_main_connection() {
 }
 
 #[test]
+fn guests_without_a_name_may_come_one_after_the_other() {
+    let said = [
+        HEAD,
+        channel(0, 0),
+        channel(0, 1),
+        HEAD,
+        channel(0, 1),
+        channel(0, 0),
+    ];
+    assert_eq!(mains(&all_there(&said), 2), [(3, uuid(0)), (0, uuid(0))]);
+}
+
+#[test]
 fn who_cannot_be_told_apart_is_not() {
     // From the same address, both alive.
     let named = Said::Head(Some(uuid(1)));
     let twice = [named, channel(1, 0), channel(1, 0)];
     assert_eq!(mains(&all_there(&twice), 1), []);
+    // The last two may be of the first, in part.
+    let overlapping = [
+        HEAD,
+        channel(0, 0),
+        HEAD,
+        channel(0, 1),
+        channel(0, 0),
+        channel(0, 1),
+    ];
+    assert_eq!(mains(&all_there(&overlapping), 2), []);
     let two_mains = [named, named, channel(1, 0)];
     assert_eq!(mains(&all_there(&two_mains), 1), []);
 }

@@ -123,8 +123,10 @@ impl Crowd {
         guests.sort_by_key(|guest| guest.main);
         let mut parties: Vec<Party> = Vec::new();
         for guest in guests {
-            let is_twice = parties.iter().any(|party| party.uuid == guest.uuid);
-            if parties.len() == most || is_twice || is_under_way(guest.uuid) {
+            let is_twice =
+                has_name(guest.uuid) && parties.iter().any(|party| party.uuid == guest.uuid);
+            let waits = has_name(guest.uuid) && is_under_way(guest.uuid);
+            if parties.len() == most || is_twice || waits {
                 continue;
             }
             let Some(main) = self.take(guest.main) else {
@@ -217,6 +219,11 @@ impl Crowd {
     fn seen(&self) -> Vec<Seen> {
         self.waiting.iter().map(Waiting::seen).collect()
     }
+}
+
+/// Whether a UUID names a guest: that of a QEMU which was given none is all zero.
+fn has_name(uuid: Uuid) -> bool {
+    uuid != Uuid::default()
 }
 
 /// Why a connection is no source's.
