@@ -155,13 +155,20 @@ impl Crowd {
             let number = waiting.channel().map(|init| usize::from(init.channel));
             number.is_some_and(|number| number >= channels)
         };
-        let surplus = self.waiting.extract_if(.., is_surplus);
-        surplus
-            .filter_map(|waiting| {
-                let init = waiting.channel()?;
-                Some((init.uuid, init.channel, waiting))
-            })
-            .collect()
+        let surplus: Vec<_> = self.waiting.extract_if(.., is_surplus).collect();
+        // The others of such a source are not to become a migration without it.
+        self.waiting.retain(|waiting| {
+            let uuid = waiting.channel().map(|init| init.uuid);
+            let is_of = |other: &Waiting| {
+                other.peer == waiting.peer && other.channel().map(|init| init.uuid) == uuid
+            };
+            uuid.is_none() || !surplus.iter().any(is_of)
+        });
+        let surplus = surplus.into_iter().filter_map(|waiting| {
+            let init = waiting.channel()?;
+            Some((init.uuid, init.channel, waiting))
+        });
+        surplus.collect()
     }
 
     /// Takes what has waited for `limit`, so that nothing more is to come of it. What is decided only waits for its
