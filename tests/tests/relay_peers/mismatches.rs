@@ -143,7 +143,7 @@ fn refuse(rig: &Rig, source: &mut Qemu, mismatch: &Mismatch, to: &str) -> Result
     migrate_fast(source, &uri)?;
     assert_runs_on(source, "failed")?;
     if mismatch.codes.is_empty() {
-        let line = relay.wait_line("multifd: migration 1: ")?;
+        let line = relay.wait_line(": relay, ")?;
         for word in mismatch.words {
             ensure!(line.contains(word), "{line}");
         }
