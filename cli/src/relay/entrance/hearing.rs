@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use multifd_core::memory::IoVecMut;
 use multifd_core::transport::{Interrupt, SocketTransport, Transport};
 
-use super::said::{ENOUGH, Said};
-use super::waiting::MOST;
+use super::said::{ENOUGH, MOST, Said};
 use crate::net::listen::Waker;
 use crate::net::tls::ServerSide;
 

@@ -74,6 +74,8 @@ impl Said {
     }
 }
 
+/// Most connections at once of which nothing is known: all that a source can make, and some strangers beside them.
+pub(super) const MOST: usize = 256 + 64;
 /// More than the configuration at the start of a main stream has.
 pub(super) const ENOUGH: usize = 2048;
 

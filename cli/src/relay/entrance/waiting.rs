@@ -9,7 +9,7 @@ use super::candidate::Candidate;
 use super::hopeless::Hopeless;
 use super::pairing::{self, Seen};
 use super::refusal::Refusal;
-use super::said::Said;
+use super::said::{MOST, Said};
 use crate::net::peer::Peer;
 
 /// All of them, in the order in which they were accepted.
@@ -296,8 +296,6 @@ impl Waiting {
     }
 }
 
-/// Most connections at once of which nothing is known: all that a source can make, and some strangers beside them.
-pub(super) const MOST: usize = 256 + 64;
 /// After so long whoever has as much to say as another has said it.
 const GRACE: Duration = Duration::from_millis(300);
 /// A channel says what it is within this time.
