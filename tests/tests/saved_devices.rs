@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use multifd_tests::guest::Counter;
+use multifd_tests::interop::bitmaps::{self, MARKED};
 use multifd_tests::interop::steps::{self, LIMIT, Link};
 use multifd_tests::interop::{self, Age, Lab};
 use multifd_tests::peer::{Builder, Passes, Qemu};
@@ -141,22 +142,6 @@ fn format(qemu: &mut Qemu) -> Result<()> {
     Ok(())
 }
 
-/// The bitmaps of the node `disk`: name, bytes, and whether its image keeps it.
-fn bitmaps(qemu: &mut Qemu) -> Result<Vec<(String, u64, bool)>> {
-    let nodes = qemu.execute("query-named-block-nodes", json!({}))?;
-    let nodes = nodes.as_array().context("no nodes")?;
-    let disk = nodes.iter().find(|node| node["node-name"] == "disk");
-    let bitmaps = disk.and_then(|disk| disk["dirty-bitmaps"].as_array());
-    let bitmaps = bitmaps.into_iter().flatten().map(|bitmap| {
-        let name = bitmap["name"].as_str().context("no name")?.to_owned();
-        let count = bitmap["count"].as_u64().context("no count")?;
-        Ok((name, count, bitmap["persistent"] == true))
-    });
-    let mut bitmaps = bitmaps.collect::<Result<Vec<_>>>()?;
-    bitmaps.sort_unstable();
-    Ok(bitmaps)
-}
-
 /// The devices that sent something before the end of memory.
 fn early(record: &Value) -> Vec<&str> {
     let devices = record["early-sections"].as_array();
@@ -181,10 +166,7 @@ fn memory_that_is_plugged_and_bitmaps_of_a_disk() -> Result<()> {
     };
     let mut source = rig.source()?;
     for name in ["one", "another"] {
-        let bitmap = json!({"node": "disk", "name": name, "granularity": 65_536});
-        source.execute("block-dirty-bitmap-add", bitmap)?;
-        let write = json!({"command-line": "qemu-io disk \"write 1M 640k\""});
-        source.execute("human-monitor-command", write)?;
+        bitmaps::mark(&mut source, name, false)?;
     }
     let record = rig.keep(&mut source)?;
     ensure!(early(&record) == ["dirty-bitmap", VIRTIO_MEM], "{record:#}");
@@ -195,9 +177,9 @@ fn memory_that_is_plugged_and_bitmaps_of_a_disk() -> Result<()> {
     let devices = destination.execute("query-memory-devices", json!({}))?;
     let requested = devices.pointer("/0/data/requested-size");
     ensure!(requested == Some(&json!(128 << 20)), "{devices}");
-    let bitmap = |name: &str| (name.to_owned(), 640 << 10, false);
+    let bitmap = |name: &str| (name.to_owned(), MARKED, false);
     assert_eq!(
-        bitmaps(&mut destination)?,
+        bitmaps::of_disk(&mut destination)?,
         [bitmap("another"), bitmap("one")]
     );
     Ok(())
@@ -210,18 +192,15 @@ fn bitmaps_that_an_image_keeps() -> Result<()> {
     };
     rig.has_image = true;
     let mut source = rig.source()?;
-    let bitmap = json!({"node": "disk", "name": "kept", "granularity": 65_536, "persistent": true});
-    source.execute("block-dirty-bitmap-add", bitmap)?;
-    let write = json!({"command-line": "qemu-io disk \"write 1M 640k\""});
-    source.execute("human-monitor-command", write)?;
+    bitmaps::mark(&mut source, "kept", true)?;
     let record = rig.keep(&mut source)?;
     ensure!(early(&record) == ["dirty-bitmap"], "{record:#}");
     let before = source.passes()?;
     drop(source);
     let mut destination = rig.start_again(&before)?;
     assert_eq!(
-        bitmaps(&mut destination)?,
-        [("kept".to_owned(), 640 << 10, true)]
+        bitmaps::of_disk(&mut destination)?,
+        [("kept".to_owned(), MARKED, true)]
     );
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! A new group of cases is a module with a function `cases`, listed in [`cases`].
 
 mod all;
+pub mod bitmaps;
 mod case;
 mod counterparts;
 mod failures;
