@@ -2,13 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use multifd_tests::command::Multifd;
 
-use super::play::{LIMIT, peak};
+use super::play::{LIMIT, check, peak};
 
 /// A fault of a destination that takes everything that comes.
 pub(crate) struct Row {
@@ -121,11 +122,18 @@ pub(crate) fn run(multifd: &Multifd, row: &Row) -> Result<()> {
     std::fs::write(&ram, [0xaa; 2 * 4096])?;
     let listener = UnixListener::bind(&socket)?;
     let says = row.says.clone();
+    // Nothing is said before the memory of the process has been seen: it may end right behind it.
+    let unseen = Arc::new(Mutex::new(()));
+    let is_seen = unseen.lock();
+    let gate = Arc::clone(&unseen);
     // Ends with the test's process.
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
-            let says = says.clone();
-            thread::spawn(move || serve(client, says));
+            let (says, gate) = (says.clone(), Arc::clone(&gate));
+            thread::spawn(move || {
+                drop(gate.lock());
+                serve(client, says);
+            });
         }
     });
     let (to, ram) = (
@@ -144,25 +152,13 @@ pub(crate) fn run(multifd: &Multifd, row: &Row) -> Result<()> {
         LIMIT,
     ];
     let mut running = multifd.start(args)?;
-    let mut memory = 0;
+    let mut memory = peak(running.id())?;
+    drop(is_seen);
     while running.is_running()? {
         memory = peak(running.id()).unwrap_or(0).max(memory);
         thread::sleep(Duration::from_millis(20));
     }
-    let ended = running.finish()?;
-    ensure!(
-        ended.code == Some(row.code),
-        "wanted exit status {}: {ended:#?}",
-        row.code
-    );
-    ensure!(
-        ended.stderr.contains(row.text),
-        "wanted {:?}: {ended:#?}",
-        row.text
-    );
-    ensure!(memory > 0, "its memory was not seen");
-    ensure!(memory <= 32, "it took {memory} MiB of memory");
-    Ok(())
+    check(&running.finish()?, (row.code, row.text), (memory, 32))
 }
 
 /// Takes what comes; on the main connection says what is to be said.

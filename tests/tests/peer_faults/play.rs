@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use multifd_tests::command::{Multifd, Running};
+use multifd_tests::command::{Finished, Multifd, Running};
 
 use super::row::{Connection, End, Kind, MAIN, Row, Step};
 
@@ -63,21 +63,24 @@ pub(crate) fn run(multifd: &Multifd, kind: Kind, row: &Row, end: End) -> Result<
     if let Some(behind) = &mut behind {
         behind.kill()?;
     }
+    check(&ended, (end.code, end.says), (memory, row.memory))
+}
+
+/// Checks how a command has ended: the exit status, words on stderr, and how much memory it took at the most, in MiB.
+pub(crate) fn check(
+    ended: &Finished,
+    (code, says): (i32, &str),
+    (memory, most): (u64, u64),
+) -> Result<()> {
     ensure!(
-        ended.code == Some(end.code),
-        "wanted exit status {}: {ended:#?}",
-        end.code
+        ended.code == Some(code),
+        "wanted exit status {code}: {ended:#?}"
     );
-    ensure!(
-        ended.stderr.contains(end.says),
-        "wanted {:?}: {ended:#?}",
-        end.says
-    );
+    ensure!(ended.stderr.contains(says), "wanted {says:?}: {ended:#?}");
     ensure!(memory > 0, "its memory was not seen");
     ensure!(
-        memory <= row.memory,
-        "it took {memory} MiB of memory, wanted no more than {}",
-        row.memory
+        memory <= most,
+        "it took {memory} MiB of memory, wanted no more than {most}"
     );
     Ok(())
 }
