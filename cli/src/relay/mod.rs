@@ -214,6 +214,7 @@ impl Relaying<'_> {
         let places = Places {
             free,
             is_under_way: &under_way,
+            takes: &|uuid, peer| passages.values().any(|passage| passage.takes(uuid, peer)),
         };
         for arrival in self.entrance.arrivals(&places)? {
             match arrival {
@@ -287,18 +288,11 @@ impl Relaying<'_> {
         }
     }
 
-    /// A channel more than there should be of a guest. Where it is known that all are there, or comes from elsewhere,
-    /// it is a stranger.
-    fn surplus(&mut self, uuid: Uuid, peer: Peer, connection: Box<dyn Transport>) {
-        let peer_name = peer.to_string();
-        let may_have = |passage: &Passage| {
-            let is_near = passage.identity.peer.as_ref() == Some(&peer_name);
-            passage.is_of(uuid) && !passage.announced && is_near
-        };
+    /// A channel more than there should be of a guest.
+    fn surplus(&self, uuid: Uuid, peer: Peer, connection: Box<dyn Transport>) {
         let mut passages = self.passages.iter();
-        match passages.find(|(_, passage)| may_have(passage)) {
-            Some((number, _)) => self.accept(*number, connection),
-            None => self.entrance.close_surplus(peer, connection),
+        if let Some((number, _)) = passages.find(|(_, passage)| passage.takes(uuid, peer)) {
+            self.accept(*number, connection);
         }
     }
 

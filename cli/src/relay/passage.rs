@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::turn::Turn;
 use crate::net::connect;
 use crate::net::listen::Waker;
+use crate::net::peer::Peer;
 use crate::net::uri::Uri;
 use crate::show::log::{Identity, Named};
 use crate::show::progress::Total;
@@ -92,6 +93,12 @@ impl Passage {
             asking: None,
             total,
         })
+    }
+
+    /// Whether a connection of this guest and peer may be its own: it is not known yet that all of them are there.
+    pub(super) fn takes(&self, uuid: Uuid, peer: Peer) -> bool {
+        let is_near = self.identity.peer.as_deref() == Some(&*peer.to_string());
+        self.is_of(uuid) && is_near && !self.announced
     }
 
     /// Whether it is this guest's.

@@ -35,6 +35,7 @@ fn and_then_again(
     migrate_for_ever(&mut source, &uri)?;
     disturb(&mut source, destination)?;
     let line = relay.wait_line(": relay, ")?;
+    ensure!(line.contains("multifd: migration 1, guest "), "{line}");
     ensure!(line.contains(what_relay_says), "{line}");
     assert_runs_on(&mut source, status)?;
 
@@ -90,6 +91,7 @@ fn a_source_is_killed() -> Result<()> {
     migrate_for_ever(&mut source, &uri)?;
     drop(source);
     let line = relay.wait_line(": relay, ")?;
+    ensure!(line.contains("multifd: migration 1, guest "), "{line}");
     ensure!(line.contains("relay, source side"), "{line}");
     ensure!(!destination.wait_exit(LIMIT)?.success());
 
@@ -115,7 +117,7 @@ fn a_relay_is_ended() -> Result<()> {
         assert_runs_on(&mut source, "failed")?;
         ensure!(!destination.wait_exit(LIMIT)?.success());
         if signal == Signal::INT {
-            ensure!(ended.code == Some(0), "{ended:#?}");
+            ensure!(ended.code == Some(130), "{ended:#?}");
             ensure!(ended.stdout.contains("\"cancelled\""), "{ended:#?}");
         }
     }

@@ -144,6 +144,7 @@ fn refuse(rig: &Rig, source: &mut Qemu, mismatch: &Mismatch, to: &str) -> Result
     assert_runs_on(source, "failed")?;
     if mismatch.codes.is_empty() {
         let line = relay.wait_line(": relay, ")?;
+        ensure!(line.contains("multifd: migration 1, guest "), "{line}");
         for word in mismatch.words {
             ensure!(line.contains(word), "{line}");
         }

@@ -19,9 +19,14 @@ impl Hopeless {
         let of =
             |group: &Group, seen: &Seen| group.channels.values().any(|place| *place == seen.place);
         let all_old = |group: &Group| open.iter().filter(|seen| of(group, seen)).all(&is_old);
+        // A main connection that speaks has all of its channels.
+        let has_spoken = |group: &Group| open.iter().any(|seen| seen.is_main_of(group));
+        let is_lost = |group: &Group| {
+            all_old(group) || group.surplus(channels).is_some() && has_spoken(group)
+        };
         let (mut lost, mut groups): (Vec<_>, Vec<_>) = pairing::groups(open, channels)
             .into_iter()
-            .partition(all_old);
+            .partition(is_lost);
         let heads = open
             .iter()
             .filter(|seen| matches!(seen.said, Said::Head(_)))
@@ -58,13 +63,21 @@ impl Hopeless {
         let of_groups = self.groups.iter().map(|group| Refusal {
             uuid: Some(group.uuid),
             peer: group.first_peer,
-            why: match (group.channels.len(), has_main(group)) {
-                (got, _) if got < self.channels => Why::Missing {
+            why: match (
+                group.surplus(self.channels),
+                group.channels.len(),
+                has_main(group),
+            ) {
+                (Some(number), ..) => Why::Surplus {
+                    number,
+                    want: self.channels,
+                },
+                (None, got, _) if got < self.channels => Why::Missing {
                     got,
                     want: self.channels,
                 },
-                (_, false) => Why::NoMain,
-                (_, true) => Why::InDoubt,
+                (None, _, false) => Why::NoMain,
+                (None, _, true) => Why::InDoubt,
             },
             is_source: has_main(group),
         });

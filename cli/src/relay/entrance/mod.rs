@@ -29,7 +29,6 @@ use crate::net::tls::ServerSide;
 use candidate::Candidate;
 use hearing::Hearings;
 pub(super) use refusal::Refusal;
-use refusal::Why;
 pub(super) use waiting::Party;
 use waiting::{Crowd, Stranger};
 
@@ -66,7 +65,7 @@ pub(super) enum Arrival {
     Only(Box<dyn Transport>),
     /// They are a guest, whose migration is to be started.
     Guest(Party),
-    /// It claims to be a channel more than a migration under way has.
+    /// It is a channel more than a migration under way has.
     Surplus(Uuid, Peer, Box<dyn Transport>),
     /// They were closed, and are a migration that has failed.
     Refused(Refusal),
@@ -78,6 +77,8 @@ pub(super) struct Places<'p> {
     pub(super) free: usize,
     /// Whether one of this guest is under way, so that another one waits.
     pub(super) is_under_way: &'p dyn Fn(Uuid) -> bool,
+    /// Whether one of this guest, from this peer, may still have connections to come.
+    pub(super) takes: &'p dyn Fn(Uuid, Peer) -> bool,
 }
 
 impl Entrance {
@@ -197,25 +198,12 @@ impl Entrance {
         for (peer, stranger) in self.crowd.take_strangers(self.limit) {
             self.turn_away(peer, stranger);
         }
-        for (uuid, number, waiting) in self.crowd.take_surplus(self.channels) {
-            let want = self.channels;
-            match (places.is_under_way)(uuid) {
-                true => {
-                    let channel = waiting.connection.into_transport();
-                    let peer = waiting.peer;
-                    arrivals.extend(channel.map(|channel| Arrival::Surplus(uuid, peer, channel)));
-                }
-                false => self.refuse(
-                    Refusal {
-                        uuid: Some(uuid),
-                        peer: waiting.peer,
-                        why: Why::Surplus { number, want },
-                        is_source: self.crowd.has_main_of(waiting.peer),
-                    },
-                    arrivals,
-                ),
-            }
-        }
+        let surplus = self.crowd.take_surplus(self.channels, places.takes);
+        arrivals.extend(
+            surplus
+                .into_iter()
+                .map(|(uuid, peer, channel)| Arrival::Surplus(uuid, peer, channel)),
+        );
         let parties = self
             .crowd
             .take_guests(self.channels, places.free, places.is_under_way);
@@ -237,15 +225,6 @@ impl Entrance {
         } else {
             self.turned_away.add(refusal.peer, refusal.why);
         }
-    }
-
-    /// Closes a channel that a migration has no place for any more.
-    pub(super) fn close_surplus(&mut self, peer: Peer, channel: Box<dyn Transport>) {
-        drop(channel);
-        self.turned_away.add(
-            peer,
-            "it is a channel of a guest that has all of its channels",
-        );
     }
 
     /// Accepts a connection. One that cannot be used is closed: it is not the others' matter.

@@ -105,6 +105,10 @@ fn attempts(seen: &[Seen], is_alike: impl Fn(&Group, &Seen) -> bool) -> Vec<Grou
 /// The guests among `seen`, which are in the order of their places, that have all of so many `channels` and
 /// whose main connection is beyond doubt.
 pub(super) fn guests(seen: &[Seen], channels: usize) -> Vec<Guest> {
+    if !seen.iter().any(|seen| matches!(seen.said, Said::Head(_))) {
+        // Only one that has spoken is known to be a guest's.
+        return Vec::new();
+    }
     let mut pairing = Pairing {
         seen,
         channels,
@@ -290,6 +294,12 @@ impl Seen {
 }
 
 impl Group {
+    /// A number that there is no channel for where there are to be so many `channels`.
+    pub(super) fn surplus(&self, channels: usize) -> Option<u8> {
+        let mut numbers = self.channels.keys().copied();
+        numbers.find(|number| usize::from(*number) >= channels)
+    }
+
     fn first(&self) -> u64 {
         self.channels.values().min().copied().unwrap_or_default()
     }

@@ -366,3 +366,16 @@ fn who_cannot_be_told_apart_is_not() {
     let two_mains = [named, named, channel(1, 0)];
     assert_eq!(mains(&all_there(&two_mains), 1), []);
 }
+
+#[test]
+fn a_channel_too_many_is_known_with_the_main_connection() {
+    let said = [HEAD, channel(1, 2), channel(1, 0), channel(1, 1)];
+    let refusals = |seen: &[Seen]| Hopeless::among(seen, 2, |_| false).refusals();
+    let refused = refusals(&all_there(&said));
+    assert_eq!(refused[0].why, Why::Surplus { number: 2, want: 2 });
+    assert!(refused[0].is_source && refused.len() == 1);
+    // Until it speaks, others may be to come.
+    let mut silent = all_there(&said);
+    silent[0].said = Said::Nothing;
+    assert!(refusals(&silent).is_empty());
+}

@@ -24,7 +24,9 @@ pub(in crate::relay) enum Why {
     NoChannels,
     #[error("the source has made {got} of {want} channels")]
     Missing { got: usize, want: usize },
-    #[error("it has made channel {number}, where there are to be {want} channels")]
+    #[error(
+        "it has made channel {number}, where there are to be {want} channels: set multifd-channels to the same number on both sides"
+    )]
     Surplus { number: u8, want: usize },
     #[error("the source has made all channels, but no main connection")]
     NoMain,
@@ -35,7 +37,7 @@ pub(in crate::relay) enum Why {
 impl Refusal {
     /// What the user is told.
     pub(in crate::relay) fn failure(&self) -> Failure {
-        let what = format!("from {}: {}", self.peer, self.why);
+        let what = format!("relay, source side: from {}: {}", self.peer, self.why);
         let failure = Failure::new(ExitCode::Peer, what);
         match self.why {
             Why::NoChannels => failure.hint(

@@ -1,5 +1,6 @@
 //! The connections that have no migration yet.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use multifd_core::transport::Transport;
@@ -149,31 +150,39 @@ impl Crowd {
         parties
     }
 
-    /// Takes a channel of this guest with a number that there is no channel for.
-    pub(super) fn take_surplus(&mut self, channels: usize) -> Vec<(Uuid, u8, Waiting)> {
-        let is_surplus = |waiting: &mut Waiting| {
-            let number = waiting.channel().map(|init| usize::from(init.channel));
-            number.is_some_and(|number| number >= channels)
+    /// Takes channels with a number that there is no channel for, where a migration under way `takes` those of this guest
+    /// and peer: its source has made more than it should.
+    pub(super) fn take_surplus(
+        &mut self,
+        channels: usize,
+        takes: impl Fn(Uuid, Peer) -> bool,
+    ) -> Vec<(Uuid, Peer, Box<dyn Transport>)> {
+        let is_taken = |waiting: &mut Waiting| {
+            let uuid = waiting.surplus(channels);
+            uuid.is_some_and(|uuid| takes(uuid, waiting.peer))
         };
-        let surplus: Vec<_> = self.waiting.extract_if(.., is_surplus).collect();
-        // The others of such a source are not to become a migration without it.
-        self.waiting.retain(|waiting| {
-            let uuid = waiting.channel().map(|init| init.uuid);
-            let is_of = |other: &Waiting| {
-                other.peer == waiting.peer && other.channel().map(|init| init.uuid) == uuid
-            };
-            uuid.is_none() || !surplus.iter().any(is_of)
-        });
-        let surplus = surplus.into_iter().filter_map(|waiting| {
-            let init = waiting.channel()?;
-            Some((init.uuid, init.channel, waiting))
-        });
-        surplus.collect()
+        let taken = self.waiting.extract_if(.., is_taken);
+        taken
+            .filter_map(|waiting| {
+                let uuid = waiting.surplus(channels)?;
+                Some((uuid, waiting.peer, waiting.connection.into_transport()?))
+            })
+            .collect()
     }
 
-    /// Takes what has waited for `limit`, so that nothing more is to come of it. What is decided only waits for its
-    /// turn.
+    /// Takes what has waited for `limit`, so that nothing more is to come of it, and sources with too many channels. What is
+    /// decided only waits for its turn.
     pub(super) fn take_hopeless(&mut self, channels: usize, limit: Duration) -> Vec<Refusal> {
+        let old = self.waiting.iter();
+        let old = old.filter(|waiting| waiting.since.elapsed() >= limit);
+        let old: HashSet<u64> = old.map(|waiting| waiting.place).collect();
+        let mut surplus = self
+            .waiting
+            .iter()
+            .filter_map(|waiting| waiting.surplus(channels));
+        if old.is_empty() && surplus.next().is_none() {
+            return Vec::new();
+        }
         let seen = self.seen();
         let decided = pairing::guests(&seen, channels);
         let is_decided = |place: u64| {
@@ -185,17 +194,12 @@ impl Crowd {
             .into_iter()
             .filter(|seen| !is_decided(seen.place))
             .collect();
-        let hopeless = Hopeless::among(&open, channels, |seen| self.has_waited(seen.place, limit));
+        let hopeless = Hopeless::among(&open, channels, |seen| old.contains(&seen.place));
         let refusals = hopeless.refusals();
         let places = hopeless.places();
         self.waiting
             .retain(|waiting| !places.contains(&waiting.place));
         refusals
-    }
-
-    fn has_waited(&self, place: u64, limit: Duration) -> bool {
-        let waiting = self.waiting.iter().find(|waiting| waiting.place == place);
-        waiting.is_some_and(|waiting| waiting.since.elapsed() >= limit)
     }
 
     /// Whether none of a young connection is unknown that may belong to a migration which has said at `then` that all of
@@ -207,12 +211,6 @@ impl Crowd {
         };
         let mut silent = self.waiting.iter().filter(|waiting| waiting.is_silent());
         !silent.any(may_belong)
-    }
-
-    /// Whether this peer has a main connection here, be it of a guest that can have made all of its channels.
-    pub(super) fn has_main_of(&self, peer: Peer) -> bool {
-        let mut mains = self.waiting.iter().filter(|waiting| waiting.peer == peer);
-        mains.any(|waiting| matches!(waiting.said, Said::Head(_)))
     }
 
     fn take(&mut self, place: u64) -> Option<Waiting> {
@@ -270,6 +268,12 @@ impl Waiting {
             Said::Channel(init) => Some(init),
             _ => None,
         }
+    }
+
+    /// The guest, if this is a channel that no migration of so many `channels` has.
+    fn surplus(&self, channels: usize) -> Option<Uuid> {
+        let init = self.channel()?;
+        (usize::from(init.channel) >= channels).then_some(init.uuid)
     }
 
     /// Whether it says something soon, or may.
