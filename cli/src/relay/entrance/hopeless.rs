@@ -8,43 +8,35 @@ use super::said::Said;
 /// doubt is not to be taken for something certain.
 pub(super) struct Hopeless {
     channels: usize,
-    groups: Vec<Group>,
+    /// With the places of main connections that may be theirs.
+    groups: Vec<(Group, Vec<u64>)>,
     /// Those that have spoken.
     mains: Vec<Seen>,
 }
 
 impl Hopeless {
-    /// Those among what is `open`, as `is_old` tells.
+    /// Those among what is `open`, as `is_old` tells, and sources with more than so many `channels`.
     pub(super) fn among(open: &[Seen], channels: usize, is_old: impl Fn(&Seen) -> bool) -> Self {
         let of =
             |group: &Group, seen: &Seen| group.channels.values().any(|place| *place == seen.place);
         let all_old = |group: &Group| open.iter().filter(|seen| of(group, seen)).all(&is_old);
         // A main connection that speaks has all of its channels.
-        let has_spoken = |group: &Group| open.iter().any(|seen| seen.is_main_of(group));
-        let is_lost = |group: &Group| {
-            all_old(group) || group.surplus(channels).is_some() && has_spoken(group)
+        let is_lost = |(group, mains): &(Group, Vec<u64>)| {
+            all_old(group) || group.surplus(channels).is_some() && !mains.is_empty()
         };
-        let (mut lost, mut groups): (Vec<_>, Vec<_>) = pairing::groups(open, channels)
-            .into_iter()
-            .partition(is_lost);
-        let heads = open
-            .iter()
-            .filter(|seen| matches!(seen.said, Said::Head(_)))
-            .copied();
+        let possible = pairing::possible(open, channels).into_iter();
+        let (mut lost, mut groups): (Vec<_>, Vec<_>) = possible.partition(is_lost);
+        let spoken = |seen: &&Seen| matches!(seen.said, Said::Head(_));
+        let heads = open.iter().filter(spoken).copied();
         let (mut lost_mains, mut mains): (Vec<_>, Vec<_>) = heads.partition(&is_old);
         loop {
-            let found: Vec<_> = groups
-                .extract_if(.., |group| {
-                    lost_mains.iter().any(|main| main.is_main_of(group))
-                })
-                .collect();
-            let heads: Vec<_> = mains
-                .extract_if(.., |main| {
-                    lost.iter()
-                        .chain(&found)
-                        .any(|group| main.is_main_of(group))
-                })
-                .collect();
+            let is_of = |places: &[u64]| lost_mains.iter().any(|main| places.contains(&main.place));
+            let found = groups.extract_if(.., |(_, mains)| is_of(mains));
+            let found: Vec<_> = found.collect();
+            let doubtful = lost.iter().chain(&found).flat_map(|(_, mains)| mains);
+            let places: Vec<u64> = doubtful.copied().collect();
+            let heads = mains.extract_if(.., |main| places.contains(&main.place));
+            let heads: Vec<_> = heads.collect();
             if found.is_empty() && heads.is_empty() {
                 return Self {
                     channels,
@@ -59,29 +51,22 @@ impl Hopeless {
 
     /// One for each guest, and for each main connection that has none.
     pub(super) fn refusals(&self) -> Vec<Refusal> {
-        let has_main = |group: &Group| self.mains.iter().any(|main| main.is_main_of(group));
-        let of_groups = self.groups.iter().map(|group| Refusal {
+        let want = self.channels;
+        let of_groups = self.groups.iter().map(|(group, mains)| Refusal {
             uuid: Some(group.uuid),
             peer: group.first_peer,
-            why: match (
-                group.surplus(self.channels),
-                group.channels.len(),
-                has_main(group),
-            ) {
-                (Some(number), ..) => Why::Surplus {
-                    number,
-                    want: self.channels,
-                },
-                (None, got, _) if got < self.channels => Why::Missing {
-                    got,
-                    want: self.channels,
-                },
-                (None, _, false) => Why::NoMain,
-                (None, _, true) => Why::InDoubt,
+            why: match (group.surplus(want), group.channels.len()) {
+                (Some(number), _) => Why::Surplus { number, want },
+                (None, got) if got < want => Why::Missing { got, want },
+                (None, _) if mains.is_empty() => Why::NoMain,
+                (None, _) => Why::InDoubt,
             },
-            is_source: has_main(group),
+            is_source: !mains.is_empty(),
         });
-        let is_alone = |main: &&Seen| !self.groups.iter().any(|group| main.is_main_of(group));
+        let is_alone = |main: &&Seen| {
+            let mut groups = self.groups.iter();
+            !groups.any(|(_, mains)| mains.contains(&main.place))
+        };
         let of_mains = self.mains.iter().filter(is_alone).map(|main| Refusal {
             uuid: None,
             peer: main.peer,
@@ -93,10 +78,8 @@ impl Hopeless {
 
     /// Of all of them.
     pub(super) fn places(&self) -> Vec<u64> {
-        let channels = self
-            .groups
-            .iter()
-            .flat_map(|group| group.channels.values().copied());
+        let groups = self.groups.iter();
+        let channels = groups.flat_map(|(group, _)| group.channels.values().copied());
         channels
             .chain(self.mains.iter().map(|main| main.place))
             .collect()

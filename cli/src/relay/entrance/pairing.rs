@@ -49,7 +49,7 @@ pub(super) struct Group {
 /// The channels among `seen`, by guest, and by who has made them: somebody else may claim to be of a guest. Only where
 /// no peer has made all of so many `channels`, and none of them is there twice, are they one guest's whose address
 /// changes.
-pub(super) fn groups(seen: &[Seen], channels: usize) -> Vec<Group> {
+fn groups(seen: &[Seen], channels: usize) -> Vec<Group> {
     let apart = attempts(seen, |group, connection| {
         group.first_peer == connection.peer
     });
@@ -109,18 +109,25 @@ pub(super) fn guests(seen: &[Seen], channels: usize) -> Vec<Guest> {
         // Only one that has spoken is known to be a guest's.
         return Vec::new();
     }
-    let mut pairing = Pairing {
-        seen,
-        channels,
-        mains: seen.iter().filter(|seen| seen.may_be_main()).collect(),
-        groups: groups(seen, channels),
-    };
+    let mut pairing = Pairing::new(seen, channels);
     let mut guests = Vec::new();
     // Each one that is decided may decide others.
     while let Some(guest) = pairing.next() {
         guests.push(guest);
     }
     guests
+}
+
+/// The channels of each guest among `seen`, with the places of what speaks and may be its main connection.
+pub(super) fn possible(seen: &[Seen], channels: usize) -> Vec<(Group, Vec<u64>)> {
+    let pairing = Pairing::new(seen, channels);
+    let of = |group: &Group| {
+        let spoken = |main: &&Seen| matches!(main.said, Said::Head(_));
+        let mains = pairing.candidates(group).filter(spoken);
+        mains.map(|main| main.place).collect()
+    };
+    let groups = pairing.groups.iter();
+    groups.map(|group| (group.clone(), of(group))).collect()
 }
 
 /// What is still to be paired.
@@ -131,7 +138,16 @@ struct Pairing<'s> {
     groups: Vec<Group>,
 }
 
-impl Pairing<'_> {
+impl<'s> Pairing<'s> {
+    fn new(seen: &'s [Seen], channels: usize) -> Self {
+        Self {
+            seen,
+            channels,
+            mains: seen.iter().filter(|seen| seen.may_be_main()).collect(),
+            groups: groups(seen, channels),
+        }
+    }
+
     fn next(&mut self) -> Option<Guest> {
         let is_clear = |group: &Group| self.is_whole(group) && !self.is_mixed(group);
         let mut clear = self
@@ -255,7 +271,7 @@ impl Pairing<'_> {
 }
 
 impl Seen {
-    pub(super) fn may_be_main(&self) -> bool {
+    fn may_be_main(&self) -> bool {
         matches!(self.said, Said::Nothing | Said::Magic | Said::Head(_))
     }
 
@@ -267,11 +283,6 @@ impl Seen {
     /// Whether it has been silent for too long.
     fn is_stranger(&self) -> bool {
         self.said == Said::Nothing && !self.settled
-    }
-
-    /// Whether it speaks, and may be the main connection of `group` as far as that is there.
-    pub(super) fn is_main_of(&self, group: &Group) -> bool {
-        matches!(self.said, Said::Head(_)) && self.fits(group)
     }
 
     fn may_be_channel(&self) -> bool {

@@ -379,3 +379,13 @@ fn a_channel_too_many_is_known_with_the_main_connection() {
     silent[0].said = Said::Nothing;
     assert!(refusals(&silent).is_empty());
 }
+
+#[test]
+fn what_a_stranger_holds_is_nobody_elses_doubt() {
+    for claim in [channel(0, 2), channel(0, 0)] {
+        let mut seen = all_there(&[HEAD, claim, channel(0, 0), channel(0, 1)]);
+        (seen[1].peer, seen[0].settled) = (STRANGER, false);
+        let hopeless = Hopeless::among(&seen, 2, |seen| seen.place == 1);
+        assert_eq!(hopeless.places(), [1]);
+    }
+}
