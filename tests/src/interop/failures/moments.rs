@@ -104,7 +104,9 @@ fn source_killed(lab: &Lab) -> Result<Vec<&'static str>> {
             source.wait_status(&["completed"], LIMIT)?;
             time = start.elapsed();
         } else {
-            thread::sleep(time * moment / FEWER_MOMENTS);
+            // One that is killed before it has shown itself is a stranger, and the command waits for the next one.
+            wait_until_under_way(&mut source)?;
+            thread::sleep(time * (moment - 1) / FEWER_MOMENTS);
             source.kill()?;
         }
         let finished = receiving.finish()?;
