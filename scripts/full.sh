@@ -10,7 +10,7 @@
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100
 # The codecs, the formats and what drives them: what another processor or byte order could break.
-readonly PORTABLE=(migration migration-params multifd-core multifd-deflate multifd-none multifd-qatzip
+readonly PORTABLE=(migration-params multifd-core multifd-deflate multifd-migration multifd-none multifd-qatzip
     multifd-qpl multifd-uadk multifd-zlib multifd-zstd)
 # qemu-user says yes to every madvise and does nothing, and its smaps has no dirty pages.
 readonly NOT_EMULATED=(channel::fill::tests::a_page_ a_page_behind_the_end_of_its_file what_is_dirty_becomes_clean)

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
-use migration::{HostError, SourceConfig};
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
+use multifd_migration::{HostError, SourceConfig};
 
 use crate::disk::saved::{How, Saved, Saving};
 use crate::inspect;
@@ -60,7 +60,7 @@ impl Keeping {
         self.0.sink()
     }
 
-    /// As [`DestinationHost::memory`](migration::DestinationHost::memory).
+    /// As [`DestinationHost::memory`](multifd_migration::DestinationHost::memory).
     ///
     /// # Errors
     /// As there.
@@ -74,12 +74,12 @@ impl Keeping {
         memory.map_err(|error| printed(&error).into())
     }
 
-    /// As [`DestinationHost::ram_section_id`](migration::DestinationHost::ram_section_id).
+    /// As [`DestinationHost::ram_section_id`](multifd_migration::DestinationHost::ram_section_id).
     pub fn set_ram_section_id(&mut self, id: u32) {
         self.0.set_ram_section_id(id);
     }
 
-    /// As [`DestinationHost::early_section`](migration::DestinationHost::early_section).
+    /// As [`DestinationHost::early_section`](multifd_migration::DestinationHost::early_section).
     ///
     /// # Errors
     /// As there.
@@ -88,12 +88,12 @@ impl Keeping {
         taken.map_err(|error| printed(&error).into())
     }
 
-    /// As [`DestinationHost::sync_mode`](migration::DestinationHost::sync_mode).
+    /// As [`DestinationHost::sync_mode`](multifd_migration::DestinationHost::sync_mode).
     pub fn set_sync_mode(&mut self, mode: SyncMode) {
         self.0.set_sync_mode(mode);
     }
 
-    /// As [`DestinationHost::complete`](migration::DestinationHost::complete), of a guest of this UUID, of which so many
+    /// As [`DestinationHost::complete`](multifd_migration::DestinationHost::complete), of a guest of this UUID, of which so many
     /// pages came.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use migration::stream::{
-    AnnouncedBlock, Configuration, EMPTY_TAIL, EarlyPart, SectionInfo, SyncMode, Tail,
-};
-use migration::{Destination, DestinationConfig, DestinationHost, HostError, Work, channel_count};
 use migration_params::Settings;
 use multifd_core::{GuestMemory, PageSize};
+use multifd_migration::stream::{
+    AnnouncedBlock, Configuration, EMPTY_TAIL, EarlyPart, SectionInfo, SyncMode, Tail,
+};
+use multifd_migration::{
+    Destination, DestinationConfig, DestinationHost, HostError, Work, channel_count,
+};
 
 use crate::args::{RecvArgs, Switch};
 use crate::disk::store::Store;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use migration::{Source, SourceConfig, channel_count};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::wire::Uuid;
 use multifd_core::{GuestMemory, PageSize, Place, Side};
+use multifd_migration::{Source, SourceConfig, channel_count};
 
 use crate::args::SendArgs;
 use crate::disk::saved::Saved;

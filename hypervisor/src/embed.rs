@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use migration::source::SourceEvent;
-use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
-use migration::{
+use multifd_core::{GuestMemory, MultifdMethods};
+use multifd_migration::source::SourceEvent;
+use multifd_migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
+use multifd_migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, DirtyLog,
     HostError, Report, RunState, Source, SourceConfig, SourceHost,
 };
-use multifd_core::{GuestMemory, MultifdMethods};
 
 use crate::devices::{PACE_STATE, SERIAL_STATE};
 use crate::{Error, Machine};

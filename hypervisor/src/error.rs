@@ -44,7 +44,7 @@ pub enum Error {
     Memory(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The dirty log.
     #[error(transparent)]
-    Log(#[from] migration_kvm::KvmError),
+    Log(#[from] multifd_kvm::KvmError),
 }
 
 impl Error {

@@ -1,4 +1,4 @@
-//! A small hypervisor that embeds the live migration of the crate [`migration`].
+//! A small hypervisor that embeds the live migration of the crate [`multifd-migration`].
 //!
 //! It has what a hypervisor has to have for that, and little more: RAM, vCPUs, a serial port, a device
 //! that writes to guest memory by itself, and state of all of them that can be saved and loaded. Its
@@ -12,7 +12,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `embed` | [`SourceHost`](migration::SourceHost) and [`DestinationHost`](migration::DestinationHost) |
+//! | `embed` | [`SourceHost`](multifd_migration::SourceHost) and [`DestinationHost`](multifd_migration::DestinationHost) |
 //! | `machine` | [`Machine`]: all of it together |
 //! | `memory`, `layout`, `boot` | RAM, what is where in it, and how a guest begins |
 //! | `vcpus`, `vcpu` | the vCPUs' threads: run, pause, throttle |

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use migration::DirtyLog;
-use migration::dirty::BothLogs;
-use migration_kvm::vm_memory::VmMemoryLog;
 use multifd_core::GuestMemory;
+use multifd_kvm::vm_memory::VmMemoryLog;
+use multifd_migration::DirtyLog;
+use multifd_migration::dirty::BothLogs;
 
 use crate::devices::Ports;
 use crate::layout::{self, Layout, field};
@@ -212,7 +212,7 @@ fn processors(config: &MachineConfig, memory: &Memory) -> Result<VcpusAndLog, Er
             // They write through vm-memory, whose bitmap is the devices' log, too.
             Ok((
                 numbers.map(vcpu).collect(),
-                Box::new(migration::dirty::NoWrites),
+                Box::new(multifd_migration::dirty::NoWrites),
             ))
         }
     }

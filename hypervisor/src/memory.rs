@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::num::NonZeroUsize;
 
-use migration_kvm::vm_memory as adapter;
 use multifd_core::{GuestMemory, PageSize};
+use multifd_kvm::vm_memory as adapter;
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{Bytes as _, FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap};

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use hypervisor::{Machine, MachineConfig, Memory, Pattern, Processors, Workload};
-use migration::source::{AutoConverge, GuestAfter, SourceHandle};
-use migration::stream::DeviceSection;
-use migration::{
-    Connections, DestinationConfig, DirtyLog, HostError, Report, RunState, SourceConfig, SourceHost,
-};
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::{MethodOptions, MultifdMethods, Registry};
+use multifd_migration::source::{AutoConverge, GuestAfter, SourceHandle};
+use multifd_migration::stream::DeviceSection;
+use multifd_migration::{
+    Connections, DestinationConfig, DirtyLog, HostError, Report, RunState, SourceConfig, SourceHost,
+};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 const MEMORY: u64 = 24 << 20;

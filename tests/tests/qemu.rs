@@ -8,16 +8,16 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use migration::dirty::NoWrites;
-use migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
-use migration::{
-    Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, RunState, Source,
-    SourceConfig, SourceHost,
-};
 use migration_params::{Compression, Parameters, ZeroPageDetection};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
 use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
+use multifd_migration::dirty::NoWrites;
+use multifd_migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
+use multifd_migration::{
+    Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, RunState, Source,
+    SourceConfig, SourceHost,
+};
 use multifd_tests::host::{self, FileHost, accept_all, file_memory};
 use multifd_tests::peer::{self, RAM_BLOCK};
 use serde_json::{Value, json};
@@ -229,7 +229,7 @@ fn receive_with_switchover_ack() -> Result<()> {
 /// Has a QEMU with `switchover-ack` send a guest that runs to a destination that knows of it, or does not.
 fn receive_running(
     switchover_ack: bool,
-) -> Result<Option<Result<migration::Report, migration::DestinationFailure>>> {
+) -> Result<Option<Result<multifd_migration::Report, multifd_migration::DestinationFailure>>> {
     let Some(binary) = peer::require()? else {
         return Ok(None);
     };
@@ -417,7 +417,7 @@ fn name(run_state: RunState) -> &'static str {
 
 /// Each page went over the channels once, as a normal or as a zero page; with `legacy` the zero
 /// pages went elsewhere.
-fn check_pages(case: &Case, report: &migration::Report, content: &[u8]) -> Result<()> {
+fn check_pages(case: &Case, report: &multifd_migration::Report, content: &[u8]) -> Result<()> {
     let pages = content.chunks(4096);
     let zero = pages
         .clone()

@@ -7,15 +7,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use migration::source::GuestAfter;
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
-use migration::{
-    Connections, Destination, DestinationConfig, DestinationHost, HostError, Report, Source,
-    SourceConfig,
-};
 use migration_params::{Compression, Parameters, ZeroPageDetection};
 use multifd_core::transport::SocketTransport;
 use multifd_core::{Error, Fault, GuestMemory};
+use multifd_migration::source::GuestAfter;
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
+use multifd_migration::{
+    Connections, Destination, DestinationConfig, DestinationHost, HostError, Report, Source,
+    SourceConfig,
+};
 use multifd_tests::host::{self, accept_all, connect, file_memory};
 use tempfile::TempDir;
 

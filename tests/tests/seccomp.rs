@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use migration::{DestinationConfig, SourceConfig};
 use multifd_core::method::Accelerator;
 use multifd_core::{ChannelId, Fault, MethodOptions, MultifdMethods, Spawn, StdThreads};
+use multifd_migration::{DestinationConfig, SourceConfig};
 use multifd_tests::host;
 use multifd_tests::live::{Guest, Outcome, Pair, Rate};
 use seccompiler::{

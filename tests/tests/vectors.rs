@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use migration::{Destination, DestinationConfig};
 use migration_params::{Compression, Parameters};
 use multifd_core::transport::SocketTransport;
+use multifd_migration::{Destination, DestinationConfig};
 use multifd_tests::host::{self, FileHost, file_memory};
 use tempfile::TempDir;
 

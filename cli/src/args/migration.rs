@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use migration::Limits;
 use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
+use multifd_migration::Limits;
 
 use super::accelerator::AcceleratorArgs;
 use crate::show::units::Bytes;

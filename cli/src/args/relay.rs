@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use migration::Limits;
 use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
+use multifd_migration::Limits;
 
 use super::migration::{page_size, seconds, uuid};
 use super::{AcceleratorArgs, AllowArgs, TlsPeerArgs};

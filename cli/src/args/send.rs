@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use migration::stream::SyncMode;
+use multifd_migration::stream::SyncMode;
 
 use super::TlsClientArgs;
 use super::migration::{MigrationArgs, seconds};

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
-use migration::stream::AnnouncedBlock;
 use multifd_core::memory::Mapping;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::AnnouncedBlock;
 
 use super::lock::Lock;
 use super::pending::Pending;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
 use migration_params::Settings;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
 
 use crate::args::RecvArgs;
 use crate::disk::fault;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use migration::method_options;
 use migration_params::{Compression, Host, Settings, Transport};
 use multifd_core::method::{Implementation, RegistryError};
 use multifd_core::{MultifdMethods, Registry};
+use multifd_migration::method_options;
 
 use crate::args::MigrationArgs;
 use crate::show::output;

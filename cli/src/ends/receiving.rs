@@ -4,8 +4,8 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
-use migration::{Destination, DestinationFailure, Report};
 use multifd_core::{Error, Fault, MultifdMethods, Place, Side};
+use multifd_migration::{Destination, DestinationFailure, Report};
 
 use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use migration::Destination;
 use multifd_core::Error;
+use multifd_migration::Destination;
 
 use crate::net::listen::{Listener, Waker};
 use crate::net::tls::ServerSide;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use migration::{Connections, Limits, Report, Source, SourceFailure, SourceHandle, channel_count};
 use migration_params::Settings;
 use multifd_core::MultifdMethods;
 use multifd_core::transport::Transport;
+use multifd_migration::{
+    Connections, Limits, Report, Source, SourceFailure, SourceHandle, channel_count,
+};
 
 use crate::args::MigrationArgs;
 use crate::ends::interrupt::Interrupt;

@@ -1,6 +1,6 @@
 //! What stands behind the memory.
 
-use migration::stream::Tail;
+use multifd_migration::stream::Tail;
 use serde::{Deserialize, Serialize};
 
 /// Device sections, end mark and VM description.

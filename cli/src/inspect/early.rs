@@ -1,6 +1,6 @@
 //! Sections before the end of RAM that are not RAM's, in a recording.
 
-use migration::stream::{EarlyPlace, Event, SectionHead, SectionKind};
+use multifd_migration::stream::{EarlyPlace, Event, SectionHead, SectionKind};
 use serde::Serialize;
 
 /// One section.

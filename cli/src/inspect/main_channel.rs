@@ -5,8 +5,10 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use anyhow::Context as _;
-use migration::stream::{Command, Event, Incoming, MAX_TAIL_LEN, RamPart, Reader, SyncMode, Tail};
 use multifd_core::PageSize;
+use multifd_migration::stream::{
+    Command, Event, Incoming, MAX_TAIL_LEN, RamPart, Reader, SyncMode, Tail,
+};
 use serde::Serialize;
 
 use super::anomaly::Anomaly;
@@ -107,7 +109,7 @@ impl MainRecord {
     fn read_sections(
         &mut self,
         stream: &mut Incoming,
-    ) -> Result<(), migration::stream::StreamError> {
+    ) -> Result<(), multifd_migration::stream::StreamError> {
         let mut section: Option<RamSectionRecord> = None;
         loop {
             let offset = stream.reader_mut().offset();

@@ -20,7 +20,7 @@ fn vector(name: &str) -> PathBuf {
 }
 
 fn machine(name: &str) -> PathBuf {
-    let folder = "../migration/src/stream/tests/machines";
+    let folder = "../multifd-migration/src/stream/tests/machines";
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join(folder)
         .join(name)

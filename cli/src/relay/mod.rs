@@ -12,10 +12,10 @@ use std::iter;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
-use migration::RelayReport;
 use multifd_core::Error;
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
+use multifd_migration::RelayReport;
 
 use crate::args::RelayArgs;
 use crate::ends::interrupt::{Interrupt, Wish};

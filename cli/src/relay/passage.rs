@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use migration::stream::{AnnouncedBlock, Configuration};
-use migration::{HostError, Relay, RelayHost, RelayReport};
 use multifd_core::method::Spawn as _;
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::Uuid;
 use multifd_core::{AbortHandle, ChannelId, Error};
+use multifd_migration::stream::{AnnouncedBlock, Configuration};
+use multifd_migration::{HostError, Relay, RelayHost, RelayReport};
 
 use super::plan::Plan;
 use super::turn::Turn;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use migration::{Relay, RelayConfig, method_options};
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::{MultifdMethods, Registry};
+use multifd_migration::{Relay, RelayConfig, method_options};
 
 use super::turn::Turns;
 use crate::args::{RelayArgs, Switch};

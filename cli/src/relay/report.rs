@@ -3,9 +3,9 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use migration::RelayReport;
 use multifd_core::MigrationStats;
 use multifd_core::engine::Delay;
+use multifd_migration::RelayReport;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use migration::stream::EarlyPart;
+use multifd_migration::stream::EarlyPart;
 use serde::{Deserialize, Serialize};
 
 /// Counts what devices send before the end of the memory.
@@ -77,7 +77,7 @@ const SHOWN: usize = 20;
 
 #[cfg(test)]
 mod tests {
-    use migration::stream::{EarlyPlace, SectionHead, SectionKind};
+    use multifd_migration::stream::{EarlyPlace, SectionHead, SectionKind};
 
     use super::*;
 

@@ -1,9 +1,9 @@
 //! The command's own error, and the exit status of any error.
 
-use migration::{DestinationFailure, SourceFailure};
 use migration_params::ParamError;
 use multifd_core::Error;
 use multifd_core::method::RegistryError;
+use multifd_migration::{DestinationFailure, SourceFailure};
 
 use crate::show::exit_code::ExitCode;
 use crate::show::whereabouts::Whereabouts;

@@ -1,8 +1,8 @@
 //! What to do about an error, where that is known.
 
-use migration::stream::{MessageId, Problem, StreamError};
 use multifd_core::wire::WireError;
 use multifd_core::{Error, Fault, Side};
+use multifd_migration::stream::{MessageId, Problem, StreamError};
 
 use crate::show::failure::{Failure, guest, migration_error};
 use crate::show::whereabouts::Whereabouts;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migration::source::MigrationInfo;
+use multifd_migration::source::MigrationInfo;
 
 use crate::show::units::{Bytes, Rate};
 

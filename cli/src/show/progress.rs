@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use migration::SourceHandle;
 use multifd_core::Monitor;
+use multifd_migration::SourceHandle;
 
 use crate::show::units::Bytes;
 use crate::show::{live_view, output};

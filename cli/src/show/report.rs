@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use migration::source::DownTime;
-use migration::{Report, RunState};
 use multifd_core::{ChannelStats, MultifdMethods};
+use multifd_migration::source::DownTime;
+use multifd_migration::{Report, RunState};
 use serde::{Deserialize, Serialize};
 
 use crate::show::clock::millis;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use std::io;
 
-use migration::SourceHandle;
 use multifd_core::Monitor;
+use multifd_migration::SourceHandle;
 use serde::{Deserialize, Serialize};
 
 use crate::show::clock::{cpu_time, millis};

@@ -1,7 +1,7 @@
 //! Where the guest is when a command ends: the last line of text, a member of JSON, an exit status.
 
-use migration::GuestHere;
-use migration::source::GuestAfter;
+use multifd_migration::GuestHere;
+use multifd_migration::source::GuestAfter;
 
 /// Where the guest is, as one side knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

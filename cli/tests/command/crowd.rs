@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::stream::ReturnMessage;
+use multifd_migration::stream::ReturnMessage;
 use multifd_tests::by_hand::{PAGE, Source, packet};
 
 use crate::harness::{Folder, recv, relay};

@@ -5,8 +5,8 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use migration::stream::{Incoming, ReturnMessage};
 use migration_params::Parameters;
+use multifd_migration::stream::{Incoming, ReturnMessage};
 use multifd_tests::command::{Finished, Running};
 use multifd_tests::host::{self, file_memory};
 use multifd_tests::live::{accept_source, send_and_die, take_memory};

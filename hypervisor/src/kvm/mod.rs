@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VmFd};
-use migration::DirtyLog;
-use migration_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_migration::DirtyLog;
 
 use crate::vcpu::Vcpu;
 use crate::{Error, Memory};

@@ -10,8 +10,8 @@ use kvm_bindings::{
     kvm_userspace_memory_region, kvm_vcpu_events, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{VcpuFd, VmFd};
-use migration_kvm::MemorySlot;
-use migration_kvm::vm_memory as adapter;
+use multifd_kvm::MemorySlot;
+use multifd_kvm::vm_memory as adapter;
 use vm_memory::{GuestMemoryBackend as _, GuestMemoryRegion as _};
 
 use crate::{Error, Memory};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd};
-use migration_kvm::{EXIT_DIRTY_RING_FULL, RingCollector};
+use multifd_kvm::{EXIT_DIRTY_RING_FULL, RingCollector};
 
 use super::state;
 use crate::devices::Ports;

@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use migration::DirtyBitmap;
+use multifd_migration::DirtyBitmap;
 
 fn main() {
     let dirty = fastest(|| DirtyBitmap::dirty(pages(512 << 30)));

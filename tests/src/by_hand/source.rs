@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use migration::stream::ReturnMessage;
+use multifd_migration::stream::ReturnMessage;
 
 use super::main_stream as stream;
 use super::packet::{self, PAGE, Packet};

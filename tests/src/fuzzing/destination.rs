@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use migration::stream::{Event, Incoming, Reader, ReturnMessage};
-use migration::{Destination, DestinationConfig, DestinationFailure, GuestHere, Report};
 use multifd_core::PageSize;
+use multifd_migration::stream::{Event, Incoming, Reader, ReturnMessage};
+use multifd_migration::{Destination, DestinationConfig, DestinationFailure, GuestHere, Report};
 
 use super::Target;
 use super::channel::{self, Joined};

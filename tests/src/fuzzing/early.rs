@@ -1,10 +1,10 @@
 //! Sections before the end of RAM that are not RAM's.
 
 #[cfg(feature = "command")]
-use migration::EarlySections;
+use multifd_migration::EarlySections;
 #[cfg(feature = "command")]
-use migration::stream::EarlyPlace;
-use migration::stream::{EarlyPart, EarlySection};
+use multifd_migration::stream::EarlyPlace;
+use multifd_migration::stream::{EarlyPart, EarlySection};
 
 /// Puts the pieces of sections together.
 #[derive(Default)]

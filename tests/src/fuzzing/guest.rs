@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, Tail};
-use migration::{DestinationHost, HostError};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, EarlyPart, Tail};
+use multifd_migration::{DestinationHost, HostError};
 
 use super::early::Taken;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration::Limits;
+use multifd_migration::Limits;
 
 /// The limits of a side whose connections are, or are not, what it waits for.
 ///

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use migration::stream::{
-    DeviceSection, EarlyPlace, EarlySection, Event, Incoming, RamPart, Reader, ReturnMessage,
-    SectionHead, SectionKind,
-};
-use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use migration_params::ZeroPageDetection;
 use multifd_core::transport::Transport;
 use multifd_core::{ChannelCount, DeviceState, PageSize};
+use multifd_migration::stream::{
+    DeviceSection, EarlyPlace, EarlySection, Event, Incoming, RamPart, Reader, ReturnMessage,
+    SectionHead, SectionKind,
+};
+use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 
 use super::guest::{self, PAGE, Taker};
 use super::messages::all_messages;

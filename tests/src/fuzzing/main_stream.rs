@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use migration::stream::{Event, Incoming, RamPart, Reader, ReturnMessage, ReturnReader};
 use multifd_core::PageSize;
 use multifd_core::transport::{Transport, send_all};
+use multifd_migration::stream::{Event, Incoming, RamPart, Reader, ReturnMessage, ReturnReader};
 
 use super::Target;
 use crate::network::{self, Endpoint, Link};

@@ -1,6 +1,6 @@
 //! What is said on a return path.
 
-use migration::stream::ReturnMessage;
+use multifd_migration::stream::ReturnMessage;
 
 /// The messages of a return path, of which nothing is wrong.
 pub(super) fn all_messages(bytes: &[u8]) -> Vec<ReturnMessage> {

@@ -3,9 +3,9 @@
 //! A fuzzer changes bytes, and after most changes nothing behind them is read. Here packets, sections and messages are
 //! left as they are, but come elsewhere, twice, or not at all.
 
-use migration::stream::{Event, Incoming, Reader, ReturnMessage};
 use multifd_core::PageSize;
 use multifd_core::wire::INIT_PACKET_LEN;
+use multifd_migration::stream::{Event, Incoming, Reader, ReturnMessage};
 
 use super::packets::packets;
 use super::parts::{self, BACK, ON_MAIN, Parts, SETUP};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::{Command, Event, Incoming, Reader, ReturnMessage};
-use migration::{HostError, Relay, RelayConfig, RelayHost};
 use multifd_core::transport::Transport;
 use multifd_core::wire::{InitPacket, Uuid};
 use multifd_core::{ChannelCount, ChannelId, Error, PageSize};
+use multifd_migration::stream::{Command, Event, Incoming, Reader, ReturnMessage};
+use multifd_migration::{HostError, Relay, RelayConfig, RelayHost};
 
 use super::Target;
 use super::channel::{self, Joined};

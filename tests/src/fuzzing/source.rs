@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use migration::dirty::{DirtyLog, NoWrites};
-use migration::source::{GuestAfter, SourceEvent, Status};
-use migration::stream::{DeviceSection, ReturnMessage};
-use migration::{Connections, HostError, Report, Source, SourceConfig, SourceFailure, SourceHost};
 use migration_params::ZeroPageDetection;
 use multifd_core::transport::Transport;
+use multifd_migration::dirty::{DirtyLog, NoWrites};
+use multifd_migration::source::{GuestAfter, SourceEvent, Status};
+use multifd_migration::stream::{DeviceSection, ReturnMessage};
+use multifd_migration::{
+    Connections, HostError, Report, Source, SourceConfig, SourceFailure, SourceHost,
+};
 
 use super::Target;
 use super::channel::Joined;

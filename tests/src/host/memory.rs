@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
-use migration::{DestinationHost, HostError};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{AbortHandle, GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
+use multifd_migration::{DestinationHost, HostError};
 
 /// Maps files as the blocks of a guest, shared and whole.
 ///

@@ -34,6 +34,6 @@ pub fn registry() -> Result<Registry> {
 /// # Errors
 /// There is no such method, or it cannot be opened.
 pub fn open(parameters: &Parameters) -> Result<Arc<dyn MultifdMethods>> {
-    let options = migration::method_options(parameters);
+    let options = multifd_migration::method_options(parameters);
     Ok(registry()?.open(parameters.multifd_compression.name(), &options)?)
 }

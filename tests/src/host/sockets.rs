@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use migration::{Connections, Destination};
 use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
+use multifd_migration::{Connections, Destination};
 
 /// Connects a source to a destination that listens at `path`, with a return path if wanted.
 ///

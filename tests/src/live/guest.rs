@@ -6,13 +6,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use migration::dirty::{BothLogs, Chunk, DirtyBitmap, NoWrites, SoftwareLog};
-use migration::source::{SourceEvent, Status};
-use migration::stream::DeviceSection;
-use migration::{DirtyLog, HostError, RunState, SourceHost};
 use multifd_core::memory::{BlockIndex, Mapping, Span};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_migration::dirty::{BothLogs, Chunk, DirtyBitmap, NoWrites, SoftwareLog};
+use multifd_migration::source::{SourceEvent, Status};
+use multifd_migration::stream::DeviceSection;
+use multifd_migration::{DirtyLog, HostError, RunState, SourceHost};
 use parking_lot::Mutex;
 
 /// How fast a guest writes.

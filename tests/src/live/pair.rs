@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use migration::stream::{Incoming, Reader};
-use migration::{
+use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
+use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods, PageSize};
+use multifd_migration::stream::{Incoming, Reader};
+use multifd_migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, Report, Source, SourceConfig,
     SourceFailure, SourceHandle,
 };
-use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
-use multifd_core::{AbortHandle, ChannelCount, GuestMemory, MultifdMethods, PageSize};
 
 use super::Guest;
 use super::guest::memory;
@@ -43,7 +43,7 @@ pub struct Outcome {
     /// The destination's memory.
     pub copy: GuestMemory,
     /// The devices that the destination has loaded.
-    pub devices: Option<migration::stream::Tail>,
+    pub devices: Option<multifd_migration::stream::Tail>,
 }
 
 /// What a test does to a migration while it runs.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::stream::{
+use multifd_core::transport::SocketTransport;
+use multifd_core::{GuestMemory, MultifdMethods, PageSize, Sender, SenderConfig};
+use multifd_migration::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, Outgoing, RamPart, Reader,
     ReturnMessage, ReturnReader, StreamError, SyncMode, Writer,
 };
-use multifd_core::transport::SocketTransport;
-use multifd_core::{GuestMemory, MultifdMethods, PageSize, Sender, SenderConfig};
 
 /// What a source sends as a PING if it can hand a guest over.
 pub const OFFER: u32 = u32::from_be_bytes(*b"mfH?");

@@ -4,9 +4,9 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use migration::SourceConfig;
-use migration::source::{AutoConverge, GuestAfter, OverTime, SourceEvent, Status};
 use multifd_core::Fault;
+use multifd_migration::SourceConfig;
+use multifd_migration::source::{AutoConverge, GuestAfter, OverTime, SourceEvent, Status};
 use multifd_tests::live::{Guest, Outcome, Pair, Rate};
 
 use super::method;

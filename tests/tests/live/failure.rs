@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use migration::source::{GuestAfter, Status};
-use migration::{GuestHere, SourceConfig, SourceHandle};
 use multifd_core::Fault;
+use multifd_migration::source::{GuestAfter, Status};
+use multifd_migration::{GuestHere, SourceConfig, SourceHandle};
 use multifd_tests::conformance::PageSource;
 use multifd_tests::live::{Controls, Guest, Outcome, Pair, Rate};
 

@@ -5,17 +5,17 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use migration::stream::{
-    AnnouncedBlock, Command, Configuration, DeviceSection, Outgoing, ReturnMessage, ReturnReader,
-    SyncMode, Tail, Writer,
-};
-use migration::{
-    Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere, HostError,
-    Report,
-};
 use multifd_core::transport::Transport;
 use multifd_core::{
     AbortHandle, ChannelCount, DeviceState, GuestMemory, PageSize, Sender, SenderConfig,
+};
+use multifd_migration::stream::{
+    AnnouncedBlock, Command, Configuration, DeviceSection, Outgoing, ReturnMessage, ReturnReader,
+    SyncMode, Tail, Writer,
+};
+use multifd_migration::{
+    Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere, HostError,
+    Report,
 };
 use multifd_tests::live;
 use multifd_tests::network::{self, Link, Tap, Watchdog};

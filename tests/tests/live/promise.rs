@@ -5,10 +5,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::source::{GuestAfter, OverTime, SourceFailure, Status};
-use migration::stream::{Incoming, ReturnMessage, StreamError};
-use migration::{DestinationConfig, GuestHere, Report, RunState, SourceHandle};
 use multifd_core::Fault;
+use multifd_migration::source::{GuestAfter, OverTime, SourceFailure, Status};
+use multifd_migration::stream::{Incoming, ReturnMessage, StreamError};
+use multifd_migration::{DestinationConfig, GuestHere, Report, RunState, SourceHandle};
 use multifd_tests::live::{ACCEPT, Guest, OFFER, Pair, Rate, Step, take_memory};
 use multifd_tests::network::{self, Ending, Link, Taps, Watchdog};
 

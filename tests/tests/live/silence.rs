@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::stream::{
-    AnnouncedBlock, Command, Configuration, EarlyPart, Outgoing, RamSection, SyncMode, Tail, Writer,
-};
-use migration::{
-    Connections, Destination, DestinationConfig, DestinationHost, GuestHere, HostError, Source,
-    SourceConfig,
-};
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{BlockName, InitPacket, RamHeaderBuffer, Uuid};
 use multifd_core::{ChannelCount, Fault, GuestMemory, PageSize};
+use multifd_migration::stream::{
+    AnnouncedBlock, Command, Configuration, EarlyPart, Outgoing, RamSection, SyncMode, Tail, Writer,
+};
+use multifd_migration::{
+    Connections, Destination, DestinationConfig, DestinationHost, GuestHere, HostError, Source,
+    SourceConfig,
+};
 use multifd_tests::by_hand::main_stream;
 use multifd_tests::host::FileHost;
 use multifd_tests::live::{self, Guest, Pair, Rate};
@@ -228,7 +228,7 @@ fn between_two_sections_a_source_may_be_silent() -> Result<()> {
     config.receiver.limits.silence = SHORT;
     config.receiver.limits.devices = SHORT;
     let outcome = pair.migrate_to(config, &mut guest, |controls| {
-        while controls.source.status() != migration::source::Status::PreSwitchover {
+        while controls.source.status() != multifd_migration::source::Status::PreSwitchover {
             std::thread::yield_now();
         }
         std::thread::sleep(5 * SHORT);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Result, ensure};
-use migration::source::Status;
-use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use multifd_core::transport::{SocketTransport, Transport, send_all};
 use multifd_core::wire::{InitPacket, Uuid};
 use multifd_core::{ChannelCount, PageSize};
+use multifd_migration::source::Status;
+use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use multifd_tests::host::FileHost;
 use multifd_tests::live::{self, Guest, Rate};
 use multifd_tests::network::Watchdog;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use migration::source::{GuestAfter, SourceEvent};
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
-use migration::{
+use multifd_core::transport::Transport;
+use multifd_core::{ChannelCount, GuestMemory};
+use multifd_migration::source::{GuestAfter, SourceEvent};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
+use multifd_migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere,
     HostError, Report, Source, SourceConfig, SourceFailure, SourceHandle, Work,
 };
-use multifd_core::transport::Transport;
-use multifd_core::{ChannelCount, GuestMemory};
 use multifd_tests::host::FileHost;
 use multifd_tests::live::{self, Guest, Rate};
 use multifd_tests::network::{self, Link, Watchdog};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use migration::stream::{AnnouncedBlock, Configuration, Outgoing, SyncMode, Writer};
-use migration::{Destination, DestinationConfig, DestinationFailure, GuestHere, Report};
 use multifd_core::memory::{BlockIndex, Mapping};
 use multifd_core::transport::SocketTransport;
 use multifd_core::wire::BlockName;
 use multifd_core::{ChannelCount, Fault, GuestMemory, PageSize, RamBlock, Sender, SenderConfig};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Outgoing, SyncMode, Writer};
+use multifd_migration::{Destination, DestinationConfig, DestinationFailure, GuestHere, Report};
 use multifd_tests::host::FileHost;
 use multifd_tests::network::Watchdog;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::stream::ReturnMessage;
+use multifd_migration::stream::ReturnMessage;
 use multifd_tests::by_hand::{self, main_stream as stream};
 use multifd_tests::command::Multifd;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};

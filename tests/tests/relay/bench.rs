@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::stream::ReturnMessage;
-use migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
 use multifd_core::transport::{SocketTransport, Transport, recv_all, send_all};
 use multifd_core::wire::Uuid;
 use multifd_core::{ChannelCount, ChannelId, Error, Fault, Limits, Side};
+use multifd_migration::stream::ReturnMessage;
+use multifd_migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
 use multifd_tests::by_hand::{Source, main_stream, packet};
 use multifd_tests::network::{self, Link, Watchdog};
 

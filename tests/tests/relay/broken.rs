@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::thread;
 use std::time::Duration;
 
-use migration::source::GuestAfter;
-use migration::{HostError, Relay, RelayConfig, RelayHost};
 use multifd_core::transport::{Transport, send_all};
 use multifd_core::wire::{InitPacket, Uuid};
 use multifd_core::{AbortHandle, ChannelId, Error, Fault, Side};
+use multifd_migration::source::GuestAfter;
+use multifd_migration::{HostError, Relay, RelayConfig, RelayHost};
 use multifd_tests::conformance::PageSource;
 use multifd_tests::network::{self, Ending, Endpoint, Link, Watchdog};
 

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use migration::stream::ReturnMessage;
 use multifd_core::Side;
+use multifd_migration::stream::ReturnMessage;
 use multifd_tests::by_hand::main_stream;
 
 use crate::bench::{GO, OFFER, Setting, failed, relay, relay_with};

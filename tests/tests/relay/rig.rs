@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use migration::source::GuestAfter;
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
-use migration::{
-    Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
-    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle, Work,
-};
 use multifd_core::memory::Mapping;
 use multifd_core::transport::Transport;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{
     AbortHandle, ChannelCount, ChannelId, DeviceState, Error, GuestMemory, MethodFactory,
     MethodOptions, MultifdMethods, PageSize, RamBlock,
+};
+use multifd_migration::source::GuestAfter;
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
+use multifd_migration::{
+    Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
+    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle, Work,
 };
 use multifd_tests::conformance::{Kind, PageSource};
 use multifd_tests::network::{self, Endpoint, Link, Taps};

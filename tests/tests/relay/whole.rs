@@ -1,8 +1,8 @@
 //! Migrations that reach the destination.
 
-use migration::stream::{DeviceSection, SyncMode};
 use migration_params::ZeroPageDetection;
 use multifd_core::{DeviceState, Side};
+use multifd_migration::stream::{DeviceSection, SyncMode};
 use multifd_tests::network::{Link, Pieces, Watchdog};
 
 use crate::rig::{Outcome, Setup};

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration::{Destination, DestinationConfig};
 use migration_params::Parameters;
 use multifd_core::transport::SocketTransport;
+use multifd_migration::{Destination, DestinationConfig};
 use multifd_tests::certificates::{Credentials, Role};
 use multifd_tests::host::{self, FileHost, file_memory};
 use multifd_tests::interop::steps::{LIMIT, Link};

@@ -18,7 +18,7 @@
 use std::io::{self, Read};
 
 use anyhow::{Context as _, bail, ensure};
-use migration::stream::{EarlyPlace, SectionHead, SectionKind};
+use multifd_migration::stream::{EarlyPlace, SectionHead, SectionKind};
 
 /// A section's head and place, as bytes.
 pub(super) fn encode(head: &SectionHead, place: EarlyPlace) -> io::Result<Vec<u8>> {

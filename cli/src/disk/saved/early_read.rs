@@ -6,9 +6,11 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, ensure};
-use migration::EarlySections;
-use migration::stream::{EarlyPart, EarlyPlace, MAX_EARLY_DEVICES, SectionHead, SectionKind};
 use multifd_core::{Error, Fault};
+use multifd_migration::EarlySections;
+use multifd_migration::stream::{
+    EarlyPart, EarlyPlace, MAX_EARLY_DEVICES, SectionHead, SectionKind,
+};
 use serde::Serialize;
 
 use super::early_layout;

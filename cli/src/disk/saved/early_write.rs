@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 
-use migration::stream::EarlyPart;
+use multifd_migration::stream::EarlyPart;
 
 use super::early_layout;
 use super::manifest::EarlyEntry;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use anyhow::{bail, ensure};
-use migration::stream::{MAX_BLOCKS, RAM_SECTION_ID, SyncMode};
 use multifd_core::PageSize;
 use multifd_core::wire::{BlockName, Uuid};
+use multifd_migration::stream::{MAX_BLOCKS, RAM_SECTION_ID, SyncMode};
 use serde::{Deserialize, Serialize};
 
 /// The content of `manifest.json`. Nothing of it is believed before [`Self::check`].

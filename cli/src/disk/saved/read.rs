@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use migration::stream::{MAX_TAIL_LEN, Tail};
-use migration::{EarlySections, SourceConfig};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{DeviceState, GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::{MAX_TAIL_LEN, Tail};
+use multifd_migration::{EarlySections, SourceConfig};
 use serde_json::Value;
 
 use super::early_read::KeptEarly;

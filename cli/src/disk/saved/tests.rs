@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use migration::EarlySections as _;
-use migration::stream::{
+use multifd_core::wire::{BlockName, Uuid};
+use multifd_core::{DeviceState, PageSize};
+use multifd_migration::EarlySections as _;
+use multifd_migration::stream::{
     AnnouncedBlock, Configuration, EMPTY_TAIL, EarlyPart, EarlyPlace, EarlySection, SectionHead,
     SectionKind, SyncMode, Tail,
 };
-use multifd_core::wire::{BlockName, Uuid};
-use multifd_core::{DeviceState, PageSize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

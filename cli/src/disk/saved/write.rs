@@ -8,10 +8,12 @@ use std::slice;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, RAM_SECTION_ID, SyncMode, Tail};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
 use multifd_core::{DeviceStateSink, GuestMemory, PageSize, RamBlock};
+use multifd_migration::stream::{
+    AnnouncedBlock, Configuration, EarlyPart, RAM_SECTION_ID, SyncMode, Tail,
+};
 
 use super::date;
 use super::early_write::EarlyFile;

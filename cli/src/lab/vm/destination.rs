@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::bail;
 use hypervisor::{GuestReport, Machine, Memory};
-use migration::stream::{AnnouncedBlock, Configuration, Tail};
-use migration::{DestinationConfig, DestinationHost, HostError, channel_count};
 use multifd_core::{Error, GuestMemory};
+use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
+use multifd_migration::{DestinationConfig, DestinationHost, HostError, channel_count};
 
 use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use hypervisor::{Machine, Memory};
-use migration::SourceConfig;
-use migration::source::GuestAfter;
 use migration_params::Settings;
 use multifd_core::{MultifdMethods, Place, Side};
+use multifd_migration::SourceConfig;
+use multifd_migration::source::GuestAfter;
 
 use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;

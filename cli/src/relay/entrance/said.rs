@@ -1,8 +1,8 @@
 //! What a connection has said of itself so far, as far as that can be seen without taking it.
 
-use migration::stream::Configuration;
 use multifd_core::transport::{SocketTransport, Transport as _};
 use multifd_core::wire::{INIT_PACKET_LEN, InitPacket, MAIN_MAGIC, MULTIFD_MAGIC, Uuid};
+use multifd_migration::stream::Configuration;
 
 /// The first words of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

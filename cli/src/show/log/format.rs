@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_line_says_which_migration_it_is_of() {
-        let (own, library) = (SERVICE, "migration::source");
+        let (own, library) = (SERVICE, "multifd_migration::source");
         for (format, target, identity, wanted) in [
             (
                 Format::Text,

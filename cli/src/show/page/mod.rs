@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use migration::source::DownTime;
+use multifd_migration::source::DownTime;
 
 use crate::show::clock::millis;
 use crate::show::measurement::Measurement;

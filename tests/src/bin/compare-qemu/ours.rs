@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use migration_params::{Compression, Parameters};
 use multifd_core::method::Accelerator;
 use multifd_core::{ChannelCount, MultifdMethods};
+use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use multifd_tests::certificates::Credentials;
 use multifd_tests::host::{self, FileHost, accept_all_as, file_memory};
 use multifd_tests::libqpl;
@@ -146,7 +146,7 @@ impl Role {
 
     /// Without a libqpl no device is used, either.
     fn open(&self) -> Result<Arc<dyn MultifdMethods>> {
-        let mut options = migration::method_options(&self.parameters);
+        let mut options = multifd_migration::method_options(&self.parameters);
         options.set(Accelerator::OPTION, Accelerator::Software);
         if let Some(path) = &self.libqpl {
             options.set(Accelerator::OPTION, Accelerator::Library);
@@ -171,7 +171,7 @@ impl Role {
         Ok(())
     }
 
-    fn send(&self) -> Result<migration::Report> {
+    fn send(&self) -> Result<multifd_migration::Report> {
         let memory = file_memory(&[("ram", &self.memory)])?;
         let mut config = SourceConfig::with_parameters(&self.parameters);
         config.tuning.max_bandwidth = None;
@@ -197,7 +197,7 @@ impl Role {
         })
     }
 
-    fn receive(&self) -> Result<migration::Report> {
+    fn receive(&self) -> Result<multifd_migration::Report> {
         let memory = file_memory(&[("ram", &self.memory)])?;
         let mut config = DestinationConfig::default();
         config.receiver.channels = self.channels;

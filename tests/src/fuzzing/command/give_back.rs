@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 use multifd_core::transport::Transport;
 use multifd_core::{ChannelCount, GuestMemory};
+use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 
 use crate::fuzzing::channel::Joined;
 use crate::fuzzing::early::Taken;

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use migration::stream::{AnnouncedBlock, Configuration, EarlyPart, EarlySection, SyncMode, Tail};
-use migration::{Destination, DestinationConfig, DestinationHost, GuestHere, HostError};
 use multifd_cli::readers::{self, Keeping};
 use multifd_core::GuestMemory;
+use multifd_migration::stream::{
+    AnnouncedBlock, Configuration, EarlyPart, EarlySection, SyncMode, Tail,
+};
+use multifd_migration::{Destination, DestinationConfig, DestinationHost, GuestHere, HostError};
 
 use super::give_back::give_back;
 use super::inspect::inspect;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use migration::stream::{EarlySection, SectionKind, Tail};
 use multifd_cli::readers;
+use multifd_migration::stream::{EarlySection, SectionKind, Tail};
 use serde_json::{Value, json};
 
 use super::give_back::give_back;

@@ -1,9 +1,9 @@
 //! What both sides say in the end, and whether it is true.
 
 use anyhow::{Result, bail, ensure};
-use migration::GuestHere;
-use migration::source::GuestAfter;
 use multifd_core::Fault;
+use multifd_migration::GuestHere;
+use multifd_migration::source::GuestAfter;
 use multifd_tests::live::{Guest, Outcome};
 
 /// What both sides say in the end.

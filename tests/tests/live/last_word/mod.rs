@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use migration::DestinationConfig;
+use multifd_migration::DestinationConfig;
 use multifd_tests::conformance::PageSource;
 use multifd_tests::live::{Guest, Rate, Step};
 use multifd_tests::network::{self, Link, Tap, Taps};

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use migration::DestinationConfig;
+use multifd_migration::DestinationConfig;
 use multifd_tests::live::Controls;
 use multifd_tests::network::{self, Ending, Link, Tap, Taps, Watchdog};
 

@@ -3,10 +3,10 @@
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use migration::dirty::DirtyBitmap;
-use migration::{DirtyLog, HostError};
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
+use multifd_migration::dirty::DirtyBitmap;
+use multifd_migration::{DirtyLog, HostError};
 
 use crate::KvmError;
 use crate::raw::{self, Entry, GfnRing};
@@ -22,9 +22,9 @@ use crate::slot::{MemorySlot, SlotHandle, Slots};
 ///
 /// ```no_run
 /// # use std::os::fd::AsRawFd;
-/// # use migration_kvm::{EXIT_DIRTY_RING_FULL, KvmDirtyRing, MemorySlot};
+/// # use multifd_kvm::{EXIT_DIRTY_RING_FULL, KvmDirtyRing, MemorySlot};
 /// # fn f(vm: &impl AsRawFd, memory: &multifd_core::GuestMemory, slots: Vec<MemorySlot>,
-/// #      create_vcpu: impl Fn() -> std::fs::File, exit_reason: u32) -> Result<(), migration_kvm::KvmError> {
+/// #      create_vcpu: impl Fn() -> std::fs::File, exit_reason: u32) -> Result<(), multifd_kvm::KvmError> {
 /// let log = KvmDirtyRing::enable(vm, memory, slots, 4096)?;
 /// let vcpu = create_vcpu();
 /// log.add_vcpu(&vcpu)?;

@@ -1,10 +1,10 @@
 //! Memory is copied in rounds, as the engine does it, while two vCPUs write to it.
 
 use anyhow::{Context, Result, ensure};
-use migration::{DirtyBitmap, DirtyLog};
-use migration_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
+use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_migration::{DirtyBitmap, DirtyLog};
 
 use super::guest::{BLOCKS, Guest, PAGE, Running, Vcpu, WRITE_ALL};
 use super::kvm;
@@ -194,6 +194,6 @@ impl Copy {
     }
 }
 
-fn flat(error: migration::HostError) -> anyhow::Error {
+fn flat(error: multifd_migration::HostError) -> anyhow::Error {
     anyhow::anyhow!(error)
 }

@@ -1,9 +1,9 @@
 //! Memory slots that go while their writes are logged.
 
 use anyhow::{Context, Result, ensure};
-use migration::{DirtyBitmap, DirtyLog};
-use migration_kvm::{KvmDirtyLog, KvmDirtyRing, SlotHandle};
 use multifd_core::memory::{Mapping, RamRegion as _};
+use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, SlotHandle};
+use multifd_migration::{DirtyBitmap, DirtyLog};
 
 use super::guest::{BLOCKS, Guest, PAGE, set_slot};
 use super::kvm;

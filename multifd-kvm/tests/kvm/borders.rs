@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use migration::dirty::Chunk;
-use migration::{DirtyBitmap, DirtyLog};
-use migration_kvm::{KvmDirtyLog, KvmDirtyRing};
+use multifd_kvm::{KvmDirtyLog, KvmDirtyRing};
+use multifd_migration::dirty::Chunk;
+use multifd_migration::{DirtyBitmap, DirtyLog};
 
 use super::guest::{BLOCKS, Guest, Vcpu, WRITE_ONE};
 use super::kvm;

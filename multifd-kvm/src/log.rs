@@ -2,10 +2,10 @@
 
 use std::os::fd::AsRawFd;
 
-use migration::dirty::{Chunk, DirtyBitmap};
-use migration::{DirtyLog, HostError};
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
+use multifd_migration::dirty::{Chunk, DirtyBitmap};
+use multifd_migration::{DirtyLog, HostError};
 
 use crate::KvmError;
 use crate::pages::{ClearRange, merge_slot};

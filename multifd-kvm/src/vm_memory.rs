@@ -1,7 +1,7 @@
 //! Guest memory of the crate `vm-memory`.
 //!
 //! ```
-//! use migration_kvm::vm_memory::{self as adapter, VmMemoryLog};
+//! use multifd_kvm::vm_memory::{self as adapter, VmMemoryLog};
 //! use multifd_core::PageSize;
 //! use vm_memory::bitmap::AtomicBitmap;
 //! use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
@@ -21,11 +21,11 @@
 
 use std::sync::Arc;
 
-use migration::dirty::DirtyBitmap;
-use migration::{DirtyLog, HostError};
 use multifd_core::memory::{BlockIndex, MemoryError};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_migration::dirty::DirtyBitmap;
+use multifd_migration::{DirtyLog, HostError};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
 use vm_memory::{
     GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _, GuestRegionMmap, MmapRegion,

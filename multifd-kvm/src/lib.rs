@@ -1,4 +1,4 @@
-//! What a VMM on KVM needs to migrate a guest that runs with the crate [`migration`].
+//! What a VMM on KVM needs to migrate a guest that runs with the crate [`multifd-migration`].
 //!
 //! | | |
 //! |---|---|
@@ -6,15 +6,15 @@
 //! | [`KvmDirtyRing`] | the dirty ring: a list of pages per vCPU, for large guests that write little |
 //! | [`vm_memory`] | the guest memory of the crate `vm-memory` as [`multifd_core::GuestMemory`], and its bitmap of device writes as a log (feature `vm-memory`) |
 //!
-//! Both logs are a [`migration::DirtyLog`], for what vCPUs write. What the VMM and its devices write
-//! themselves KVM does not see: join a second log with [`migration::dirty::BothLogs`], a
-//! [`migration::dirty::SoftwareLog`] or a `VmMemoryLog`.
+//! Both logs are a [`multifd_migration::DirtyLog`], for what vCPUs write. What the VMM and its devices write
+//! themselves KVM does not see: join a second log with [`multifd_migration::dirty::BothLogs`], a
+//! [`multifd_migration::dirty::SoftwareLog`] or a `VmMemoryLog`.
 //!
 //! A VM is taken as anything that is [`AsRawFd`](std::os::fd::AsRawFd), such as `VmFd` and `VcpuFd` of
 //! every version of kvm-ioctls, and stays the VMM's.
 //!
 //! ```no_run
-//! use migration_kvm::{KvmDirtyLog, MemorySlot};
+//! use multifd_kvm::{KvmDirtyLog, MemorySlot};
 //! # use std::os::fd::AsRawFd;
 //! # fn f(vm: &impl AsRawFd, memory: &multifd_core::GuestMemory, ram: u64) -> Result<(), Box<dyn std::error::Error>> {
 //! let (block, _) = memory.indexed().next().ok_or("no RAM")?;

@@ -1,7 +1,7 @@
 //! Bits of a slot's pages and bits of its block's pages. A slot may begin at any page of its block, so
 //! the two are shifted against each other.
 
-use migration::dirty::{Chunk, DirtyBitmap, WORDS_PER_CHUNK};
+use multifd_migration::dirty::{Chunk, DirtyBitmap, WORDS_PER_CHUNK};
 
 use crate::slot::Placed;
 

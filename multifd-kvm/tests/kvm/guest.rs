@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result, bail};
 use kvm_bindings::{kvm_regs, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use migration_kvm::{EXIT_DIRTY_RING_FULL, MemorySlot, RingCollector};
 use multifd_core::memory::{Mapping, RamRegion};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_kvm::{EXIT_DIRTY_RING_FULL, MemorySlot, RingCollector};
 
 /// Pages of the two blocks. The guest sees them one behind the other, from address 0 on.
 pub(crate) const BLOCKS: [u64; 2] = [8200, 300];

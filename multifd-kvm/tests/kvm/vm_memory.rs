@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use kvm_bindings::kvm_userspace_memory_region;
-use migration::dirty::BothLogs;
-use migration::{DirtyBitmap, DirtyLog};
-use migration_kvm::KvmDirtyLog;
-use migration_kvm::vm_memory::{self as adapter, VmMemoryLog};
 use multifd_core::PageSize;
+use multifd_kvm::KvmDirtyLog;
+use multifd_kvm::vm_memory::{self as adapter, VmMemoryLog};
+use multifd_migration::dirty::BothLogs;
+use multifd_migration::{DirtyBitmap, DirtyLog};
 use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{
     Bytes as _, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _,
