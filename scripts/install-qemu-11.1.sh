@@ -17,32 +17,17 @@ export LC_ALL=C
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/debian-suite.sh
 . scripts/debian-suite.sh
+# shellcheck source=scripts/peer-qemu.sh
+. scripts/peer-qemu.sh
 
+readonly RELEASE=11.1
+readonly SETTING=MULTIFD_QEMU_NEW
 readonly FOLDER=$PWD/.peers/qemu-11.1
 readonly PROGRAM=qemu-system-x86_64
-readonly RELEASE=11.1
+readonly BINARY=$FOLDER/$PROGRAM
+readonly HOW_TO_GET_ONE="name any QEMU of version $RELEASE or newer with x86_64 system emulation in $SETTING."
 readonly SUITE=sid
 readonly PACKAGE=qemu-system-x86
-
-say() { printf 'qemu 11.1: %s\n' "$*" >&2; }
-
-refuse() {
-    say "$*"
-    say "How to get one: name any QEMU of version $RELEASE or newer with x86_64 system emulation in MULTIFD_QEMU_NEW."
-    exit 1
-}
-
-runs() { "$1" --version >/dev/null 2>&1; }
-
-find_qemu() {
-    if [ -n "${MULTIFD_QEMU_NEW:-}" ]; then
-        # What was asked for by name is not replaced by something else.
-        runs "$MULTIFD_QEMU_NEW" || refuse "MULTIFD_QEMU_NEW=$MULTIFD_QEMU_NEW does not run"
-        echo "$MULTIFD_QEMU_NEW"
-        return
-    fi
-    runs "$FOLDER/$PROGRAM" && echo "$FOLDER/$PROGRAM"
-}
 
 # The version of the package that the suite has.
 candidate() {
@@ -100,10 +85,4 @@ STARTER
     chmod +x "$1/$PROGRAM"
 }
 
-case "${1:-}" in
-    "") find_qemu && exit ;;
-    --find) find_qemu || exit 1; exit ;;
-    *) say "unknown option $1"; exit 1 ;;
-esac
-unpack
-find_qemu || refuse "the unpacked QEMU is not usable"
+find_or_unpack "$@"

@@ -13,36 +13,20 @@ set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 
+# shellcheck source=scripts/peer-qemu.sh
+. scripts/peer-qemu.sh
+
+readonly RELEASE=7.2
+readonly SETTING=MULTIFD_QEMU_OLD
 readonly FOLDER=$PWD/.peers/qemu-7.2
 readonly BINARY=$FOLDER/usr/bin/qemu-system-x86_64
-readonly VERSION=7.2
+readonly HOW_TO_GET_ONE="on Debian 12, with its main archive among apt's sources, run this script again, or name any QEMU older than 9.0 with x86_64 system emulation in $SETTING."
 # common has the module that runs guests without KVM; its build has to be that of x86.
 readonly PACKAGES=(qemu-system-x86 qemu-system-common qemu-system-data)
 
-say() { printf 'qemu 7.2: %s\n' "$*" >&2; }
-
-refuse() {
-    say "$*"
-    say "How to get one: on Debian 12, with its main archive among apt's sources, run this script again,"
-    say "or name any QEMU older than 9.0 with x86_64 system emulation in MULTIFD_QEMU_OLD."
-    exit 1
-}
-
-runs() { "$1" --version >/dev/null 2>&1; }
-
-find_qemu() {
-    if [ -n "${MULTIFD_QEMU_OLD:-}" ]; then
-        # What was asked for by name is not replaced by something else.
-        runs "$MULTIFD_QEMU_OLD" || refuse "MULTIFD_QEMU_OLD=$MULTIFD_QEMU_OLD does not run"
-        echo "$MULTIFD_QEMU_OLD"
-        return
-    fi
-    runs "$BINARY" && echo "$BINARY"
-}
-
 # The newest version of package $1 that apt knows and that is a 7.2.
 version_of() {
-    apt-cache madison "$1" 2>/dev/null | awk -F'|' -v want=":$VERSION+" \
+    apt-cache madison "$1" 2>/dev/null | awk -F'|' -v want=":$RELEASE+" \
         '{ gsub(/ /, "", $2) } index($2, want) { print $2 }' | sort -Vu | tail -n 1
 }
 
@@ -69,7 +53,7 @@ unpack() {
         apt_update
         version=$(version_of qemu-system-x86)
     fi
-    [ -n "$version" ] || refuse "apt knows no qemu-system-x86 $VERSION"
+    [ -n "$version" ] || refuse "apt knows no qemu-system-x86 $RELEASE"
     rm -rf "$new"
     mkdir -p "$new"
     say "unpacking $version into $FOLDER"
@@ -89,10 +73,4 @@ unpack() {
     mv "$new" "$FOLDER"
 }
 
-case "${1:-}" in
-    "") find_qemu && exit ;;
-    --find) find_qemu || exit 1; exit ;;
-    *) say "unknown option $1"; exit 1 ;;
-esac
-unpack
-find_qemu || refuse "the unpacked QEMU is not usable"
+find_or_unpack "$@"

@@ -1,0 +1,37 @@
+# Finds a QEMU for tests, or has one unpacked: what the scripts for a certain release share. Sourced.
+#
+# The script that does so has RELEASE, the SETTING that names another binary, the BINARY that it unpacks,
+# HOW_TO_GET_ONE, and the function unpack.
+# shellcheck shell=bash disable=SC2154
+
+say() { printf 'qemu %s: %s\n' "$RELEASE" "$*" >&2; }
+
+refuse() {
+    say "$*"
+    say "How to get one: $HOW_TO_GET_ONE"
+    exit 1
+}
+
+runs() { "$1" --version >/dev/null 2>&1; }
+
+find_qemu() {
+    local named=${!SETTING:-}
+    if [ -n "$named" ]; then
+        # What was asked for by name is not replaced by something else.
+        runs "$named" || refuse "$SETTING=$named does not run"
+        echo "$named"
+        return
+    fi
+    runs "$BINARY" && echo "$BINARY"
+}
+
+# The whole of such a script, with its arguments.
+find_or_unpack() {
+    case "${1:-}" in
+        "") find_qemu && exit ;;
+        --find) find_qemu || exit 1; exit ;;
+        *) say "unknown option $1"; exit 1 ;;
+    esac
+    unpack
+    find_qemu || refuse "the unpacked QEMU is not usable"
+}
