@@ -12,7 +12,19 @@ use crate::HostError;
 /// What tells which pages the guest has written to: KVM's dirty log, a dirty ring, or bits that the
 /// hypervisor sets itself.
 ///
-/// All of it is called on the migration's thread, while vCPUs and devices run.
+/// A migration makes these calls and no others, all on the thread that runs it, while vCPUs and devices run:
+///
+/// 1. [`start`](Self::start), once. If it fails, that was all.
+/// 2. A round over the memory: for each block, in the order of the blocks, [`clear`](Self::clear) as often as it
+///    takes. The first round is over all pages.
+/// 3. A fetch: [`fetch`](Self::fetch) once, then [`harvest`](Self::harvest) once for each block, in the order of the
+///    blocks, from the first to the last. Then 2 again; or another fetch, without a round between them.
+/// 4. With the guest paused and its devices saved, one more fetch. Its pages are sent without `clear`.
+/// 5. [`stop`](Self::stop), once.
+///
+/// A call that fails ends the migration, and so may others at any time: then `stop` is the next call, and the last.
+/// So a log that has all blocks in one piece and forgets what it tells takes it in `fetch`, and hands it out in
+/// `harvest`.
 pub trait DirtyLog {
     /// From now on every write to guest memory is noted. All pages count as dirty at this moment;
     /// they need not be reported.
@@ -21,8 +33,18 @@ pub trait DirtyLog {
     /// Writes cannot be noted: the migration fails, and the guest runs on.
     fn start(&mut self) -> Result<(), HostError>;
 
+    /// A fetch begins: what was written before this call is reported by the calls of
+    /// [`harvest`](Self::harvest) that follow, or by some later ones; all of it once the guest is paused. For a log that does not know of blocks, or
+    /// whose parts are best asked at once.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    fn fetch(&mut self) -> Result<(), HostError> {
+        Ok(())
+    }
+
     /// Adds the pages of `block` that were written to since they were last reported. Each write is
-    /// reported by some later call if not by this one. Once the guest is paused, a call reports
+    /// reported by some later fetch if not by this one. Once the guest is paused, a fetch reports
     /// all that is left.
     ///
     /// # Errors
@@ -130,6 +152,11 @@ impl<A: DirtyLog, B: DirtyLog> DirtyLog for BothLogs<A, B> {
         self.1.start().inspect_err(|_| self.0.stop())
     }
 
+    fn fetch(&mut self) -> Result<(), HostError> {
+        self.0.fetch()?;
+        self.1.fetch()
+    }
+
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
         self.0.harvest(block, dirty)?;
         self.1.harvest(block, dirty)
@@ -149,6 +176,10 @@ impl<A: DirtyLog, B: DirtyLog> DirtyLog for BothLogs<A, B> {
 impl<L: DirtyLog + ?Sized> DirtyLog for Box<L> {
     fn start(&mut self) -> Result<(), HostError> {
         (**self).start()
+    }
+
+    fn fetch(&mut self) -> Result<(), HostError> {
+        (**self).fetch()
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {

@@ -42,6 +42,7 @@ impl DirtyMemory {
         memory: &GuestMemory,
         host: &mut dyn SourceHost,
     ) -> Result<(), Error> {
+        host.dirty_log().fetch().map_err(refused)?;
         for ((index, _), dirty) in memory.indexed().zip(&mut self.blocks) {
             let log = host.dirty_log();
             log.harvest(index, dirty).map_err(refused)?;

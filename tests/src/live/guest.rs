@@ -9,11 +9,13 @@ use anyhow::{Context, Result, ensure};
 use multifd_core::memory::{BlockIndex, Mapping, Span};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
-use multifd_migration::dirty::{BothLogs, Chunk, DirtyBitmap, NoWrites, SoftwareLog};
+use multifd_migration::dirty::{BothLogs, Chunk, DirtyBitmap, SoftwareLog};
 use multifd_migration::source::{SourceEvent, Status};
 use multifd_migration::stream::DeviceSection;
 use multifd_migration::{DirtyLog, HostError, RunState, SourceHost};
 use parking_lot::Mutex;
+
+use super::Order;
 
 /// How fast a guest writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ pub enum Step {
 /// A guest with one vCPU that writes pages in a scattered order.
 pub struct Guest {
     memory: GuestMemory,
-    log: BothLogs<SoftwareLog, NoWrites>,
+    log: BothLogs<SoftwareLog, Order>,
     cpu: Arc<Cpu>,
     thread: Option<JoinHandle<()>>,
     /// What the migration told.
@@ -106,8 +108,8 @@ impl Guest {
             .name("vcpu".into())
             .spawn(move || vcpu.run())?;
         Ok(Self {
+            log: BothLogs(log, Order::new(&memory)),
             memory,
-            log: BothLogs(log, NoWrites),
             cpu,
             thread: Some(thread),
             events: Vec::new(),
@@ -215,6 +217,7 @@ impl SourceHost for Guest {
 
     fn pause(&mut self) -> Result<(), HostError> {
         self.paused += 1;
+        self.log.1.pause();
         if self.refuses_pause {
             return Err("the vCPU does not stop".into());
         }
@@ -263,6 +266,10 @@ impl SourceHost for Guest {
 impl DirtyLog for Guest {
     fn start(&mut self) -> Result<(), HostError> {
         self.log.start()
+    }
+
+    fn fetch(&mut self) -> Result<(), HostError> {
+        self.log.fetch()
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {

@@ -5,9 +5,11 @@
 //! patterns, and stale ones a number that is lower than the guest's own count.
 
 mod guest;
+mod order;
 mod pair;
 mod scripted;
 
 pub use guest::{Guest, Rate, Step, memory};
+pub use order::Order;
 pub use pair::{Controls, Outcome, Pair};
 pub use scripted::{ACCEPT, OFFER, accept_source, send_and_die, take_memory};

@@ -4,6 +4,7 @@ mod converge;
 mod failure;
 mod last_word;
 mod late_devices;
+mod log_order;
 mod promise;
 mod silence;
 mod strangers;
