@@ -201,10 +201,7 @@ impl DirtyLog for KvmDirtyRing {
         let mut state = self.shared.whole(self.shared.lock())?;
         let block = state.blocks.get_mut(block.position());
         let block = block.ok_or("the ring was made for memory without this RAM block")?;
-        let mut from = 0;
-        while let Some(chunk) = block.take_chunk(&mut from) {
-            dirty.merge(chunk.first_page, &chunk.words);
-        }
+        dirty.append(block);
         Ok(())
     }
 

@@ -91,6 +91,14 @@ impl DirtyBitmap {
         }
     }
 
+    /// Moves all dirty pages of `other`, which has the same number of pages, to this bitmap.
+    pub fn append(&mut self, other: &mut Self) {
+        let mut from = 0;
+        while let Some(chunk) = other.take_chunk(&mut from) {
+            self.merge(chunk.first_page, &chunk.words);
+        }
+    }
+
     /// Whether a page is dirty.
     pub fn contains(&self, page: u64) -> bool {
         let word = self.words.get(index(page / PAGES_PER_WORD));

@@ -24,7 +24,7 @@ use crate::HostError;
 ///
 /// A call that fails ends the migration, and so may others at any time: then `stop` is the next call, and the last.
 /// So a log that has all blocks in one piece and forgets what it tells takes it in `fetch`, and hands it out in
-/// `harvest`.
+/// `harvest`: [`VmDirtyLog`](super::VmDirtyLog) does.
 pub trait DirtyLog {
     /// From now on every write to guest memory is noted. All pages count as dirty at this moment;
     /// they need not be reported.

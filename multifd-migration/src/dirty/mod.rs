@@ -1,7 +1,11 @@
 //! Dirty pages: which ones the guest has written to since they were sent.
 
 mod bitmap;
+mod guest_map;
 mod log;
+mod vm_log;
 
 pub use bitmap::{Chunk, DirtyBitmap, PageRun, Runs, WORDS_PER_CHUNK};
+pub use guest_map::{GuestMap, NoRam, Placement, PlacementError};
 pub use log::{BothLogs, DirtyLog, NoWrites, SoftwareLog};
+pub use vm_log::{VmDirtyLog, VmLog, Writes};
