@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
-use multifd_migration::dirty::{Chunk, DirtyBitmap};
+use multifd_migration::dirty::DirtyBitmap;
 use multifd_migration::{DirtyLog, HostError};
 
 use crate::KvmError;
@@ -104,20 +104,26 @@ impl DirtyLog for KvmDirtyLog {
         Ok(())
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
         if !self.manual_protect {
-            return Ok(());
+            return Ok(u64::MAX);
         }
         self.slots.check()?;
+        let stride = dirty.stride(from, ENOUGH_DIRTY, MOST_PAGES);
         for slot in self.slots.of(block) {
-            if let Some(range) = ClearRange::new(slot, chunk) {
+            if let Some(range) = ClearRange::new(slot, dirty, &stride, &mut self.words) {
                 self.slots
                     .vm
-                    .clear_dirty_log(slot.number(), range.first_page, range.pages, range.words())
+                    .clear_dirty_log(slot.number(), range.first_page, range.pages, range.words)
                     .map_err(KvmError::slot(slot.number(), "clear its dirty log"))?;
             }
         }
-        Ok(())
+        Ok(stride.end)
     }
 
     fn stop(&mut self) {
@@ -125,3 +131,8 @@ impl DirtyLog for KvmDirtyLog {
         self.words = Vec::new();
     }
 }
+
+/// Dirty pages that are cleared at once: of 4 KiB, 64 MiB.
+const ENOUGH_DIRTY: u64 = 1 << 14;
+/// Pages that are cleared at once at most, dirty or not: of 4 KiB, 1 GiB.
+const MOST_PAGES: u64 = 1 << 18;

@@ -1,15 +1,17 @@
 //! Bits of a slot's pages and bits of its block's pages. A slot may begin at any page of its block, so
 //! the two are shifted against each other.
 
-use multifd_migration::dirty::{Chunk, DirtyBitmap, WORDS_PER_CHUNK};
+use std::ops::Range;
+
+use multifd_migration::dirty::DirtyBitmap;
 
 use crate::slot::Placed;
 
-/// Adds the dirty pages of a slot to those of its block.
+/// Adds the dirty pages of a slot to those of its block. The kernel's bitmaps are little-endian on every host.
 pub(crate) fn merge_slot(dirty: &mut DirtyBitmap, slot: &Placed, words: &[u64]) {
     let shift = slot.first_page % 64;
     for (at, word) in (0..).zip(words) {
-        let word = word & inside(slot.pages, at);
+        let word = u64::from_le(*word) & inside(slot.pages, at);
         if word == 0 {
             continue;
         }
@@ -21,33 +23,42 @@ pub(crate) fn merge_slot(dirty: &mut DirtyBitmap, slot: &Placed, words: &[u64]) 
     }
 }
 
-/// The pages of a chunk that are in a slot, as `KVM_CLEAR_DIRTY_LOG` takes them: it wants a range that
-/// begins at a multiple of 64 pages of the slot, and ends at one or at the slot's end.
+/// What of a stride is in a slot, as `KVM_CLEAR_DIRTY_LOG` takes it: a range that begins at a multiple of 64 pages of
+/// the slot, and ends at one or at the slot's end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ClearRange {
+pub(crate) struct ClearRange<'a> {
     /// Number of the first page in the slot.
     pub(crate) first_page: u64,
     /// How many pages the range has.
     pub(crate) pages: u32,
-    words: Vec<u64>,
+    /// One bit for each page of the range: whether to clear it. In the kernel's byte order.
+    pub(crate) words: &'a [u64],
 }
 
-impl ClearRange {
-    /// `None` if the chunk has no dirty page in the slot.
-    pub(crate) fn new(slot: &Placed, chunk: &Chunk) -> Option<Self> {
-        let chunk_end = chunk.first_page + CHUNK_PAGES;
-        let slot_end = slot.first_page + slot.pages;
-        let from = chunk.first_page.max(slot.first_page);
-        let to = chunk_end.min(slot_end);
+impl<'a> ClearRange<'a> {
+    /// `None` if the stride has no dirty page in the slot. Pages that are not in the stride but in a word with some of
+    /// it are cleared, too, if they are dirty. `room` has a word for each 64 pages of the slot.
+    pub(crate) fn new(
+        slot: &Placed,
+        dirty: &DirtyBitmap,
+        stride: &Range<u64>,
+        room: &'a mut [u64],
+    ) -> Option<Self> {
+        let from = stride.start.max(slot.first_page);
+        let to = stride.end.min(slot.first_page + slot.pages);
         if from >= to {
             return None;
         }
         let first_word = (from - slot.first_page) / 64;
         let end_word = (to - slot.first_page).div_ceil(64);
-        let words: Vec<_> = (first_word..end_word)
-            .map(|at| bits_from(chunk, slot.first_page + at * 64) & inside(slot.pages, at))
-            .collect();
-        if words.iter().all(|word| *word == 0) {
+        let words = room.get_mut(..usize::try_from(end_word - first_word).ok()?)?;
+        let mut any = 0;
+        for (word, at) in words.iter_mut().zip(first_word..) {
+            let bits = dirty.bits(slot.first_page + at * 64) & inside(slot.pages, at);
+            *word = bits.to_le();
+            any |= bits;
+        }
+        if any == 0 {
             return None;
         }
         let first_page = first_word * 64;
@@ -58,33 +69,6 @@ impl ClearRange {
             words,
         })
     }
-
-    /// One bit for each page of the range: whether to clear it.
-    pub(crate) fn words(&self) -> &[u64] {
-        &self.words
-    }
-}
-
-/// The 64 bits of a chunk from a page of its block on; what is outside of the chunk is 0.
-fn bits_from(chunk: &Chunk, page: u64) -> u64 {
-    if page < chunk.first_page {
-        let before = chunk.first_page - page;
-        return if before < 64 {
-            word(chunk, 0) << before
-        } else {
-            0
-        };
-    }
-    let (at, bit) = ((page - chunk.first_page) / 64, page % 64);
-    match bit {
-        0 => word(chunk, at),
-        _ => word(chunk, at) >> bit | word(chunk, at + 1) << (64 - bit),
-    }
-}
-
-fn word(chunk: &Chunk, at: u64) -> u64 {
-    let at = usize::try_from(at).unwrap_or(usize::MAX);
-    chunk.words.get(at).copied().unwrap_or(0)
 }
 
 /// Which bits of word `at` are pages of a slot of `pages` pages.
@@ -95,8 +79,6 @@ fn inside(pages: u64, at: u64) -> u64 {
         _ => u64::MAX,
     }
 }
-
-const CHUNK_PAGES: u64 = WORDS_PER_CHUNK as u64 * 64;
 
 #[cfg(test)]
 mod tests {
@@ -120,35 +102,57 @@ mod tests {
         Placed::for_test(first_page, pages)
     }
 
+    /// A bitmap as the kernel has it in memory: the page `n` is the bit `n % 8` of the byte `n / 8`.
+    fn kernel_words(bytes: &[u8]) -> Vec<u64> {
+        let words = bytes.chunks_exact(8);
+        words
+            .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
+            .collect()
+    }
+
+    fn kernel_pages(words: &[u64]) -> BTreeSet<u64> {
+        let bytes = words.iter().flat_map(|word| word.to_ne_bytes());
+        let bits = bytes
+            .zip(0..)
+            .flat_map(|(byte, at)| (0..8).map(move |bit| (at * 8 + bit, byte >> bit & 1)));
+        bits.filter(|(_, bit)| *bit != 0)
+            .map(|(page, _)| page)
+            .collect()
+    }
+
     proptest! {
         #[test]
         fn a_slots_bits_are_its_blocks_pages(
             first_page in 0_u64..9000,
             len in 1_u64..9000,
-            words in prop::collection::vec(prop_oneof![Just(0), any::<u64>()], 0..160),
+            bytes in prop::collection::vec(prop_oneof![Just(0), any::<u8>()], 0..1280),
         ) {
             let mut dirty = DirtyBitmap::clean(20_000);
+            let words = kernel_words(&bytes);
             merge_slot(&mut dirty, &slot(first_page, len), &words);
-            let bit = |page: &u64| words.get((page / 64) as usize).is_some_and(|word| word >> (page % 64) & 1 != 0);
-            let want: BTreeSet<_> = (0..len).filter(bit).map(|page| first_page + page).collect();
+            let noted = kernel_pages(&words).into_iter().filter(|page| *page < len);
+            let want: BTreeSet<_> = noted.map(|page| first_page + page).collect();
             prop_assert_eq!(pages(&mut dirty), want);
         }
 
         #[test]
-        fn just_the_chunks_pages_are_cleared(
+        fn dirty_pages_of_the_stride_are_cleared(
             first_page in 0_u64..9000,
             len in 1_u64..9000,
-            chunk in 0_u64..4,
-            words in prop::collection::vec(prop_oneof![Just(0), Just(u64::MAX), any::<u64>()], 64),
+            stride in (0_u64..4, 1_u64..5),
+            runs in prop::collection::vec((0_u64..18_000, 1_u64..200), 0..40),
         ) {
             let slot = slot(first_page, len);
-            let chunk = Chunk { first_page: chunk * 4096, words: words.try_into().unwrap() };
-            let want: BTreeSet<_> = chunk
-                .runs()
-                .flat_map(|run| run.first_page..run.first_page + run.pages)
-                .filter(|page| (first_page..first_page + len).contains(page))
+            let stride = stride.0 * 4096..(stride.0 + stride.1) * 4096;
+            let mut dirty = DirtyBitmap::clean(18_000);
+            runs.into_iter().for_each(|(page, count)| dirty.mark(page, count));
+            let of_slot = first_page..first_page + len;
+            let want: BTreeSet<_> = stride
+                .clone()
+                .filter(|page| of_slot.contains(page) && dirty.contains(*page))
                 .collect();
-            let Some(range) = ClearRange::new(&slot, &chunk) else {
+            let mut room = vec![u64::MAX; usize::try_from(len.div_ceil(64)).unwrap()];
+            let Some(range) = ClearRange::new(&slot, &dirty, &stride, &mut room) else {
                 prop_assert!(want.is_empty());
                 return Ok(());
             };
@@ -157,12 +161,16 @@ mod tests {
             prop_assert_eq!(range.first_page % 64, 0);
             prop_assert!(range.pages % 64 == 0 || end == len);
             prop_assert!(end <= len);
-            prop_assert_eq!(range.words().len(), range.pages.div_ceil(64) as usize);
-            let cleared: BTreeSet<_> = (0..u64::from(range.pages))
-                .filter(|page| range.words()[(page / 64) as usize] >> (page % 64) & 1 != 0)
+            prop_assert_eq!(range.words.len(), range.pages.div_ceil(64) as usize);
+            let cleared: BTreeSet<_> = kernel_pages(range.words)
+                .into_iter()
                 .map(|page| first_page + range.first_page + page)
                 .collect();
-            prop_assert_eq!(cleared, want);
+            prop_assert!(cleared.is_superset(&want));
+            // None is forgotten: what is cleared is dirty here, and stays so.
+            prop_assert!(cleared.iter().all(|page| of_slot.contains(page) && dirty.contains(*page)));
+            let near = stride.start.saturating_sub(63)..stride.end + 63;
+            prop_assert!(cleared.iter().all(|page| near.contains(page)));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use multifd_kvm::{KvmDirtyLog, KvmDirtyRing};
-use multifd_migration::dirty::Chunk;
+use multifd_migration::dirty::Walk;
 use multifd_migration::{DirtyBitmap, DirtyLog};
 
 use super::guest::{BLOCKS, Guest, Vcpu, WRITE_ONE};
@@ -22,9 +22,8 @@ fn with_manual_protect() -> Result<()> {
     let mut log = KvmDirtyLog::new(&guest.vm, &guest.memory, guest.slots())?;
     let mut vcpu = guest.vcpu(0, &WRITE_ONE)?;
     log.start().expect("it can start");
-    for chunk in Test::all_chunks() {
-        Test::clear(&guest, &mut log, chunk)?;
-    }
+    let all: Vec<_> = BLOCKS.into_iter().map(DirtyBitmap::dirty).collect();
+    Test::clear(&guest, &mut log, &all)?;
     let mut test = Test {
         guest: &guest,
         log: &mut log,
@@ -108,6 +107,7 @@ impl Test<'_> {
 
     /// What the log reports, as numbers in all of the memory.
     fn dirty(&mut self) -> Result<BTreeSet<u64>> {
+        self.log.fetch().expect("a log that was started");
         let mut pages = BTreeSet::new();
         let mut first = 0;
         for ((block, _), count) in self.guest.memory.indexed().zip(BLOCKS) {
@@ -126,38 +126,27 @@ impl Test<'_> {
     }
 
     fn clear_pages(&mut self, pages: &BTreeSet<u64>) -> Result<()> {
-        for (block, empty) in Self::all_chunks() {
-            let first = empty.first_page + BLOCKS[..block].iter().sum::<u64>();
-            let mut chunk = Chunk {
-                words: [0; 64],
-                ..empty.clone()
-            };
-            for bit in 0..4096 {
-                let mask = empty.words[bit / 64] & 1 << (bit % 64);
-                if pages.contains(&(first + bit as u64)) {
-                    chunk.words[bit / 64] |= mask;
-                }
-            }
-            Self::clear(self.guest, self.log, (block, chunk))?;
-        }
-        Ok(())
+        let mut first = 0;
+        let blocks = BLOCKS.into_iter().map(|count| {
+            let mut dirty = DirtyBitmap::clean(count);
+            let of_block = pages.range(first..first + count);
+            of_block.for_each(|page| dirty.mark(page - first, 1));
+            first += count;
+            dirty
+        });
+        Self::clear(self.guest, self.log, &blocks.collect::<Vec<_>>())
     }
 
-    fn clear(guest: &Guest, log: &mut dyn DirtyLog, (block, chunk): (usize, Chunk)) -> Result<()> {
-        let (index, _) = guest.memory.indexed().nth(block).expect("a block");
-        log.clear(index, &chunk).expect("a log that was started");
-        Ok(())
-    }
-
-    /// Every page of each block, as dirty chunks.
-    fn all_chunks() -> Vec<(usize, Chunk)> {
-        let mut chunks = Vec::new();
-        for (block, pages) in BLOCKS.into_iter().enumerate() {
-            let (mut dirty, mut from) = (DirtyBitmap::dirty(pages), 0);
-            while let Some(chunk) = dirty.take_chunk(&mut from) {
-                chunks.push((block, chunk));
-            }
+    /// Clears all pages that are dirty in the bitmaps of the blocks.
+    fn clear(guest: &Guest, log: &mut dyn DirtyLog, blocks: &[DirtyBitmap]) -> Result<()> {
+        for ((index, _), dirty) in guest.memory.indexed().zip(blocks) {
+            let (mut dirty, mut walk) = (dirty.clone(), Walk::new(index));
+            while walk
+                .next(&mut dirty, Some(log))
+                .expect("a log that was started")
+                .is_some()
+            {}
         }
-        chunks
+        Ok(())
     }
 }

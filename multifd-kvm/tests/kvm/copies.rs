@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
 use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_migration::dirty::Walk;
 use multifd_migration::{DirtyBitmap, DirtyLog};
 
 use super::guest::{BLOCKS, Guest, PAGE, Running, Vcpu, WRITE_ALL};
@@ -142,6 +143,7 @@ impl Copy {
     }
 
     fn harvest(&mut self, log: &mut dyn DirtyLog) -> Result<()> {
+        log.fetch().map_err(flat)?;
         for (index, dirty, _) in &mut self.blocks {
             log.harvest(*index, dirty).map_err(flat)?;
         }
@@ -151,11 +153,15 @@ impl Copy {
     fn round(&mut self, log: &mut dyn DirtyLog, clear: bool) -> Result<()> {
         for (index, dirty, bytes) in &mut self.blocks {
             let block = self.memory.block(*index).context("a block")?;
-            let mut from = 0;
-            while let Some(chunk) = dirty.take_chunk(&mut from) {
-                if clear {
-                    log.clear(*index, &chunk).map_err(flat)?;
-                }
+            let mut walk = Walk::new(*index);
+            loop {
+                let log: Option<&mut dyn DirtyLog> = match clear {
+                    true => Some(&mut *log),
+                    false => None,
+                };
+                let Some(chunk) = walk.next(dirty, log).map_err(flat)? else {
+                    break;
+                };
                 for run in chunk.runs() {
                     let (at, len) = (run.first_page * PAGE, run.pages * PAGE);
                     let (at, len) = (usize::try_from(at)?, usize::try_from(len)?);

@@ -1,5 +1,7 @@
 //! Which pages of one RAM block are dirty.
 
+use std::ops::Range;
+
 /// One bit per page of a RAM block: dirty, which is to be sent again.
 ///
 /// Pages are grouped in [chunks](Chunk) of 4096. A second level has one bit per chunk, so that a walk
@@ -103,6 +105,42 @@ impl DirtyBitmap {
     pub fn contains(&self, page: u64) -> bool {
         let word = self.words.get(index(page / PAGES_PER_WORD));
         word.is_some_and(|word| word >> (page % PAGES_PER_WORD) & 1 != 0)
+    }
+
+    /// The 64 pages from `page` on, which need not be a multiple of 64: the lowest bit is that page.
+    pub fn bits(&self, page: u64) -> u64 {
+        let (at, bit) = (index(page / PAGES_PER_WORD), page % PAGES_PER_WORD);
+        let word = |at: usize| self.words.get(at).copied().unwrap_or(0);
+        match bit {
+            0 => word(at),
+            _ => word(at) >> bit | word(at.saturating_add(1)) << (PAGES_PER_WORD - bit),
+        }
+    }
+
+    /// What a log [clears](super::DirtyLog::clear) at once: whole chunks from that of the page `from` on, until
+    /// `dirty` of their pages are dirty, and of no more than `pages` pages, but always one. It ends behind a chunk that has dirty
+    /// pages, or at the block's end.
+    pub fn stride(&self, from: u64, dirty: u64, pages: u64) -> Range<u64> {
+        let first = from / PAGES_PER_CHUNK;
+        let (mut end, mut found) = (first + 1, 0);
+        let chunks = index((pages / PAGES_PER_CHUNK).max(1));
+        let counts = self.counts.iter().skip(index(first)).take(chunks);
+        for (count, chunk) in counts.zip(first + 1..) {
+            if *count > 0 {
+                (end, found) = (chunk, found + u64::from(*count));
+            }
+            if found >= dirty {
+                break;
+            }
+        }
+        let page = |chunk: u64| chunk.saturating_mul(PAGES_PER_CHUNK).min(self.pages);
+        page(first)..page(end)
+    }
+
+    /// The first page of the first chunk at `from`, or behind it, that has dirty pages.
+    pub(super) fn next_dirty(&self, from: u64) -> Option<u64> {
+        let chunk = self.next_chunk(index(from / PAGES_PER_CHUNK))?;
+        Some(chunk as u64 * PAGES_PER_CHUNK)
     }
 
     /// Takes the next chunk that has dirty pages out of the bitmap, which are clean then. `from` is
@@ -227,10 +265,11 @@ impl Iterator for Runs<'_> {
 }
 
 const PAGES_PER_WORD: u64 = 64;
-const PAGES_PER_CHUNK: u64 = PAGES_PER_WORD * WORDS_PER_CHUNK as u64;
+/// Pages of a [`Chunk`].
+pub(super) const PAGES_PER_CHUNK: u64 = PAGES_PER_WORD * WORDS_PER_CHUNK as u64;
 
 /// An index into memory that exists. A number that is too large for this host is outside of all.
-fn index(number: u64) -> usize {
+pub(super) fn index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
@@ -284,6 +323,23 @@ mod tests {
         bitmap.mark(68, u64::MAX);
         bitmap.mark(u64::MAX, 1);
         assert_eq!(walk(&mut bitmap), [64, 65, 66, 67, 68, 69]);
+    }
+
+    #[test]
+    fn bits_begin_at_any_page() {
+        let mut bitmap = DirtyBitmap::clean(200);
+        [3, 64, 130, 199]
+            .into_iter()
+            .for_each(|page| bitmap.mark(page, 1));
+        for page in (0..260).chain([u64::MAX, u64::MAX - 63]) {
+            let bits = bitmap.bits(page);
+            for bit in 0..64 {
+                let dirty = page
+                    .checked_add(bit)
+                    .is_some_and(|page| bitmap.contains(page));
+                assert_eq!(bits >> bit & 1 != 0, dirty, "bit {bit} from page {page} on");
+            }
+        }
     }
 
     proptest! {

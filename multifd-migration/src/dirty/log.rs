@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
 
-use super::{Chunk, DirtyBitmap};
+use super::DirtyBitmap;
 use crate::HostError;
 
 /// What tells which pages the guest has written to: KVM's dirty log, a dirty ring, or bits that the
@@ -51,18 +51,28 @@ pub trait DirtyLog {
     /// As [`Self::start`].
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError>;
 
-    /// The pages of `chunk` are about to be read and sent: a write to one of them after this call
-    /// is to be reported again. Pages that are not in the chunk must not be forgotten.
+    /// The dirty pages of `block` are about to be read and sent, in order from the page `from` on, which begins a
+    /// chunk that has some: a write to one of them after this call is to be reported again. Answers the page that it
+    /// is done up to, at least the chunk's last one; `dirty` has all that may be cleared, and other pages must not be forgotten.
+    /// Called again when the round gets to a dirty page that the answer does not cover.
     ///
-    /// This is where write protection comes back, a piece at a time and as late as possible
-    /// (`KVM_CLEAR_DIRTY_LOG`). A log whose [`harvest`](Self::harvest) does it leaves this empty. It
-    /// is not called once the guest is paused.
+    /// This is where write protection comes back, as late as possible (`KVM_CLEAR_DIRTY_LOG`). How much of it at
+    /// once, the log decides, by [`DirtyBitmap::stride`] for instance: every piece costs a call of the kernel's and
+    /// has all vCPUs flush their TLBs, and what is cleared long before it is sent may have to be sent twice. What
+    /// was cleared and is not sent in this round stays dirty here.
+    ///
+    /// A log whose [`harvest`](Self::harvest) does it already leaves this as it is. It is not called once the guest is paused.
     ///
     /// # Errors
     /// As [`Self::start`].
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
-        let _ = (block, chunk);
-        Ok(())
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
+        let _ = (block, dirty, from);
+        Ok(u64::MAX)
     }
 
     /// Writes need not be noted any more. Called once for each [`Self::start`] that worked, whether
@@ -162,9 +172,14 @@ impl<A: DirtyLog, B: DirtyLog> DirtyLog for BothLogs<A, B> {
         self.1.harvest(block, dirty)
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
-        self.0.clear(block, chunk)?;
-        self.1.clear(block, chunk)
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
+        let cleared = self.0.clear(block, dirty, from)?;
+        Ok(cleared.min(self.1.clear(block, dirty, from)?))
     }
 
     fn stop(&mut self) {
@@ -186,8 +201,13 @@ impl<L: DirtyLog + ?Sized> DirtyLog for Box<L> {
         (**self).harvest(block, dirty)
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
-        (**self).clear(block, chunk)
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
+        (**self).clear(block, dirty, from)
     }
 
     fn stop(&mut self) {

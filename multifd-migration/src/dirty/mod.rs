@@ -4,8 +4,11 @@ mod bitmap;
 mod guest_map;
 mod log;
 mod vm_log;
+mod walk;
 
+use bitmap::PAGES_PER_CHUNK;
 pub use bitmap::{Chunk, DirtyBitmap, PageRun, Runs, WORDS_PER_CHUNK};
 pub use guest_map::{GuestMap, NoRam, Placement, PlacementError};
 pub use log::{BothLogs, DirtyLog, NoWrites, SoftwareLog};
 pub use vm_log::{VmDirtyLog, VmLog, Writes};
+pub use walk::Walk;

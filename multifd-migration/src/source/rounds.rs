@@ -11,7 +11,7 @@ use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
 use super::pacer::Pacer;
 use super::supervised::Supervised;
 use super::{Source, SourceEvent, SourceHost};
-use crate::dirty::PageRun;
+use crate::dirty::{PageRun, Walk};
 use crate::host_error::refused;
 use crate::stream::RamSection;
 
@@ -54,11 +54,12 @@ impl Source {
         let mut end = RoundEnd::Complete;
         let blocks = memory.indexed().zip(dirty.blocks_mut());
         'blocks: for (position, ((index, _), bitmap)) in blocks.enumerate() {
-            let mut from = 0;
-            while let Some(chunk) = bitmap.take_chunk(&mut from) {
-                if !paused {
-                    host.dirty_log().clear(index, &chunk).map_err(refused)?;
-                }
+            let mut walk = Walk::new(index);
+            loop {
+                let log = (!paused).then(|| host.dirty_log());
+                let Some(chunk) = walk.next(bitmap, log).map_err(refused)? else {
+                    break;
+                };
                 for run in chunk.runs() {
                     queue.run(position, index, run)?;
                     remaining -= run.pages;

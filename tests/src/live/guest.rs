@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use multifd_core::memory::{BlockIndex, Mapping, Span};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
-use multifd_migration::dirty::{BothLogs, Chunk, DirtyBitmap, SoftwareLog};
+use multifd_migration::dirty::{BothLogs, DirtyBitmap, SoftwareLog};
 use multifd_migration::source::{SourceEvent, Status};
 use multifd_migration::stream::DeviceSection;
 use multifd_migration::{DirtyLog, HostError, RunState, SourceHost};
@@ -276,8 +276,13 @@ impl DirtyLog for Guest {
         self.log.harvest(block, dirty)
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
-        self.log.clear(block, chunk)
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
+        self.log.clear(block, dirty, from)
     }
 
     fn stop(&mut self) {

@@ -4,7 +4,7 @@ use std::thread::{self, ThreadId};
 
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
-use multifd_migration::dirty::{Chunk, DirtyBitmap};
+use multifd_migration::dirty::{DirtyBitmap, WORDS_PER_CHUNK};
 use multifd_migration::{DirtyLog, HostError};
 
 /// A log that reports nothing, and panics when it is not called in the order that is promised.
@@ -89,7 +89,12 @@ impl DirtyLog for Order {
         Ok(())
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
         self.check_thread();
         assert!(
             self.is_whole() && !self.paused,
@@ -100,10 +105,18 @@ impl DirtyLog for Order {
             At::Round(block, page) => (block, page),
             _ => (0, 0),
         };
-        let got = (block.position(), chunk.first_page);
+        let got = (block.position(), from);
         assert!(got >= wanted, "{got:?} is cleared behind {wanted:?}");
-        self.at = At::Round(got.0, got.1 + 1);
-        Ok(())
+        assert!(from.is_multiple_of(CHUNK), "page {from} begins no chunk");
+        let is_dirty = |page| dirty.contains(page);
+        assert!(
+            (from..from + CHUNK).any(is_dirty),
+            "nothing is dirty at page {from}"
+        );
+        // Of two chunks the second one is not asked for.
+        let cleared = from + 2 * CHUNK;
+        self.at = At::Round(got.0, cleared);
+        Ok(cleared)
     }
 
     fn stop(&mut self) {
@@ -112,3 +125,6 @@ impl DirtyLog for Order {
         self.at = At::Stopped;
     }
 }
+
+/// Pages of a chunk.
+const CHUNK: u64 = WORDS_PER_CHUNK as u64 * 64;

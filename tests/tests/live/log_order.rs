@@ -10,10 +10,10 @@ use multifd_core::memory::{BlockIndex, Mapping};
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
-use multifd_migration::dirty::{Chunk, DirtyBitmap};
 use multifd_migration::stream::DeviceSection;
 use multifd_migration::{
-    Connections, DirtyLog, HostError, Report, Source, SourceConfig, SourceFailure, SourceHost,
+    Connections, DirtyBitmap, DirtyLog, HostError, Report, Source, SourceConfig, SourceFailure,
+    SourceHost,
 };
 use multifd_tests::live::Order;
 
@@ -124,9 +124,15 @@ impl DirtyLog for Host {
         self.call()
     }
 
-    fn clear(&mut self, block: BlockIndex, chunk: &Chunk) -> Result<(), HostError> {
-        self.order.clear(block, chunk)?;
-        self.call()
+    fn clear(
+        &mut self,
+        block: BlockIndex,
+        dirty: &DirtyBitmap,
+        from: u64,
+    ) -> Result<u64, HostError> {
+        let cleared = self.order.clear(block, dirty, from)?;
+        self.call()?;
+        Ok(cleared)
     }
 
     fn stop(&mut self) {
