@@ -40,6 +40,15 @@ pub enum KvmError {
         /// What it has to be.
         want: &'static str,
     },
+    /// A memory slot with a guest_memfd: KVM logs no writes to it, and does not let its flags be changed.
+    #[error(
+        "KVM, memory slot {slot:#x}: it has a guest_memfd, and KVM logs no writes to such memory: \
+         the guest cannot migrate while it runs"
+    )]
+    GuestMemfd {
+        /// The slot's number.
+        slot: u32,
+    },
     /// The VMM has taken a slot away from the log: what the guest wrote to it is not known.
     #[error("KVM, memory slot {slot:#x}: it was taken away while its writes were logged")]
     Gone {

@@ -25,7 +25,9 @@
 //! # }
 //! ```
 
+mod calls;
 mod error;
+mod ioctls;
 mod log;
 mod pages;
 mod raw;
@@ -35,7 +37,9 @@ mod slot;
 #[cfg(feature = "vm-memory")]
 pub mod vm_memory;
 
+pub use calls::SlotCalls;
 pub use error::KvmError;
+pub use ioctls::VmIoctls;
 pub use log::KvmDirtyLog;
 pub use ring::{EXIT_DIRTY_RING_FULL, KvmDirtyRing, RingCollector};
-pub use slot::{MemorySlot, SlotHandle};
+pub use slot::{MemorySlot, SlotHandle, SlotPlace};

@@ -8,9 +8,10 @@ use multifd_migration::dirty::DirtyBitmap;
 use multifd_migration::{DirtyLog, HostError};
 
 use crate::KvmError;
+use crate::calls::SlotCalls;
+use crate::ioctls::VmIoctls;
 use crate::pages::{ClearRange, merge_slot};
-use crate::raw;
-use crate::slot::{MemorySlot, SlotHandle, Slots};
+use crate::slot::{MemorySlot, SlotHandle, SlotPlace, Slots};
 
 /// Writes as KVM logs them in a bitmap per memory slot.
 ///
@@ -18,36 +19,47 @@ use crate::slot::{MemorySlot, SlotHandle, Slots};
 /// is write-protected again just before it is sent, in pieces: to start costs nothing, and a page that
 /// the guest writes to again and again before its turn costs one fault, not one per fetch. Without it each
 /// fetch protects all that it reports.
+///
+/// Manual protection is of the whole VM: it is switched on when a migration starts, and off when it ends. In between,
+/// `KVM_GET_DIRTY_LOG` protects nothing, of no slot. A VMM that logs writes to a slot for itself meanwhile (of a screen, say) and
+/// expects its own calls to protect wants [`protecting_at_fetch`](Self::protecting_at_fetch). One that has switched it on
+/// by itself, for good, says so with [`keep_manual_protect`](Self::keep_manual_protect).
+///
+/// A piece has about 64 MiB of dirty pages, and is 1 GiB long at most: [`clear_at_once`](Self::clear_at_once).
 #[derive(Debug)]
-pub struct KvmDirtyLog {
-    slots: Slots,
-    manual_protect: bool,
-    /// A slot's bitmap; as long as the longest one needs.
+pub struct KvmDirtyLog<C = VmIoctls> {
+    slots: Slots<C>,
+    protection: Protection,
+    /// How many dirty pages, and pages, are cleared at once.
+    stride: (u64, u64),
+    /// A slot's bitmap; as long as the longest one needs, and empty while the log is stopped.
     words: Vec<u64>,
 }
 
+/// When pages are write-protected again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protection {
+    /// By the fetch that reports them.
+    AtFetch,
+    /// Before they are sent. Switched on by the start, and off by the stop.
+    Late,
+    /// Before they are sent. The VMM has switched it on.
+    AlwaysLate,
+}
+
 impl KvmDirtyLog {
-    /// The log of a VM, with manual protection if the kernel has it; that is then switched on for the
-    /// VM and stays so.
+    /// The log of a VM, with manual protection if the kernel has it.
     ///
     /// # Errors
-    /// Slots that are not inside of their blocks, pages that are not the host's, or what KVM answers.
+    /// Slots that are not inside of their blocks or have a guest_memfd, pages that are not the host's, or what KVM
+    /// answers.
     pub fn new(
         vm: &impl AsRawFd,
         memory: &GuestMemory,
         slots: Vec<MemorySlot>,
     ) -> Result<Self, KvmError> {
-        let mut log = Self::protecting_at_fetch(vm, memory, slots)?;
-        let vm = &log.slots.vm;
-        let available = vm.check_extension(raw::CAP_MANUAL_DIRTY_LOG_PROTECT2);
-        let available = available.map_err(KvmError::vm("ask for manual protection"))?;
-        let wanted = u64::from(available) & raw::MANUAL_PROTECT;
-        if wanted != 0 {
-            vm.enable_cap(raw::CAP_MANUAL_DIRTY_LOG_PROTECT2, wanted)
-                .map_err(KvmError::vm("switch manual protection on"))?;
-            log.manual_protect = true;
-        }
-        Ok(log)
+        let (calls, places) = VmIoctls::new(vm, slots)?;
+        Self::over(calls, memory, places)
     }
 
     /// The log of a VM without manual protection, as with a kernel before 5.0. For a VM that must not
@@ -60,12 +72,54 @@ impl KvmDirtyLog {
         memory: &GuestMemory,
         slots: Vec<MemorySlot>,
     ) -> Result<Self, KvmError> {
-        let slots = Slots::new(vm, memory, slots)?;
+        let (calls, places) = VmIoctls::new(vm, slots)?;
+        Self::with(calls, memory, places, Protection::AtFetch)
+    }
+}
+
+impl<C: SlotCalls> KvmDirtyLog<C> {
+    /// The log of a VM that the VMM makes the calls of itself, with manual protection if these have it.
+    ///
+    /// # Errors
+    /// As [`KvmDirtyLog::new`].
+    pub fn over(calls: C, memory: &GuestMemory, places: Vec<SlotPlace>) -> Result<Self, KvmError> {
+        let available = calls.has_manual_protect();
+        let available = available.map_err(KvmError::vm("ask for manual protection"))?;
+        let protection = match available {
+            true => Protection::Late,
+            false => Protection::AtFetch,
+        };
+        Self::with(calls, memory, places, protection)
+    }
+
+    fn with(
+        calls: C,
+        memory: &GuestMemory,
+        places: Vec<SlotPlace>,
+        protection: Protection,
+    ) -> Result<Self, KvmError> {
         Ok(Self {
-            slots,
-            manual_protect: false,
+            slots: Slots::new(calls, memory, places)?,
+            protection,
+            stride: (ENOUGH_DIRTY, MOST_PAGES),
             words: Vec::new(),
         })
+    }
+
+    /// The VMM has switched manual protection on for this VM by itself, and keeps it so: it is neither switched on nor off here.
+    #[must_use]
+    pub fn keep_manual_protect(mut self) -> Self {
+        self.protection = Protection::AlwaysLate;
+        self
+    }
+
+    /// How much is write-protected again at once: until there are so many dirty pages among so many pages. In few large pieces
+    /// the vCPUs are disturbed less often; in many small ones fewer pages are written to between the protection and their turn, which are then sent
+    /// once more. By default 2^14 of 2^18, as many pages as QEMU's `clear-bitmap-shift` of 18.
+    #[must_use]
+    pub fn clear_at_once(mut self, dirty_pages: u64, pages: u64) -> Self {
+        self.stride = (dirty_pages, pages.min(MOST_PAGES));
+        self
     }
 
     /// What is to be told before a slot of this log is changed or deleted.
@@ -77,16 +131,32 @@ impl KvmDirtyLog {
     /// Whether pages are write-protected again just before they are sent.
     #[must_use]
     pub fn has_manual_protect(&self) -> bool {
-        self.manual_protect
+        self.protection != Protection::AtFetch
+    }
+
+    /// Switches manual protection on or off, if that is this log's matter.
+    fn set_manual_protect(&self, on: bool) -> std::io::Result<()> {
+        match self.protection {
+            Protection::Late => self.slots.calls.set_manual_protect(on),
+            Protection::AtFetch | Protection::AlwaysLate => Ok(()),
+        }
     }
 }
 
-impl DirtyLog for KvmDirtyLog {
+impl<C: SlotCalls> DirtyLog for KvmDirtyLog<C> {
     fn start(&mut self) -> Result<(), HostError> {
         let longest = self.slots.all().iter().map(|slot| slot.pages.div_ceil(64));
         let longest = usize::try_from(longest.max().unwrap_or(0))?;
+        self.slots.check()?;
+        self.set_manual_protect(true)
+            .map_err(KvmError::vm("switch manual protection on"))?;
+        if let Err(error) = self.slots.start_logging() {
+            // The first failure is the one to tell of.
+            let _ = self.set_manual_protect(false);
+            return Err(error.into());
+        }
         self.words.resize(longest, 0);
-        Ok(self.slots.start_logging()?)
+        Ok(())
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
@@ -95,9 +165,9 @@ impl DirtyLog for KvmDirtyLog {
             let len = usize::try_from(slot.pages.div_ceil(64))?;
             // `start` has made room for the longest one.
             let words = self.words.get_mut(..len).ok_or("the log was not started")?;
-            self.slots
-                .vm
-                .dirty_log(slot.number(), slot.pages, words)
+            let calls = &self.slots.calls;
+            calls
+                .dirty_log(slot.number(), words)
                 .map_err(KvmError::slot(slot.number(), "fetch its dirty log"))?;
             merge_slot(dirty, slot, words);
         }
@@ -110,15 +180,15 @@ impl DirtyLog for KvmDirtyLog {
         dirty: &DirtyBitmap,
         from: u64,
     ) -> Result<u64, HostError> {
-        if !self.manual_protect {
+        if !self.has_manual_protect() {
             return Ok(u64::MAX);
         }
         self.slots.check()?;
-        let stride = dirty.stride(from, ENOUGH_DIRTY, MOST_PAGES);
+        let stride = dirty.stride(from, self.stride.0, self.stride.1);
         for slot in self.slots.of(block) {
             if let Some(range) = ClearRange::new(slot, dirty, &stride, &mut self.words) {
-                self.slots
-                    .vm
+                let calls = &self.slots.calls;
+                calls
                     .clear_dirty_log(slot.number(), range.first_page, range.pages, range.words)
                     .map_err(KvmError::slot(slot.number(), "clear its dirty log"))?;
             }
@@ -128,6 +198,8 @@ impl DirtyLog for KvmDirtyLog {
 
     fn stop(&mut self) {
         self.slots.stop_logging();
+        // A slot that is still logged is the VMM's own: its fetches protect again.
+        let _ = self.set_manual_protect(false);
         self.words = Vec::new();
     }
 }

@@ -9,7 +9,8 @@ use multifd_migration::dirty::DirtyBitmap;
 use multifd_migration::{DirtyLog, HostError};
 
 use crate::KvmError;
-use crate::raw::{self, Entry, GfnRing};
+use crate::ioctls::VmIoctls;
+use crate::raw::{self, Entry, GfnRing, Vm};
 use crate::rings::Rings;
 use crate::slot::{MemorySlot, SlotHandle, Slots};
 
@@ -53,7 +54,7 @@ pub const EXIT_DIRTY_RING_FULL: u32 = 31;
 
 #[derive(Debug)]
 struct Shared {
-    slots: Slots,
+    slots: Slots<VmIoctls>,
     entries: u32,
     state: Mutex<State>,
 }
@@ -81,11 +82,11 @@ impl KvmDirtyRing {
         slots: Vec<MemorySlot>,
         entries: u32,
     ) -> Result<Self, KvmError> {
-        let slots = Slots::new(vm, memory, slots)?;
-        let cap = capability(&slots)?;
-        slots
-            .vm
-            .enable_cap(cap, u64::from(entries) * GfnRing::ENTRY_BYTES)
+        let (calls, places) = VmIoctls::new(vm, slots)?;
+        let slots = Slots::new(calls, memory, places)?;
+        let cap = capability(&slots.calls.vm)?;
+        let vm = &slots.calls.vm;
+        vm.enable_cap(cap, u64::from(entries) * GfnRing::ENTRY_BYTES)
             .map_err(KvmError::vm("switch the dirty ring on"))?;
         let page_size = memory.page_size().bytes_u64();
         let blocks = memory.blocks().iter();
@@ -155,7 +156,7 @@ impl Shared {
                 block.mark(slot.first_page + entry.page, 1);
             }
         };
-        let emptied = rings.empty(mark, || self.slots.vm.reset_dirty_rings());
+        let emptied = rings.empty(mark, || self.slots.calls.vm.reset_dirty_rings());
         let emptied = emptied.map_err(KvmError::vm("reset the dirty rings"))?;
         if emptied.overrun {
             state.overrun = true;
@@ -163,7 +164,7 @@ impl Shared {
         }
         if state.overrun {
             // The guest runs on.
-            let reset = || self.slots.vm.reset_dirty_rings();
+            let reset = || self.slots.calls.vm.reset_dirty_rings();
             state.rings.give_up(reset);
         }
         Ok(emptied.entries)
@@ -214,13 +215,13 @@ impl DirtyLog for KvmDirtyRing {
 
 /// The kind of ring that is right for this processor: with acquire and release, or, where each load
 /// and store is one, the older one without them.
-fn capability(slots: &Slots) -> Result<u32, KvmError> {
+fn capability(vm: &Vm) -> Result<u32, KvmError> {
     let mut kinds = vec![raw::CAP_DIRTY_LOG_RING_ACQ_REL];
     if cfg!(target_arch = "x86_64") {
         kinds.push(raw::CAP_DIRTY_LOG_RING);
     }
     for kind in kinds {
-        let most = slots.vm.check_extension(kind);
+        let most = vm.check_extension(kind);
         if most.map_err(KvmError::vm("ask for the dirty ring"))? > 0 {
             return Ok(kind);
         }

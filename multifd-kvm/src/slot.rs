@@ -1,14 +1,14 @@
 //! KVM's memory slots, and where in RAM blocks they are.
 
-use std::collections::BTreeSet;
-use std::os::fd::AsRawFd;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use multifd_core::GuestMemory;
 use multifd_core::memory::BlockIndex;
 
 use crate::KvmError;
-use crate::raw::{self, MemoryRegion, Vm};
+use crate::calls::SlotCalls;
+use crate::raw::{self, MemoryRegion};
 
 /// A memory slot of the VM, and the part of a RAM block that it shows to the guest.
 ///
@@ -21,9 +21,12 @@ pub struct MemorySlot {
 }
 
 impl MemorySlot {
-    /// Describes a slot as `KVM_SET_USER_MEMORY_REGION` was told: its number with the address space in
-    /// the upper 16 bits, its flags, the guest's address, the address in this process, and the length
-    /// in bytes.
+    /// Describes a slot as `KVM_SET_USER_MEMORY_REGION` was told, or `KVM_SET_USER_MEMORY_REGION2`: its number with
+    /// the address space in the upper 16 bits, its flags, the guest's address, the address in this process, and the
+    /// length in bytes.
+    ///
+    /// A slot with a guest_memfd (`KVM_MEM_GUEST_MEMFD`) is refused when a log is made of it: KVM logs no writes to it, and
+    /// such a slot cannot be changed.
     ///
     /// # Safety
     /// The VM that this is used with has exactly this slot, and keeps it for as long as the log
@@ -63,13 +66,49 @@ impl MemorySlot {
     pub fn number(&self) -> u32 {
         self.region.slot
     }
+
+    /// What KVM was told, and what this crate is told.
+    pub(crate) fn split(self) -> Result<(MemoryRegion, SlotPlace), KvmError> {
+        let (slot, len) = (self.region.slot, self.region.memory_size);
+        let Some((block, offset)) = self.place else {
+            let want = "a call of MemorySlot::at";
+            return Err(KvmError::Place {
+                slot,
+                offset: 0,
+                len,
+                want,
+            });
+        };
+        let place = SlotPlace {
+            slot,
+            block,
+            offset,
+            len,
+        };
+        Ok((self.region, place))
+    }
+}
+
+/// A memory slot by its number, and the part of a RAM block that it shows to the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotPlace {
+    /// The slot's number, with the address space in the upper 16 bits.
+    pub slot: u32,
+    /// The block.
+    pub block: BlockIndex,
+    /// The offset of the slot's first byte in the block.
+    pub offset: u64,
+    /// Bytes of the slot.
+    pub len: u64,
 }
 
 /// All slots of a VM whose writes are logged.
 #[derive(Debug)]
-pub(crate) struct Slots {
-    pub(crate) vm: Vm,
+pub(crate) struct Slots<C> {
+    pub(crate) calls: C,
     slots: Vec<Placed>,
+    /// Where each of them is in the list, by its number.
+    numbers: BTreeMap<u32, usize>,
     gone: SlotHandle,
 }
 
@@ -96,27 +135,30 @@ impl SlotHandle {
 /// A slot whose place in its block is known to be right. Numbers are pages.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
-    region: MemoryRegion,
+    number: u32,
     pub(crate) block: BlockIndex,
     pub(crate) first_page: u64,
     pub(crate) pages: u64,
 }
 
-impl Slots {
+impl<C: SlotCalls> Slots<C> {
     pub(crate) fn new(
-        vm: &impl AsRawFd,
+        calls: C,
         memory: &GuestMemory,
-        slots: Vec<MemorySlot>,
+        places: Vec<SlotPlace>,
     ) -> Result<Self, KvmError> {
         let got = memory.page_size().bytes_u64();
         let want = raw::page_size().map_err(KvmError::vm("tell the size of this host's pages"))?;
         if got != want {
             return Err(KvmError::PageSize { got, want });
         }
-        let slots = slots.into_iter().map(|slot| Placed::new(slot, memory));
+        let slots = places.into_iter().map(|place| Placed::new(&place, memory));
+        let slots: Vec<_> = slots.collect::<Result<_, _>>()?;
+        let numbers = slots.iter().map(Placed::number).zip(0..).collect();
         Ok(Self {
-            vm: Vm::of(vm).map_err(KvmError::vm("keep the VM's file descriptor"))?,
-            slots: slots.collect::<Result<_, _>>()?,
+            calls,
+            slots,
+            numbers,
             gone: SlotHandle::default(),
         })
     }
@@ -143,18 +185,17 @@ impl Slots {
     }
 
     pub(crate) fn find(&self, number: u32) -> Option<&Placed> {
-        self.slots.iter().find(|slot| slot.number() == number)
+        self.slots.get(*self.numbers.get(&number)?)
     }
 
     /// Lets KVM log writes to all slots, or to none if one of them cannot be logged.
     pub(crate) fn start_logging(&self) -> Result<(), KvmError> {
         self.check()?;
         for (at, slot) in self.slots.iter().enumerate() {
-            let flags = slot.region.flags | raw::MEM_LOG_DIRTY_PAGES;
-            if let Err(error) = self.set_flags(slot, flags) {
+            if let Err(error) = self.calls.log_writes(slot.number, true) {
                 for slot in self.slots.iter().take(at) {
                     // The first failure is the one to tell of.
-                    let _ = self.set_flags(slot, slot.region.flags);
+                    let _ = self.calls.log_writes(slot.number, false);
                 }
                 return Err(KvmError::slot(slot.number(), "log writes")(error));
             }
@@ -169,51 +210,45 @@ impl Slots {
         let there = |slot: &&Placed| !gone.contains(&slot.number());
         for slot in self.slots.iter().filter(there) {
             // The slot may be gone with its VM. One that is still logged costs time, no more.
-            let _ = self.set_flags(slot, slot.region.flags);
+            let _ = self.calls.log_writes(slot.number, false);
         }
-    }
-
-    fn set_flags(&self, slot: &Placed, flags: u32) -> std::io::Result<()> {
-        let region = MemoryRegion {
-            flags,
-            ..slot.region
-        };
-        self.vm.set_memory_region(&region)
     }
 }
 
 impl Placed {
-    fn new(slot: MemorySlot, memory: &GuestMemory) -> Result<Self, KvmError> {
-        let region = slot.region;
+    fn new(place: &SlotPlace, memory: &GuestMemory) -> Result<Self, KvmError> {
+        let &SlotPlace {
+            slot,
+            block,
+            offset,
+            len,
+        } = place;
         let wrong = |want| KvmError::Place {
-            slot: region.slot,
-            offset: slot.place.map_or(0, |(_, offset)| offset),
-            len: region.memory_size,
+            slot,
+            offset,
+            len,
             want,
         };
-        let (block, offset) = slot
-            .place
-            .ok_or_else(|| wrong("a call of MemorySlot::at"))?;
         let ram = memory.block(block);
         let ram = ram.ok_or_else(|| wrong("a block of the same guest memory"))?;
         let page_size = memory.page_size();
-        if !page_size.is_aligned(offset) || !page_size.is_aligned(region.memory_size) {
+        if !page_size.is_aligned(offset) || !page_size.is_aligned(len) {
             return Err(wrong("whole pages"));
         }
-        let end = offset.checked_add(region.memory_size);
-        if region.memory_size == 0 || end.is_none_or(|end| end > ram.len()) {
+        let end = offset.checked_add(len);
+        if len == 0 || end.is_none_or(|end| end > ram.len()) {
             return Err(wrong("at least one page, inside of the block"));
         }
         Ok(Self {
-            region,
+            number: slot,
             block,
             first_page: offset / page_size.bytes_u64(),
-            pages: region.memory_size / page_size.bytes_u64(),
+            pages: len / page_size.bytes_u64(),
         })
     }
 
     pub(crate) fn number(&self) -> u32 {
-        self.region.slot
+        self.number
     }
 
     /// A slot at pages of some block.
@@ -222,7 +257,7 @@ impl Placed {
         let memory = tests::memory(multifd_core::PageSize::X86);
         let (block, _) = memory.indexed().next().unwrap();
         Self {
-            region: MemoryRegion::default(),
+            number: 0,
             block,
             first_page,
             pages,
@@ -241,6 +276,7 @@ mod tests {
     use multifd_core::{PageSize, RamBlock};
 
     use super::*;
+    use crate::ioctls::VmIoctls;
 
     pub(super) fn memory(page_size: PageSize) -> GuestMemory {
         let region = Arc::new(Mapping::anonymous(1 << 20).unwrap());
@@ -258,7 +294,8 @@ mod tests {
         let place = |offset, len| {
             // SAFETY: never given to a VM.
             let slot = unsafe { MemorySlot::new(3, 0, 0, 0, len) }.at(block, offset);
-            Slots::new(&vm, &memory, vec![slot])
+            let (calls, places) = VmIoctls::new(&vm, vec![slot])?;
+            Slots::new(calls, &memory, places)
         };
         let last = (1 << 20) - page;
         assert!(place(0, 1 << 20).is_ok());
@@ -276,14 +313,32 @@ mod tests {
         }
         // SAFETY: as above.
         let nowhere = unsafe { MemorySlot::new(0, 0, 0, 0, page) };
-        assert!(Slots::new(&vm, &memory, vec![nowhere]).is_err());
+        assert!(VmIoctls::new(&vm, vec![nowhere]).is_err());
+    }
+
+    #[test]
+    fn a_slot_with_a_guest_memfd_is_refused() {
+        let memory = memory(PageSize::X86);
+        let (block, _) = memory.indexed().next().unwrap();
+        let vm = File::open("/dev/null").unwrap();
+        for (flags, is_right) in [(0, true), (1, true), (2, true), (4, false), (5, false)] {
+            // SAFETY: never given to a VM.
+            let slot = unsafe { MemorySlot::new(3, flags, 0, 0, 4096) }.at(block, 0);
+            let calls = VmIoctls::new(&vm, vec![slot]);
+            assert_eq!(calls.is_ok(), is_right, "{flags}");
+            assert!(matches!(
+                calls,
+                Ok(_) | Err(KvmError::GuestMemfd { slot: 3 })
+            ));
+        }
     }
 
     #[test]
     fn other_pages_than_the_hosts_are_refused() {
         let size = u32::try_from(raw::page_size().unwrap() * 2).unwrap();
         let vm = File::open("/dev/null").unwrap();
-        let error = Slots::new(&vm, &memory(PageSize::new(size).unwrap()), Vec::new());
+        let (calls, places) = VmIoctls::new(&vm, Vec::new()).unwrap();
+        let error = Slots::new(calls, &memory(PageSize::new(size).unwrap()), places);
         assert!(matches!(error, Err(KvmError::PageSize { .. })), "{error:?}");
     }
 }

@@ -161,6 +161,8 @@ pub(crate) const CAP_DIRTY_LOG_RING_ACQ_REL: u32 = 223;
 pub(crate) const MANUAL_PROTECT: u64 = 0b11;
 /// The flag of a slot whose writes are logged.
 pub(crate) const MEM_LOG_DIRTY_PAGES: u32 = 1;
+/// `KVM_MEM_GUEST_MEMFD`: the flag of a slot whose private pages are a guest_memfd's.
+pub(crate) const MEM_GUEST_MEMFD: u32 = 4;
 
 #[cfg(test)]
 mod tests {

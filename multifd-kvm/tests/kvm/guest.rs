@@ -29,6 +29,8 @@ pub(crate) struct Guest {
     pub(crate) memory: GuestMemory,
     slots: Vec<MemorySlot>,
     code: Arc<Mapping>,
+    /// Where the first slot's memory is.
+    host: u64,
 }
 
 impl Guest {
@@ -69,7 +71,19 @@ impl Guest {
             memory,
             slots,
             code,
+            host: *regions.first().context("a region")?,
         })
+    }
+
+    /// The first slot, with flags, as KVM is told.
+    pub(crate) fn first_slot(&self, flags: u32) -> kvm_userspace_memory_region {
+        kvm_userspace_memory_region {
+            slot: 0,
+            flags,
+            guest_phys_addr: 0,
+            memory_size: SLOTS[0].2 * PAGE,
+            userspace_addr: self.host,
+        }
     }
 
     pub(crate) fn slots(&self) -> Vec<MemorySlot> {

@@ -13,6 +13,7 @@
 mod borders;
 mod copies;
 mod guest;
+mod leaves_nothing;
 mod slots;
 #[cfg(feature = "vm-memory")]
 mod vm_memory;
@@ -31,10 +32,13 @@ fn kvm() -> Option<Kvm> {
     match kvm {
         Ok(kvm) => Some(kvm),
         Err(error) => {
-            // Past the test harness, which shows nothing of a test that passes.
-            let line = format!("skipped: no usable /dev/kvm: {error}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
+            skip(&format!("no usable /dev/kvm: {error}"));
             None
         }
     }
+}
+
+/// Says past the test harness, which shows nothing of a test that passes, that a test was left out.
+fn skip(why: &str) {
+    let _ = std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
 }
