@@ -1,6 +1,7 @@
 //! RAM blocks, and the guest memory that they make.
 
 use std::fmt;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -30,6 +31,18 @@ pub unsafe trait RamRegion: Send + Sync {
     /// (`F_SEAL_SHRINK`).
     fn may_shrink(&self) -> bool {
         false
+    }
+    /// Names the parts of a range of bytes that anybody may have touched, in order. All others are zero, and are not
+    /// read: a source sends them as zero pages, a destination leaves them alone. By default all of it may have been
+    /// touched. [`Untouched`] asks the system; a host may know by itself.
+    ///
+    /// A source asks once for each page, on the thread of the migration, in the first round and *after* the guest's
+    /// writes are logged: a page that the guest writes to after the answer is in the log, and is sent again. Who
+    /// answers from notes makes them after the log was started, too. A destination asks before the first page comes.
+    ///
+    /// [`Untouched`]: super::Untouched
+    fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
+        act(range);
     }
 }
 
@@ -90,6 +103,21 @@ impl RamBlock {
     /// Whether its bytes [may go](RamRegion::may_shrink) while they are mapped.
     pub fn may_shrink(&self) -> bool {
         self.region.may_shrink()
+    }
+
+    /// Names the parts of a range of bytes that anybody [may have touched](RamRegion::for_each_touched). None of them is
+    /// empty or reaches out of the range.
+    pub fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
+        let whole = range.start..range.end.min(self.len());
+        if whole.is_empty() {
+            return;
+        }
+        self.region.for_each_touched(whole.clone(), &mut |part| {
+            let part = part.start.max(whole.start)..part.end.min(whole.end);
+            if !part.is_empty() {
+                act(part);
+            }
+        });
     }
 
     /// The `len` bytes at `offset`; `None` if they are not wholly inside the block.

@@ -1,17 +1,28 @@
 //! Memory mapped by this process: for hosts without a memory of their own, and for tests.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 
-use super::RamRegion;
+use super::{RamRegion, Untouched};
 
 /// A mapping of anonymous memory or of a file, unmapped on drop.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    kind: Kind,
     may_shrink: bool,
+    untouched: Option<Untouched>,
+}
+
+/// What is mapped.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Anonymous,
+    Shared,
+    Private,
 }
 
 // SAFETY: the mapping is plain memory that belongs to the process, not to a thread.
@@ -33,6 +44,13 @@ unsafe impl RamRegion for Mapping {
     fn may_shrink(&self) -> bool {
         self.may_shrink
     }
+
+    fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
+        match &self.untouched {
+            Some(untouched) => untouched.for_each_touched(range, act),
+            None => act(range),
+        }
+    }
 }
 
 impl Mapping {
@@ -41,7 +59,7 @@ impl Mapping {
     /// # Errors
     /// What `mmap(2)` answers; a length of 0 is one of its errors.
     pub fn anonymous(len: usize) -> io::Result<Self> {
-        Self::map(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        Self::map(len, Kind::Anonymous, -1)
     }
 
     /// Maps the first `len` bytes of a file, a memfd or a hugetlbfs file, shared. The file must be
@@ -50,7 +68,7 @@ impl Mapping {
     /// # Errors
     /// What `mmap(2)` answers; on hugetlbfs, a length that is not whole huge pages is one of them.
     pub fn shared(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        Self::map(len, libc::MAP_SHARED, file.as_raw_fd())
+        Self::map(len, Kind::Shared, file.as_raw_fd())
     }
 
     /// Maps the first `len` bytes of a file that need only be readable, to send them. What is written
@@ -60,14 +78,37 @@ impl Mapping {
     /// # Errors
     /// As [`Self::shared`].
     pub fn private(file: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
-        // Nothing is written, so no memory is set aside for copies of its pages.
-        let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE;
-        let mut mapping = Self::map(len, flags, file.as_raw_fd())?;
+        let mut mapping = Self::map(len, Kind::Private, file.as_raw_fd())?;
         mapping.may_shrink = !is_sealed(file);
         Ok(mapping)
     }
 
-    fn map(len: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
+    /// From now on finds out what of the memory nobody has touched, which is not read then. `file` is the one that is
+    /// mapped, if there is one.
+    ///
+    /// # Errors
+    /// What [`Untouched`] answers: the system cannot tell, and all of it counts as touched.
+    pub fn learn_untouched(&mut self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let memory = (self.base, self.len);
+        let untouched = match (self.kind, file) {
+            (Kind::Anonymous, None) => Untouched::of_anonymous(self.base, self.len)?,
+            (Kind::Shared, Some(file)) => Untouched::of_file(file, 0)?,
+            (Kind::Private, Some(file)) => Untouched::of_private_file(file, 0, memory)?,
+            (Kind::Anonymous, Some(_)) | (_, None) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+        };
+        self.untouched = Some(untouched);
+        Ok(())
+    }
+
+    fn map(len: usize, kind: Kind, fd: libc::c_int) -> io::Result<Self> {
+        let flags = match kind {
+            Kind::Anonymous => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            Kind::Shared => libc::MAP_SHARED,
+            // Nothing is written, so no memory is set aside for copies of its pages.
+            Kind::Private => libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+        };
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory in use.
         let base = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, fd, 0) };
@@ -78,7 +119,9 @@ impl Mapping {
         Ok(Self {
             base,
             len,
+            kind,
             may_shrink: false,
+            untouched: None,
         })
     }
 }

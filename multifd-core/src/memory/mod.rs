@@ -19,6 +19,7 @@ mod iovec;
 mod mapping;
 mod span;
 mod table;
+mod untouched;
 mod writeback;
 mod zero;
 
@@ -28,7 +29,11 @@ pub use fault::{Access, PageFault};
 pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
 pub use span::Span;
+pub use untouched::Untouched;
 pub use writeback::start_writeback;
+
+#[cfg(test)]
+use copy::memfd;
 
 pub(crate) use copy::CopyWindow;
 pub(crate) use table::BlockTable;
