@@ -28,8 +28,16 @@ pub(crate) struct Guest {
     mapped: PageBitmap,
     /// How many pages come between two barriers.
     pub(crate) round: RoundPages,
-    /// The memory was all zero at the start: a zero page that arrives first need not be written.
-    zeroed: bool,
+    start: AtStart,
+}
+
+/// What is known of memory before the first page comes.
+#[derive(Debug)]
+enum AtStart {
+    /// All of it is zero.
+    Zeroed,
+    /// What is marked may be anything, the rest has never been touched and is zero.
+    Touched(PageBitmap),
 }
 
 impl GuestTarget {
@@ -47,8 +55,8 @@ impl GuestTarget {
             received: PageBitmap::new(&memory),
             mapped: PageBitmap::new(&memory),
             round: RoundPages::new(pages),
+            start: AtStart::of(&memory, zeroed),
             memory,
-            zeroed,
         };
         self.guest.set(guest).is_ok()
     }
@@ -73,6 +81,7 @@ impl PageTarget for GuestTarget {
             page_size,
             populate: true,
             runs: PageRuns::new(page_size),
+            looked_at: Vec::with_capacity(page_size.pages_per_packet()),
         }
     }
 }
@@ -88,8 +97,7 @@ impl Guest {
         offset: u64,
         page: &Span<'_>,
     ) -> Result<(), Error> {
-        let untouched = self.zeroed && !self.received.contains(block, offset);
-        if !untouched && !self.mapped.contains(block, offset) {
+        if !self.is_still_zero(block, offset) && !self.mapped.contains(block, offset) {
             // To look at it may need room as well.
             page.populate(Access::Read)
                 .map_err(|fault| no_page(fault, offset))?;
@@ -97,10 +105,15 @@ impl Guest {
         self.clear_readable(block, offset, page)
     }
 
+    /// Whether a page was zero at the start, and has not come since: it need not be touched to be zero.
+    fn is_still_zero(&self, block: BlockIndex, offset: u64) -> bool {
+        self.start.is_zero(block, offset) && !self.received.contains(block, offset)
+    }
+
     /// The same of a page that can be read, unless it need not be written.
     fn clear_readable(&self, block: BlockIndex, offset: u64, page: &Span<'_>) -> Result<(), Error> {
         let first = !self.received.mark(block, offset);
-        if self.zeroed && first || page.is_zero() {
+        if first && self.start.is_zero(block, offset) || page.is_zero() {
             return Ok(());
         }
         if !self.mapped.contains(block, offset) {
@@ -113,6 +126,27 @@ impl Guest {
     }
 }
 
+impl AtStart {
+    /// Looks at memory that is not known to be all zero.
+    fn of(memory: &GuestMemory, zeroed: bool) -> Self {
+        if zeroed {
+            return Self::Zeroed;
+        }
+        let touched = PageBitmap::new(memory);
+        for (index, block) in memory.indexed() {
+            block.for_each_touched(0..block.len(), &mut |part| touched.mark_range(index, &part));
+        }
+        Self::Touched(touched)
+    }
+
+    fn is_zero(&self, block: BlockIndex, offset: u64) -> bool {
+        match self {
+            Self::Zeroed => true,
+            Self::Touched(touched) => !touched.contains(block, offset),
+        }
+    }
+}
+
 /// Fills guest memory with the pages of one channel.
 pub(crate) struct GuestSink<'t> {
     target: &'t GuestTarget,
@@ -120,6 +154,8 @@ pub(crate) struct GuestSink<'t> {
     /// Whether the system can map pages before they are written to.
     populate: bool,
     runs: PageRuns<'t>,
+    /// Zero pages of a packet that have to be looked at.
+    looked_at: Vec<u64>,
 }
 
 /// A block of the guest.
@@ -165,19 +201,11 @@ impl<'t> PageSink for GuestSink<'t> {
                 guest.received.mark(index, *offset);
             }
         }
-        let look = !zero.is_empty() && !guest.zeroed;
-        if look {
-            // All of them are looked at.
-            self.set(ram, zero)?;
-            self.map(block, zero, Access::Read)?;
-        }
+        self.make_readable(block, zero)?;
         for offset in zero {
             let page = ram.span(*offset, self.page_size.bytes());
             let page = page.ok_or_else(|| outside(ram.len(), *offset))?;
-            match look {
-                true => guest.clear_readable(index, *offset, &page)?,
-                false => guest.clear(index, *offset, &page)?,
-            }
+            guest.clear_readable(index, *offset, &page)?;
         }
         Ok(())
     }
@@ -188,6 +216,22 @@ impl<'t> PageSink for GuestSink<'t> {
 }
 
 impl<'t> GuestSink<'t> {
+    /// Has the system provide those zero pages of a packet that have to be looked at.
+    fn make_readable(&mut self, block: GuestBlock<'t>, zero: &[u64]) -> Result<(), Error> {
+        let mut looked_at = std::mem::take(&mut self.looked_at);
+        let is_looked_at = |offset: &&u64| !block.guest.is_still_zero(block.index, **offset);
+        looked_at.clear();
+        looked_at.extend(zero.iter().filter(is_looked_at));
+        let made = match looked_at.is_empty() {
+            true => Ok(()),
+            false => self
+                .set(block.ram, &looked_at)
+                .and_then(|()| self.map(block, &looked_at, Access::Read)),
+        };
+        self.looked_at = looked_at;
+        made
+    }
+
     fn set(&mut self, ram: &'t RamBlock, offsets: &[u64]) -> Result<(), Error> {
         self.runs.set(ram, offsets).map_err(|error| match error {
             PagesError::Outside { offset } => outside(ram.len(), offset),
@@ -209,10 +253,13 @@ impl<'t> GuestSink<'t> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
     use std::sync::Arc;
 
     use super::*;
-    use crate::memory::{Mapping, PageFault};
+    use crate::memory::{Mapping, PageFault, memfd};
     use crate::wire::PageOffsets;
 
     const PAGE: u64 = 4096;
@@ -308,6 +355,33 @@ mod tests {
             3 * PAGE,
             "cannot be read",
         );
+    }
+
+    #[test]
+    fn a_hole_stays_a_hole_and_what_was_written_is_cleared() {
+        let file = File::from(memfd(c"ram", 8 * 4096).unwrap());
+        let held = || file.metadata().unwrap().blocks() / 8;
+        let mut mapping = Mapping::shared(file.as_fd(), 8 * 4096).unwrap();
+        mapping.learn_untouched(Some(file.as_fd())).unwrap();
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), Arc::new(mapping)).unwrap();
+        let page = |at: u64| block.span(at * PAGE, 4096).unwrap();
+        page(2).copy_from(&[9; 4096]);
+        page(5).copy_from(&[9; 4096]);
+        let memory = GuestMemory::new(PageSize::X86, vec![block.clone()]).unwrap();
+        let target = GuestTarget::new(None);
+        assert!(target.attach(memory, false));
+        let guest = target.guest().unwrap();
+        let (index, _) = guest.memory.find(b"ram").unwrap();
+
+        take(&target, &[6 * PAGE], &[0, PAGE, 2 * PAGE, 3 * PAGE], 7).unwrap();
+        guest.clear(index, 4 * PAGE, &page(4)).unwrap();
+        guest.clear(index, 5 * PAGE, &page(5)).unwrap();
+        assert_eq!(held(), 3);
+        // It has come since.
+        take(&target, &[0], &[6 * PAGE], 7).unwrap();
+        take(&target, &[], &[0], 7).unwrap();
+        assert_eq!(held(), 4);
+        assert!((0..8).all(|at| page(at).is_zero()));
     }
 
     #[test]

@@ -35,6 +35,20 @@ impl PageBitmap {
             .is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit != 0)
     }
 
+    /// Marks all pages that a range of bytes lies in.
+    pub(crate) fn mark_range(&self, block: BlockIndex, range: &Range<u64>) {
+        let page_size = self.page_size.bytes_u64();
+        let (mut page, end) = (range.start / page_size, range.end.div_ceil(page_size));
+        while page < end {
+            let count = (64 - page % 64).min(end - page);
+            if let Some(word) = self.word(block, page / 64) {
+                let bits = (u64::MAX >> (64 - count)) << (page % 64);
+                word.fetch_or(bits, Ordering::Relaxed);
+            }
+            page += count;
+        }
+    }
+
     /// Whether the page at `offset` is marked.
     pub fn contains(&self, block: BlockIndex, offset: u64) -> bool {
         let (word, bit) = self.position(offset);
@@ -115,6 +129,28 @@ mod tests {
         let mut unmarked = received.unmarked(ram, len);
         assert_eq!(unmarked.next(), Some(0x1000..0x1000 * 63));
         assert_eq!(unmarked.next(), None);
+    }
+
+    #[test]
+    fn a_range_is_all_pages_that_it_lies_in() {
+        let region = Arc::new(Mapping::anonymous(0x1000 * 200).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let memory = GuestMemory::new(PageSize::X86, vec![block]).unwrap();
+        let (ram, _) = memory.find(b"ram").unwrap();
+        for (range, pages) in [
+            (0..0, 0..0),
+            (0xfff..0x1001, 0..2),
+            (0x3f000..0x41000, 63..65),
+            (0x40000..0x80000, 64..128),
+            (0x1000..0xc8000, 1..200),
+        ] {
+            let bitmap = PageBitmap::new(&memory);
+            bitmap.mark_range(ram, &range);
+            for page in 0..200 {
+                let marked = bitmap.contains(ram, page * 0x1000);
+                assert_eq!(marked, pages.contains(&page), "{page} of {range:?}");
+            }
+        }
     }
 
     #[test]

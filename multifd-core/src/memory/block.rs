@@ -38,7 +38,8 @@ pub unsafe trait RamRegion: Send + Sync {
     ///
     /// A source asks once for each page, on the thread of the migration, in the first round and *after* the guest's
     /// writes are logged: a page that the guest writes to after the answer is in the log, and is sent again. Who
-    /// answers from notes makes them after the log was started, too. A destination asks before the first page comes.
+    /// answers from notes makes them after the log was started, too. A destination asks when it is given the memory,
+    /// and from then on nobody else may write to it until all has come.
     ///
     /// [`Untouched`]: super::Untouched
     fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {

@@ -64,7 +64,7 @@ impl CopyWindow {
     }
 }
 
-pub(super) fn memfd(name: &CStr, len: usize) -> io::Result<OwnedFd> {
+pub(crate) fn memfd(name: &CStr, len: usize) -> io::Result<OwnedFd> {
     // SAFETY: the name is a string that ends with a NUL.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
     if fd < 0 {

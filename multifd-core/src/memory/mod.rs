@@ -33,7 +33,7 @@ pub use untouched::Untouched;
 pub use writeback::start_writeback;
 
 #[cfg(test)]
-use copy::memfd;
+pub(crate) use copy::memfd;
 
 pub(crate) use copy::CopyWindow;
 pub(crate) use table::BlockTable;

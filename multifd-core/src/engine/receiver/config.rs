@@ -23,7 +23,8 @@ pub struct ReceiverConfig {
     pub page_size: Option<PageSize>,
     /// The guest memory is all zero at the start, so that zero pages that arrive first need not be
     /// written: true for fresh anonymous memory, and for a fresh file. If it is said and not so,
-    /// the guest finds stale bytes where it should find zeros. Off by default.
+    /// the guest finds stale bytes where it should find zeros. Off by default: then the memory is
+    /// [asked](crate::memory::RamRegion::for_each_touched) what of it is zero, once.
     pub memory_is_zeroed: bool,
     /// How long things are waited for.
     pub limits: Limits,
