@@ -33,14 +33,14 @@ impl<'m> Copies<'m> {
     }
 
     /// Copies the pages at some offsets of a block. All of them are normal pages, unless zero pages are
-    /// looked for.
+    /// looked for; `untouched` ones are then, and are not copied.
     ///
     /// # Errors
     /// The first page that cannot be read any more.
     pub(super) fn take(
         &mut self,
         block: &'m RamBlock,
-        offsets: &[u64],
+        (offsets, untouched): (&[u64], &[u64]),
         zero_pages: bool,
     ) -> Result<(), Error> {
         self.runs.set(block, offsets).map_err(own_pages_error)?;
@@ -53,6 +53,7 @@ impl<'m> Copies<'m> {
             at += run.len();
         }
         self.sort(offsets, zero_pages);
+        self.zero.extend_from_slice(untouched);
         Ok(())
     }
 
@@ -116,7 +117,7 @@ mod tests {
         let window = CopyWindow::new(PageSize::X86).unwrap();
         let mut copies = Copies::new(&window, PageSize::X86);
         let offsets = [4, 0, 1, 2, 3].map(|page| page * 4096);
-        copies.take(&block, &offsets, true).unwrap();
+        copies.take(&block, (&offsets, &[]), true).unwrap();
         assert_eq!(copies.pages().normal, [4 * 4096, 4096, 2 * 4096]);
         assert_eq!(copies.pages().zero, [0, 3 * 4096]);
         let (content, places) = copies.content();
@@ -125,12 +126,12 @@ mod tests {
             content.span(*place, 4096).unwrap().copy_to(&mut page);
             assert_eq!(page, [want; 4096]);
         }
-        copies.take(&block, &offsets, false).unwrap();
+        copies.take(&block, (&offsets, &[]), false).unwrap();
         assert_eq!(copies.pages().normal, offsets);
         assert_eq!(copies.content().1.len(), 5);
 
         let offsets = [3, 4, 5].map(|page| page * 4096);
-        let error = copies.take(&block, &offsets, true).unwrap_err();
+        let error = copies.take(&block, (&offsets, &[]), true).unwrap_err();
         assert_eq!(
             (error.fault(), error.place().offset),
             (Fault::Caller, Some(5 * 4096))

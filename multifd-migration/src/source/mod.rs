@@ -20,6 +20,7 @@ mod status;
 mod supervised;
 mod switchover;
 mod throttle;
+mod untouched;
 
 pub use config::{Connections, OverTime, SourceConfig};
 pub use convergence::Tuning;

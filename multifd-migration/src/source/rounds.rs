@@ -10,8 +10,9 @@ use super::convergence::Pass;
 use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
 use super::pacer::Pacer;
 use super::supervised::Supervised;
+use super::untouched::take_untouched;
 use super::{Source, SourceEvent, SourceHost};
-use crate::dirty::{PageRun, Walk};
+use crate::dirty::{Chunk, PageRun, Walk};
 use crate::host_error::refused;
 use crate::stream::RamSection;
 
@@ -34,7 +35,10 @@ impl Source {
         paused: bool,
     ) -> Result<RoundEnd, Error> {
         let memory = self.sender.memory().clone();
+        let page_size = memory.page_size();
         let pacer = Pacer::new(&self.sender, self.handle.clone());
+        // What is dirty later has been written to.
+        let is_first = self.passes() == 1;
         let mut remaining = dirty.pages();
         let batch = self.batch_pages(remaining);
         let mut section = if paused {
@@ -53,15 +57,19 @@ impl Source {
         };
         let mut end = RoundEnd::Complete;
         let blocks = memory.indexed().zip(dirty.blocks_mut());
-        'blocks: for (position, ((index, _), bitmap)) in blocks.enumerate() {
+        'blocks: for (position, ((index, block), bitmap)) in blocks.enumerate() {
             let mut walk = Walk::new(index);
             loop {
                 let log = (!paused).then(|| host.dirty_log());
-                let Some(chunk) = walk.next(bitmap, log).map_err(refused)? else {
+                let Some(mut chunk) = walk.next(bitmap, log).map_err(refused)? else {
                     break;
                 };
-                for run in chunk.runs() {
-                    queue.run(position, index, run)?;
+                // Where the pages would be read: a write that comes too late for this look is in the log.
+                let untouched = is_first.then(|| take_untouched(block, page_size, &mut chunk));
+                let untouched = untouched.iter().flat_map(Chunk::runs);
+                let runs = untouched.map(|run| (Content::Untouched, run));
+                for (content, run) in runs.chain(chunk.runs().map(|run| (Content::Read, run))) {
+                    queue.run((position, index), content, run)?;
                     remaining -= run.pages;
                     self.handle.set_remaining_pages(remaining);
                 }
@@ -145,6 +153,14 @@ impl Source {
     }
 }
 
+/// How the content of pages is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Read,
+    /// It is zero.
+    Untouched,
+}
+
 /// Where the pages of a round go.
 struct Queue<'a, 's> {
     memory: &'a GuestMemory,
@@ -157,8 +173,13 @@ struct Queue<'a, 's> {
 }
 
 impl Queue<'_, '_> {
-    /// Queues a run, a batch at a time.
-    fn run(&mut self, position: usize, index: BlockIndex, run: PageRun) -> Result<(), Error> {
+    /// Queues a run of a block, a batch at a time.
+    fn run(
+        &mut self,
+        block: (usize, BlockIndex),
+        content: Content,
+        run: PageRun,
+    ) -> Result<(), Error> {
         let page_size = self.memory.page_size().bytes_u64();
         let end = run.first_page + run.pages;
         let mut page = run.first_page;
@@ -168,9 +189,10 @@ impl Queue<'_, '_> {
             }
             let pages = self.batch.min(end - page);
             let offset = page * page_size;
-            match self.zero_pages {
-                ZeroPageDetection::Legacy => self.legacy(position, index, offset, pages)?,
-                _ => self.sender.queue_run(index, offset, pages)?,
+            match (self.zero_pages, content) {
+                (ZeroPageDetection::Legacy, _) => self.legacy(block, content, offset, pages)?,
+                (_, Content::Read) => self.sender.queue_run(block.1, offset, pages)?,
+                (_, Content::Untouched) => self.sender.queue_untouched(block.1, offset, pages)?,
             }
             self.sender.flush_from(self.batch)?;
             page += pages;
@@ -181,8 +203,8 @@ impl Queue<'_, '_> {
     /// Sends zero pages on the main channel and queues the others.
     fn legacy(
         &mut self,
-        position: usize,
-        index: BlockIndex,
+        (position, index): (usize, BlockIndex),
+        content: Content,
         offset: u64,
         pages: u64,
     ) -> Result<(), Error> {
@@ -190,6 +212,11 @@ impl Queue<'_, '_> {
         let block = self.memory.block(index);
         for page in 0..pages {
             let offset = offset + page * page_size.bytes_u64();
+            if content == Content::Untouched {
+                self.section.zero_page(position, offset)?;
+                *self.main_zero_pages += 1;
+                continue;
+            }
             let span = block.and_then(|block| block.span(offset, page_size.bytes()));
             if let (Some(block), Some(span)) = (block, span) {
                 check_readable(block, offset, span)?;

@@ -18,6 +18,8 @@ use crate::engine::control::{AbortHandle, Control};
 use crate::engine::spawn::ThreadGroup;
 use crate::error::{Error, Place};
 use crate::geometry::ChannelId;
+#[cfg(doc)]
+use crate::memory::RamBlock;
 use crate::memory::{BlockIndex, GuestMemory};
 use crate::method::MultifdMethods;
 use crate::transport::Transport;
@@ -36,6 +38,8 @@ pub struct Sender {
     lanes: Lanes,
     /// How long threads that run the host's code are waited for.
     join_limit: Duration,
+    /// Whether zero pages are listed, or sent as all others.
+    lists_zero_pages: bool,
     /// The batch that is being filled.
     current: Option<(ChannelId, Batch)>,
     /// Bytes of guest memory that were ever queued.
@@ -68,6 +72,7 @@ impl Sender {
                 threads,
                 lanes,
                 join_limit: config.limits.threads,
+                lists_zero_pages: config.zero_pages,
                 current: None,
                 queued_bytes: 0,
                 synced_once: false,
@@ -105,6 +110,27 @@ impl Sender {
     /// # Errors
     /// As [`Self::queue`].
     pub fn queue_run(&mut self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
+        self.check_pages(block, offset, pages)?;
+        self.queue_pages((block, Content::Read), offset, pages)
+    }
+
+    /// Queues `pages` adjacent pages that [nobody has touched](RamBlock::for_each_touched): they are zero, and are not
+    /// read. As [`Self::queue_run`].
+    ///
+    /// # Errors
+    /// As [`Self::queue`].
+    pub fn queue_untouched(
+        &mut self,
+        block: BlockIndex,
+        offset: u64,
+        pages: u64,
+    ) -> Result<(), Error> {
+        self.check_pages(block, offset, pages)?;
+        self.queue_pages((block, Content::Untouched), offset, pages)
+    }
+
+    /// Refuses pages that cannot be queued.
+    fn check_pages(&self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
         self.control.check()?;
         let page_size = self.memory.page_size();
         let end = pages
@@ -126,7 +152,7 @@ impl Sender {
                 "pages before the first SYNC: the destination has no memory yet",
             ));
         }
-        self.queue_pages(block, offset, pages)
+        Ok(())
     }
 
     /// Hands over what is queued, though it is less than a packet.
@@ -148,7 +174,7 @@ impl Sender {
     /// The migration failed.
     pub fn flush_from(&mut self, pages: u64) -> Result<(), Error> {
         let queued = self.current.as_ref();
-        if queued.is_some_and(|(_, batch)| batch.offsets.len() as u64 >= pages) {
+        if queued.is_some_and(|(_, batch)| batch.len() as u64 >= pages) {
             return self.flush();
         }
         Ok(())
@@ -234,7 +260,12 @@ impl Sender {
     }
 
     /// Fills batches with pages that are known to be pages of the block.
-    fn queue_pages(&mut self, block: BlockIndex, offset: u64, pages: u64) -> Result<(), Error> {
+    fn queue_pages(
+        &mut self,
+        (block, content): (BlockIndex, Content),
+        offset: u64,
+        pages: u64,
+    ) -> Result<(), Error> {
         let page_size = self.memory.page_size().bytes_u64();
         self.queued_bytes += pages * page_size;
         let mut offsets = (0..pages).map(|page| offset + page * page_size).peekable();
@@ -242,7 +273,7 @@ impl Sender {
             if self
                 .current
                 .as_ref()
-                .is_some_and(|(_, batch)| batch.block != Some(block))
+                .is_some_and(|(_, batch)| !self.may_join(batch, block, content))
             {
                 self.flush()?;
             }
@@ -252,7 +283,11 @@ impl Sender {
             };
             batch.block = Some(block);
             let room = batch.room();
-            batch.offsets.extend(offsets.by_ref().take(room));
+            match content {
+                Content::Read => &mut batch.offsets,
+                Content::Untouched => &mut batch.untouched,
+            }
+            .extend(offsets.by_ref().take(room));
             if batch.room() == 0 {
                 self.lanes.give(channel, Job::Pages(batch))?;
             } else {
@@ -261,6 +296,22 @@ impl Sender {
         }
         Ok(())
     }
+
+    /// Whether more pages go into a batch. The content of the pages of one packet comes from one block.
+    fn may_join(&self, batch: &Batch, block: BlockIndex, content: Content) -> bool {
+        let of_one_kind = match content {
+            Content::Read => batch.untouched.is_empty(),
+            Content::Untouched => batch.offsets.is_empty(),
+        };
+        batch.block == Some(block) && (self.lists_zero_pages || of_one_kind)
+    }
+}
+
+/// How the content of pages is known.
+#[derive(Clone, Copy)]
+enum Content {
+    Read,
+    Untouched,
 }
 
 impl Drop for Sender {

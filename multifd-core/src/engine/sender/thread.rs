@@ -1,18 +1,20 @@
 //! The thread of one sending channel.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{self as queue, select_biased};
 
-use crate::channel::{Batch, BatchChannel, Counters, DeviceState};
+use crate::channel::{Batch, BatchChannel, Counters, DeviceState, Zeros};
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::Control;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Fault, Place, Side};
-use crate::geometry::ChannelId;
-use crate::memory::{CopyWindow, GuestMemory, RamBlock};
+use crate::geometry::{ChannelId, PACKET_BYTES};
+use crate::memory::{CopyWindow, GuestMemory, Mapping, RamBlock};
 use crate::transport::Transport;
+use crate::wire::BlockName;
 
 /// What the host's thread wants of a channel.
 pub(super) enum Job {
@@ -58,12 +60,12 @@ impl SenderThread {
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let (page_size, counters) = (self.memory.page_size(), Arc::clone(&self.counters));
-        let window = self.window()?;
+        let (window, zeros) = (self.window()?, self.zeros()?);
         let channel = self
             .start
             .open(self.channel, page_size, connection, counters)?;
-        let (zero_pages, window) = (self.zero_pages, window.as_ref());
-        let mut batches = BatchChannel::new(channel, &self.memory, zero_pages, window);
+        let zeros = zeros.as_ref().map_or(Zeros::Listed, Zeros::Sent);
+        let mut batches = BatchChannel::new(channel, &self.memory, zeros, window.as_ref());
         self.report(JobDone::Synced);
 
         while let Some(job) = self.next_job() {
@@ -99,6 +101,24 @@ impl SenderThread {
             Error::new(Fault::Caller, what)
         })?;
         Ok(Some(window))
+    }
+
+    /// What is sent of pages that nobody has touched, if zero pages are sent. It is never written to, so it takes no
+    /// memory.
+    fn zeros(&self) -> Result<Option<RamBlock>, Error> {
+        if self.zero_pages {
+            return Ok(None);
+        }
+        let zeros = || {
+            let mapping = Mapping::anonymous(PACKET_BYTES)?;
+            let name = BlockName::new("zeros").ok_or(io::ErrorKind::InvalidData)?;
+            RamBlock::new(name, Arc::new(mapping)).map_err(io::Error::other)
+        };
+        let zeros = zeros().map_err(|error| {
+            let what = format!("no memory for a packet of zeros: {error}");
+            Error::new(Fault::Caller, what)
+        })?;
+        Ok(Some(zeros))
     }
 
     /// The next job; `None` once the migration is over.

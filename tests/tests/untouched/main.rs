@@ -1,0 +1,6 @@
+//! Memory that nobody has touched stays so, on both sides of a migration, and whatever is written meanwhile arrives.
+
+mod asked;
+mod large;
+mod layouts;
+mod rig;
