@@ -6,15 +6,18 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::connected::ConnectedSocket;
 use super::connection::{Interrupt, Transport};
+use super::option::{len_of, set_option, set_plain_option};
 use super::wake::WakeEvent;
 use crate::memory::{IoVec, IoVecMut};
 
 /// A TCP, unix or vsock stream socket.
 ///
 /// A blocked call waits in `poll(2)` for the socket and for an event descriptor, through which it
-/// is interrupted. The system calls of a running channel are `sendmsg`, `recvmsg` and `poll`, and
-/// `write` and `read` on the event descriptor; all else happens in [`SocketTransport::new`].
+/// is interrupted. While it runs, a channel's connection makes the system calls `sendmsg`, `recvmsg` and `poll`,
+/// and `write` and `read` on the event descriptor; at the end `close` twice. What it takes to make one stands with each
+/// constructor.
 #[derive(Debug)]
 pub struct SocketTransport {
     socket: OwnedFd,
@@ -24,19 +27,24 @@ pub struct SocketTransport {
 }
 
 impl SocketTransport {
-    /// Takes over a connected socket. Whether it blocks does not matter, its options stay as they
-    /// are; for TCP see [`Self::tcp`].
+    /// Takes over a connected socket: a [`TcpStream`](std::net::TcpStream), a
+    /// [`UnixStream`](std::os::unix::net::UnixStream), or an [`OwnedFd`] for others, such as vsock's.
+    /// Whether it blocks does not matter.
+    ///
+    /// Small packets of a TCP connection are sent at once from now on (`TCP_NODELAY`): otherwise each downtime would be
+    /// some 40 ms longer. All other options stay as they are; [`Self::tcp`] also sets those that notice a dead host.
+    ///
+    /// The system calls are `eventfd2`; for a `TcpStream` `setsockopt` before it; and for an `OwnedFd`, of which
+    /// nothing is known, `getsockopt` (`SO_TYPE`), then `setsockopt`, which fails where it is not TCP.
     ///
     /// # Errors
     /// The descriptor is not a stream socket, or the process has no descriptor left.
-    pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
-        let socket = socket.into();
-        if option(socket.as_fd(), (libc::SOL_SOCKET, libc::SO_TYPE))? != libc::SOCK_STREAM {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a stream socket",
-            ));
-        }
+    pub fn new(socket: impl ConnectedSocket) -> io::Result<Self> {
+        Self::prepared(socket.prepare()?)
+    }
+
+    /// Takes over a stream socket whose options are set.
+    fn prepared(socket: OwnedFd) -> io::Result<Self> {
         let wake = Arc::new(WakeEvent::new()?);
         Ok(Self {
             socket,
@@ -47,12 +55,12 @@ impl SocketTransport {
     }
 
     /// A second handle of the same connection, with an interrupter of its own: one thread sends
-    /// while another receives.
+    /// while another receives. The system calls are `fcntl` and `eventfd2`.
     ///
     /// # Errors
     /// The process has no descriptor left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Self::new(self.socket.try_clone()?)
+        Self::prepared(self.socket.try_clone()?)
     }
 
     /// Copies the first bytes that have come out to `room` and leaves them to be received; answers how
@@ -109,46 +117,7 @@ impl SocketTransport {
     /// The system's.
     pub fn set_send_buffer(&self, bytes: usize) -> io::Result<()> {
         let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        self.set_option((libc::SOL_SOCKET, libc::SO_SNDBUF), value)
-    }
-
-    /// Reads an option, with its level, that is a number.
-    #[cfg(test)]
-    pub(super) fn option(&self, option: (libc::c_int, libc::c_int)) -> io::Result<libc::c_int> {
-        self::option(self.as_fd(), option)
-    }
-
-    /// Sets an option, with its level, that is a number.
-    pub(super) fn set_option(
-        &self,
-        option: (libc::c_int, libc::c_int),
-        value: libc::c_int,
-    ) -> io::Result<()> {
-        self.set_plain_option(option, value)
-    }
-
-    /// Sets an option, with its level, that is a number or a structure of numbers.
-    fn set_plain_option<T>(
-        &self,
-        (level, name): (libc::c_int, libc::c_int),
-        value: T,
-    ) -> io::Result<()> {
-        let len = len_of(&value);
-        // SAFETY: the pointer and the length describe `value`, which lives over the call.
-        let result = unsafe {
-            libc::setsockopt(
-                self.socket.as_raw_fd(),
-                level,
-                name,
-                (&raw const value).cast(),
-                len,
-            )
-        };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        set_option(self.as_fd(), (libc::SOL_SOCKET, libc::SO_SNDBUF), value)
     }
 
     /// Waits until the socket is ready for `events`, which may be at once, or until the deadline; without
@@ -279,7 +248,7 @@ impl Transport for SocketTransport {
             l_linger: 0,
         };
         // A socket that has no such option takes nothing back.
-        let _ = self.set_plain_option((libc::SOL_SOCKET, libc::SO_LINGER), value);
+        let _ = set_plain_option(self.as_fd(), (libc::SOL_SOCKET, libc::SO_LINGER), value);
     }
 
     fn waited(&self) -> Duration {
@@ -321,37 +290,6 @@ fn retry_if_signal(error: io::Error) -> io::Result<()> {
         Ok(())
     } else {
         Err(error)
-    }
-}
-
-/// The length of a socket option's value.
-#[expect(clippy::cast_possible_truncation, reason = "asserted")]
-const fn len_of<T>(_: &T) -> libc::socklen_t {
-    const { assert!(size_of::<T>() <= libc::socklen_t::MAX as usize) };
-    size_of::<T>() as libc::socklen_t
-}
-
-/// Reads an option, with its level, that is a number.
-fn option(
-    socket: BorrowedFd<'_>,
-    (level, name): (libc::c_int, libc::c_int),
-) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut len = len_of(&value);
-    // SAFETY: the pointers describe `value` and `len`, which live over the call.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &mut len,
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(value)
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use super::option::set_option;
 use super::socket::SocketTransport;
 
 impl SocketTransport {
@@ -15,24 +17,26 @@ impl SocketTransport {
     /// shorter than the time that a migration waits for a peer. Less than 5 s is taken for that: a network may
     /// take as long.
     ///
+    /// The system calls are `setsockopt` six times, and `eventfd2`.
+    ///
     /// # Errors
     /// The system's.
     pub fn tcp(stream: TcpStream, limit: Duration) -> io::Result<Self> {
         let limit = limit.max(SHORTEST);
-        stream.set_nodelay(true)?;
         let transport = Self::new(stream)?;
-        transport.set_option((libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1)?;
+        let set = |option, value| set_option(transport.as_fd(), option, value);
+        set((libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1)?;
         // A third of the time until the first probe, the rest for the others.
         for (name, time) in [
             (libc::TCP_KEEPIDLE, limit / 3),
             (libc::TCP_KEEPINTVL, limit / 9),
         ] {
             let seconds = time.as_secs().clamp(1, MOST_SECONDS);
-            transport.set_option((libc::IPPROTO_TCP, name), number(seconds.into()))?;
+            set((libc::IPPROTO_TCP, name), number(seconds.into()))?;
         }
-        transport.set_option((libc::IPPROTO_TCP, libc::TCP_KEEPCNT), PROBES)?;
+        set((libc::IPPROTO_TCP, libc::TCP_KEEPCNT), PROBES)?;
         let user_timeout = (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT);
-        transport.set_option(user_timeout, number(limit.as_millis()))?;
+        set(user_timeout, number(limit.as_millis()))?;
         Ok(transport)
     }
 }
@@ -49,7 +53,7 @@ const MOST_SECONDS: u64 = 32_767;
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::fd::AsRawFd as _;
     use std::thread;
     use std::time::Instant;
 
@@ -57,7 +61,7 @@ mod tests {
     use crate::transport::Transport as _;
 
     fn option(transport: &SocketTransport, level: libc::c_int, name: libc::c_int) -> libc::c_int {
-        transport.option((level, name)).unwrap()
+        crate::transport::option::option(transport.as_fd(), (level, name)).unwrap()
     }
 
     #[test]

@@ -345,7 +345,7 @@ fn a_half_closed_connection() {
 fn only_stream_sockets_are_taken() {
     let _watchdog = Watchdog::start();
     let file = File::open("/dev/null").unwrap();
-    assert!(SocketTransport::new(file).is_err());
+    assert!(SocketTransport::new(OwnedFd::from(file)).is_err());
     for socket in [
         OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap()),
         OwnedFd::from(UnixDatagram::unbound().unwrap()),
