@@ -34,7 +34,7 @@ pub mod wire;
 pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor};
 pub use engine::{
     AbortHandle, Forwarder, ForwarderConfig, Limits, Receiver, ReceiverConfig, Sender,
-    SenderConfig, Spawn, StdThreads, Strangers,
+    SenderConfig, Spawn, StdThreads, Strangers, ThreadKind,
 };
 pub use error::{Error, Fault, Place, Side};
 pub use geometry::{ChannelCount, ChannelId, PageSize};

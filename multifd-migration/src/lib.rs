@@ -11,6 +11,7 @@
 //! | [`relay`] | between the two: another method, number of channels, bandwidth on each side |
 //! | [`dirty`] | which pages the guest has written to |
 //! | [`stream`] | the main channel, byte for byte: reading and writing it, without threads or policy |
+//! | [`system_calls`] | what each thread asks of the kernel |
 
 pub mod destination;
 pub mod dirty;
@@ -23,6 +24,8 @@ mod report;
 mod run_state;
 pub mod source;
 pub mod stream;
+#[doc = include_str!("system_calls.md")]
+pub mod system_calls {}
 mod thread;
 
 pub use destination::{

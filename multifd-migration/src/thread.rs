@@ -1,14 +1,24 @@
 //! Threads of the host's.
 
-use multifd_core::{Error, Fault, Spawn};
+use std::sync::Arc;
 
-/// Starts a thread; `whose` names it in the error.
+use multifd_core::{Error, Fault, Spawn, ThreadKind};
+
+/// Starts a thread. Its body hears first whether the host lets it work.
 pub(crate) fn start(
-    threads: &dyn Spawn,
-    (name, whose): (&str, &str),
-    body: impl FnOnce() + Send + 'static,
+    threads: &Arc<dyn Spawn>,
+    thread: ThreadKind,
+    body: impl FnOnce(Result<(), Error>) + Send + 'static,
 ) -> Result<(), Error> {
-    threads
-        .spawn(name.into(), Box::new(body))
-        .map_err(|error| Error::new(Fault::Caller, format!("cannot start {whose}: {error}")))
+    let host = Arc::clone(threads);
+    let body = move || {
+        body(host.ready(thread).map_err(|error| {
+            let what = format!("the host refused the thread {thread}: {error}");
+            Error::new(Fault::Caller, what)
+        }));
+    };
+    threads.spawn(thread, Box::new(body)).map_err(|error| {
+        let what = format!("cannot start the thread {thread}: {error}");
+        Error::new(Fault::Caller, what)
+    })
 }

@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use multifd_core::ChannelSetup;
 use multifd_core::method::Fallback;
+use multifd_core::{ChannelSetup, ThreadKind};
 use qatzip_sys::{Buffer, Config, Library, Session};
 
 use crate::attempt::{Made, Trouble, Work, attempt};
@@ -66,7 +66,11 @@ impl Worker {
     ///
     /// # Errors
     /// There is no session, no memory or no thread.
-    pub(crate) fn start(setup: &ChannelSetup, name: &str, plan: Plan) -> Result<Self, Trouble> {
+    pub(crate) fn start(
+        setup: &ChannelSetup,
+        name: &'static str,
+        plan: Plan,
+    ) -> Result<Self, Trouble> {
         // One job at a time, so neither queue is ever waited for by the one who fills it.
         let (jobs, todo) = sync_channel(1);
         let (done, reports) = sync_channel(1);
@@ -77,8 +81,17 @@ impl Worker {
         } else {
             Duration::ZERO
         };
+        let channel = setup.channel;
+        let thread = ThreadKind::Method { name, channel };
+        let threads = Arc::clone(&setup.threads);
         let body = move || match begin(&plan) {
             Ok((session, input, output)) => {
+                if let Err(error) = threads.ready(thread) {
+                    let trouble =
+                        Trouble::no_device(format!("the host refused its thread: {error}"));
+                    let _ = ready.send(Err(trouble));
+                    return;
+                }
                 let _ = ready.send(Ok((input, output)));
                 drop(ready);
                 work(session, &todo, &done, patience);
@@ -89,7 +102,7 @@ impl Worker {
         };
         setup
             .threads
-            .spawn(format!("{name}-{}", setup.channel), Box::new(body))
+            .spawn(thread, Box::new(body))
             .map_err(|error| Trouble::no_device(format!("no thread for it: {error}")))?;
         let (input, output) = match started.recv_timeout(limit) {
             Ok(result) => result?,

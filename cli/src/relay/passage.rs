@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
-use multifd_core::method::Spawn as _;
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::wire::Uuid;
 use multifd_core::{AbortHandle, ChannelId, Error};
@@ -85,7 +84,7 @@ impl Passage {
             let number = host.identity.number;
             host.desk.tell(number, News::Ended(result.map(Box::new)));
         };
-        threads.spawn(format!("relay-{}", identity.number), Box::new(run))?;
+        threads.start(format!("relay-{}", identity.number), run)?;
         Ok(Self {
             relay,
             identity: Arc::clone(identity),

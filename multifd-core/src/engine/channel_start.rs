@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::limits::Limits;
-use super::spawn::channel_ready;
+use super::spawn::ready;
 use crate::channel::{Counters, SendChannel};
 use crate::error::{Error, Fault};
 use crate::geometry::{ChannelCount, ChannelId, PageSize};
-use crate::method::{ChannelSetup, MultifdMethods, Spawn};
+use crate::method::{ChannelSetup, MultifdMethods, Spawn, ThreadKind};
 use crate::transport::Transport;
 use crate::wire::{InitPacket, Uuid};
 
@@ -46,7 +46,7 @@ impl ChannelStart {
     /// Sets up one channel on its own thread, up to its initial packet.
     pub(crate) fn open<'m>(
         &'m self,
-        channel: ChannelId,
+        (channel, thread): (ChannelId, ThreadKind),
         page_size: PageSize,
         connection: &'m mut dyn Transport,
         counters: Arc<Counters>,
@@ -65,7 +65,7 @@ impl ChannelStart {
             &self.packet_num,
             counters,
         );
-        channel_ready(&*self.threads, channel)?;
+        ready(&*self.threads, thread)?;
         opened.send_init(InitPacket {
             uuid: self.uuid,
             channel: channel.number(),

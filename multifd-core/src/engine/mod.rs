@@ -45,4 +45,4 @@ pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwar
 pub use sender::{Sender, SenderConfig};
 pub use stall::Stall;
 
-pub use crate::method::{Spawn, StdThreads};
+pub use crate::method::{Spawn, StdThreads, ThreadKind};

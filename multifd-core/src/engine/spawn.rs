@@ -7,16 +7,15 @@ use parking_lot::{Condvar, Mutex};
 
 use super::control::Control;
 use crate::error::{Error, Fault};
-use crate::geometry::ChannelId;
-use crate::method::Spawn;
+use crate::method::{Spawn, ThreadKind};
 
-/// Tells the host that the thread of a channel has been set up.
+/// Tells the host that a thread has been set up.
 ///
 /// # Errors
 /// The host does not want it.
-pub(crate) fn channel_ready(threads: &dyn Spawn, channel: ChannelId) -> Result<(), Error> {
-    threads.channel_ready(channel).map_err(|error| {
-        let what = format!("the host refused the channel's thread: {error}");
+pub(crate) fn ready(threads: &dyn Spawn, thread: ThreadKind) -> Result<(), Error> {
+    threads.ready(thread).map_err(|error| {
+        let what = format!("the host refused the thread {thread}: {error}");
         Error::new(Fault::Caller, what)
     })
 }

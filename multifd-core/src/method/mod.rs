@@ -32,4 +32,4 @@ pub use implementation::Implementation;
 pub use options::MethodOptions;
 pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
-pub use spawn::{Spawn, StdThreads};
+pub use spawn::{Spawn, StdThreads, ThreadKind};

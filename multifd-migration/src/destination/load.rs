@@ -72,7 +72,8 @@ impl<'a> Load<'a> {
             Event::Command(Command::Ping(handover::OFFER)) => {
                 self.hands_over = true;
                 stream.reply(ReturnMessage::Pong(handover::ACCEPT))?;
-                self.teller = Some(Teller::start(stream, &self.config.receiver)?);
+                let abort = self.receiver.abort_handle();
+                self.teller = Some(Teller::start(stream, &self.config.receiver, abort)?);
             }
             Event::Command(Command::Ping(value)) => stream.reply(ReturnMessage::Pong(value))?,
             Event::RamStart { section_id, blocks } => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multifd_core::transport::{Transport, send_all};
-use multifd_core::{Error, Fault, ReceiverConfig};
+use multifd_core::{AbortHandle, Error, Fault, ReceiverConfig, ThreadKind};
 use parking_lot::{Condvar, Mutex};
 
 use crate::stream::{Incoming, ReturnMessage};
@@ -33,7 +33,11 @@ struct State {
 
 impl Teller {
     /// Starts the thread, which says nothing yet.
-    pub(super) fn start(stream: &mut Incoming, config: &ReceiverConfig) -> Result<Self, Error> {
+    pub(super) fn start(
+        stream: &mut Incoming,
+        config: &ReceiverConfig,
+        abort: AbortHandle,
+    ) -> Result<Self, Error> {
         let main = stream.reader_mut().transport_mut();
         let mut to_source = main.duplicate().map_err(|error| {
             let what = format!("cannot duplicate the main connection: {error}");
@@ -49,9 +53,15 @@ impl Teller {
             changed: Condvar::new(),
             interval: (config.limits.confirm / 4).min(LONGEST_INTERVAL),
         });
-        let name = ("multifd-work", "the thread that tells the source");
         let worker = Arc::clone(&shared);
-        thread::start(&*config.threads, name, move || worker.run())?;
+        thread::start(
+            &config.threads,
+            ThreadKind::Work,
+            move |ready| match ready {
+                Ok(()) => worker.run(),
+                Err(error) => abort.fail(error),
+            },
+        )?;
         Ok(Self { shared })
     }
 

@@ -130,7 +130,7 @@ impl Relay {
             outgoing: forwarding.outgoing(),
             limits: self.limits().clone(),
         };
-        let threads = &*self.config.forwarder.threads;
+        let threads = &self.config.forwarder.threads;
         Ok(Ready {
             back: ReturnPath::start(ways, Arc::clone(&link), work, threads)?,
             source: incoming,

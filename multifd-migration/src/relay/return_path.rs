@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel as queue;
 use multifd_core::engine::{Backlog, Stall};
 use multifd_core::transport::{Interrupt, Transport, send_all};
-use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn};
+use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn, ThreadKind};
 
 use super::link::Link;
 use super::side::{from_source, source_is_gone, to_destination};
@@ -54,14 +54,14 @@ impl ReturnPath {
         mut ways: Ways,
         link: Arc<Link>,
         work: Work,
-        threads: &dyn Spawn,
+        threads: &Arc<dyn Spawn>,
     ) -> Result<Self, Error> {
         let interrupter = ways.from_destination.interrupter();
         let tick = (work.limits.destination / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
         ways.from_destination.set_time_limit(Some(tick));
         ways.to_source.set_time_limit(Some(work.limits.reply));
         let (send_ended, ended) = queue::bounded(1);
-        let body = move || {
+        let body = move |ready: Result<(), Error>| {
             let mut listener = Listener {
                 reader: ReturnReader::new(ways.from_destination),
                 to_source: ways.to_source,
@@ -72,7 +72,7 @@ impl ReturnPath {
                 abort: ways.abort,
                 work,
             };
-            let outcome = listener.run();
+            let outcome = ready.and_then(|()| listener.run());
             match &outcome {
                 Ok(()) if listener.link.confirmed().is_some() => ways.main_stream.interrupt(),
                 Err(error) => listener.abort.fail(error.clone()),
@@ -86,11 +86,7 @@ impl ReturnPath {
             // Fails only if nobody waits any more.
             let _ = send_ended.send(Ended { outcome, to_source });
         };
-        thread::start(
-            threads,
-            ("multifd-return", "the return path's thread"),
-            body,
-        )?;
+        thread::start(threads, ThreadKind::ReturnPath, body)?;
         Ok(Self { ended, interrupter })
     }
 

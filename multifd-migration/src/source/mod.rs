@@ -97,7 +97,7 @@ impl Source {
             .return_path
             .map(|transport| {
                 let listens_to = (transport, config.hand_over);
-                ReturnPath::start(listens_to, abort.clone(), &*config.threads)
+                ReturnPath::start(listens_to, abort.clone(), &config.threads)
             })
             .transpose()?;
         let mut writer = Writer::new(connections.main);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::transport::{Interrupt, Transport};
-use multifd_core::{AbortHandle, Error, Fault, Spawn};
+use multifd_core::{AbortHandle, Error, Fault, Spawn, ThreadKind};
 
 use crate::handover::{self, Work};
 use crate::stream::{ReturnMessage, ReturnReader, StreamError};
@@ -58,7 +58,7 @@ impl ReturnPath {
     pub(super) fn start(
         (transport, offers): (Box<dyn Transport>, bool),
         abort: AbortHandle,
-        threads: &dyn Spawn,
+        threads: &Arc<dyn Spawn>,
     ) -> Result<Self, Error> {
         let interrupter = transport.interrupter();
         let (say_over, over) = queue::bounded(1);
@@ -86,12 +86,13 @@ impl ReturnPath {
             confirmed: false,
             abort: abort.clone(),
         };
-        let body = move || listener.run(&say);
-        thread::start(
-            threads,
-            ("multifd-return", "the return path's thread"),
-            body,
-        )?;
+        thread::start(threads, ThreadKind::ReturnPath, move |ready| match ready {
+            Ok(()) => listener.run(&say),
+            Err(error) => {
+                listener.abort.fail(error.clone());
+                let _ = say.send(Err(error));
+            }
+        })?;
         Ok(Self {
             answers,
             pongs,

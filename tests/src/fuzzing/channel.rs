@@ -14,7 +14,7 @@ use multifd_core::wire::{
 };
 use multifd_core::{
     ChannelCount, GuestMemory, MethodFactory, MethodOptions, PageSize, RamBlock, Receiver,
-    ReceiverConfig, Spawn,
+    ReceiverConfig, Spawn, ThreadKind,
 };
 use parking_lot::Mutex;
 
@@ -114,8 +114,10 @@ impl Joined {
 }
 
 impl Spawn for Joined {
-    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        let thread = thread::Builder::new().name(name).spawn(body)?;
+    fn spawn(&self, thread: ThreadKind, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let thread = thread::Builder::new()
+            .name(thread.to_string())
+            .spawn(body)?;
         self.0.lock().push(thread);
         Ok(())
     }

@@ -332,7 +332,7 @@ fn the_host_refuses_a_thread() {
             .unwrap();
         let text = format!(
             "destination, channel {channel}: \
-             the host refused the channel's thread: no filter for this thread"
+             the host refused the thread multifd-recv-{channel}: no filter for this thread"
         );
         let error = destination.receiver.sync().unwrap_err();
         assert_eq!(error.fault(), Fault::Caller);

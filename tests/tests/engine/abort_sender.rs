@@ -306,7 +306,7 @@ fn the_host_refuses_a_thread() {
             error.to_string(),
             format!(
                 "source, channel {channel}: \
-                 the host refused the channel's thread: no filter for this thread"
+                 the host refused the thread multifd-send-{channel}: no filter for this thread"
             )
         );
         // A channel that is refused has sent nothing.

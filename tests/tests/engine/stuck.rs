@@ -7,7 +7,7 @@ use std::time::Duration;
 use multifd_core::wire::Uuid;
 use multifd_core::{
     ChannelCount, Error, Fault, Forwarder, ForwarderConfig, MultifdMethods, PageSize, Receiver,
-    ReceiverConfig, Sender, SenderConfig, Spawn,
+    ReceiverConfig, Sender, SenderConfig, Spawn, ThreadKind,
 };
 use multifd_tests::network::{self, Link, Watchdog};
 
@@ -127,7 +127,7 @@ fn a_method_that_is_never_set_up_at_the_destination() {
 struct Forgetful;
 
 impl Spawn for Forgetful {
-    fn spawn(&self, _: String, _: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    fn spawn(&self, _: ThreadKind, _: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         Ok(())
     }
 }

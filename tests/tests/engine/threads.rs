@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{Interrupt, Transport};
-use multifd_core::{ChannelId, Spawn};
+use multifd_core::{Spawn, ThreadKind};
 use parking_lot::{Condvar, Mutex};
 
 /// Starts threads and can wait for their end.
@@ -36,7 +36,8 @@ impl Threads {
 }
 
 impl Spawn for Threads {
-    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    fn spawn(&self, thread: ThreadKind, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let name = thread.to_string();
         assert!(name.len() <= 15 + 5, "{name}");
         let mut started = self.started.lock();
         if self.fails_at == Some(started.len()) {
@@ -46,7 +47,13 @@ impl Spawn for Threads {
         Ok(())
     }
 
-    fn channel_ready(&self, channel: ChannelId) -> io::Result<()> {
+    fn ready(&self, thread: ThreadKind) -> io::Result<()> {
+        let (ThreadKind::Send(channel)
+        | ThreadKind::Receive(channel)
+        | ThreadKind::Forward(channel)) = thread
+        else {
+            return Ok(());
+        };
         self.ready.pass();
         if self.refuses == Some(channel.number()) {
             return Err(io::Error::other("no filter for this thread"));

@@ -8,6 +8,7 @@ mod log_order;
 mod promise;
 mod silence;
 mod strangers;
+mod threads;
 mod working;
 mod wrong_source;
 

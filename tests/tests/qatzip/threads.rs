@@ -1,10 +1,11 @@
 //! Whose the threads are on which a device may never answer.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use multifd_core::method::{Accelerator, CodecPath, Fallback, Spawn, StdThreads};
+use multifd_core::method::{Accelerator, CodecPath, Fallback, Spawn, StdThreads, ThreadKind};
 use multifd_core::{ChannelSetup, MethodOptions, PageSize};
 use multifd_tests::conformance::{Guest, pack, setup};
 use multifd_tests::stand_in::StandIn;
@@ -20,6 +21,10 @@ fn the_host_starts_them() -> Result<()> {
     // What Linux keeps of a name is 15 bytes.
     let names = host.names()?;
     ensure!(names == ["multifd-dev-0", "multifd-dev-0"], "{names:?}");
+    ensure!(
+        host.ready.load(Ordering::Relaxed) == 2,
+        "they may be confined"
+    );
     drop((sender, receiver));
     Ok(())
 }
@@ -54,6 +59,7 @@ fn options(library: &StandIn, choice: Accelerator) -> MethodOptions {
 #[derive(Default)]
 struct Host {
     names: Mutex<Vec<String>>,
+    ready: AtomicUsize,
     refuses: bool,
 }
 
@@ -74,13 +80,18 @@ impl Host {
 }
 
 impl Spawn for Host {
-    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    fn spawn(&self, thread: ThreadKind, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         if self.refuses {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if let Ok(mut names) = self.names.lock() {
-            names.push(name.clone());
+            names.push(thread.to_string());
         }
-        StdThreads.spawn(name, body)
+        StdThreads.spawn(thread, body)
+    }
+
+    fn ready(&self, _: ThreadKind) -> io::Result<()> {
+        self.ready.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -6,8 +6,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use multifd_core::ChannelId;
-use multifd_core::method::{Spawn, StdThreads};
+use multifd_core::method::{Spawn, StdThreads, ThreadKind};
 use multifd_core::wire::Uuid;
 use serde_json::{Map, Value};
 
@@ -73,13 +72,22 @@ pub(super) fn with<T>(body: impl FnOnce(Option<&Identity>) -> T) -> T {
 #[derive(Clone, Debug)]
 pub(crate) struct Named(pub(crate) Arc<Identity>);
 
-impl Spawn for Named {
-    fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+impl Named {
+    /// Starts a thread of the command's.
+    pub(crate) fn start(
+        &self,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let identity = Arc::clone(&self.0);
-        StdThreads.spawn(name, Box::new(move || within(&identity, body)))
+        let thread = std::thread::Builder::new().name(name);
+        thread.spawn(move || within(&identity, body)).map(drop)
     }
+}
 
-    fn channel_ready(&self, channel: ChannelId) -> io::Result<()> {
-        StdThreads.channel_ready(channel)
+impl Spawn for Named {
+    fn spawn(&self, thread: ThreadKind, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        let identity = Arc::clone(&self.0);
+        StdThreads.spawn(thread, Box::new(move || within(&identity, body)))
     }
 }

@@ -22,7 +22,7 @@ use super::spawn::ThreadGroup;
 use crate::channel::{MigrationStats, Monitor, PageTarget, RoundPages};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
-use crate::method::MultifdMethods;
+use crate::method::{MultifdMethods, ThreadKind};
 use crate::transport::Transport;
 use crate::wire::Uuid;
 use arrivals::Seat;
@@ -70,7 +70,7 @@ impl<T: PageTarget> Intake<T> {
             shared: Arc::clone(shared),
         };
         let body = Box::new(move || thread.run(connection, seat));
-        self.spawn("multifd-recv".into(), body)
+        self.spawn(ThreadKind::Accepted, body)
             .inspect_err(|error| shared.control.fail(error.clone()))?;
         over.map_or(Ok(()), Err)
     }
@@ -83,7 +83,11 @@ impl<T: PageTarget> Intake<T> {
     }
 
     /// Starts a thread that is waited for at the end.
-    pub(super) fn spawn(&self, name: String, body: Box<dyn FnOnce() + Send>) -> Result<(), Error> {
+    pub(super) fn spawn(
+        &self,
+        thread: ThreadKind,
+        body: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), Error> {
         let shared = &self.shared;
         let guard = self.threads.guard();
         let guard = guard.ok_or_else(|| shared.control.reason())?;
@@ -91,7 +95,7 @@ impl<T: PageTarget> Intake<T> {
             let _guard = guard;
             body();
         });
-        shared.config.threads.spawn(name, body).map_err(|error| {
+        shared.config.threads.spawn(thread, body).map_err(|error| {
             let what = format!("cannot start a channel's thread: {error}");
             Error::new(Fault::Caller, what).at(Place::on(shared.config.side))
         })
@@ -265,10 +269,16 @@ impl<T: PageTarget> Intake<T> {
         if let Some(mut main) = main
             && shared.linger.admit(&mut *main)
         {
+            let threads = Arc::clone(&shared.config.threads);
             // Without a thread it is closed.
             let _ = self.spawn(
-                "multifd-main".into(),
-                Box::new(move || linger::drain(&mut *main)),
+                ThreadKind::Drain,
+                Box::new(move || {
+                    // Refused, it closes the connection.
+                    if threads.ready(ThreadKind::Drain).is_ok() {
+                        linger::drain(&mut *main);
+                    }
+                }),
             );
         }
         self.threads.wait_idle(limit);

@@ -10,10 +10,10 @@ use crate::channel::{
     Counters, PageTarget, Prelude, Received, RecvChannel, Stranger, recv_prelude,
 };
 use crate::engine::barrier::BarrierPlace;
-use crate::engine::spawn::{PanicGuard, channel_ready};
+use crate::engine::spawn::{PanicGuard, ready};
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::ChannelId;
-use crate::method::ChannelSetup;
+use crate::method::{ChannelSetup, ThreadKind};
 use crate::transport::{Interrupt, Transport};
 use crate::wire::{InitPacket, WireError};
 
@@ -27,6 +27,9 @@ impl<T: PageTarget> IntakeThread<T> {
     pub(super) fn run(self, mut connection: Box<dyn Transport>, mut seat: Seat) {
         let shared = &*self.shared;
         let _panic = PanicGuard(&shared.control);
+        if let Err(error) = ready(&*shared.config.threads, ThreadKind::Accepted) {
+            return self.fail(error);
+        }
         let interrupter = connection.interrupter();
         let limit = shared.config.limits.init;
         let prelude = recv_prelude(&mut *connection, limit, || seat.set_open());
@@ -155,7 +158,7 @@ impl<T: PageTarget> IntakeThread<T> {
             Arc::clone(&counters),
             shared.target.sink(page_size),
         );
-        channel_ready(&*shared.config.threads, channel)?;
+        ready(&*shared.config.threads, ThreadKind::Receive(channel))?;
         loop {
             match channel_state.recv() {
                 Ok(Received::Packet) => {}

@@ -16,6 +16,7 @@ use crate::engine::channel_start::{ChannelStart, channel_count};
 use crate::engine::intake::Intake;
 use crate::error::{Error, Fault, Place, Side};
 use crate::memory::BlockTable;
+use crate::method::ThreadKind;
 use crate::transport::Transport;
 use crate::wire::BlockName;
 
@@ -212,10 +213,10 @@ impl<'f> Forwarding<'f> {
         connection: Box<dyn Transport>,
     ) -> Result<(), Error> {
         self.counters.push(Arc::clone(&thread.counters));
-        let name = format!("multifd-fwd-{}", thread.channel);
+        let kind = ThreadKind::Forward(thread.channel);
         self.exchange.control.watch(connection.interrupter());
         let body = Box::new(move || thread.run(connection));
-        self.intake.spawn(name, body)
+        self.intake.spawn(kind, body)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::engine::channel_start::ChannelStart;
 use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Place, Side};
 use crate::geometry::ChannelId;
+use crate::method::ThreadKind;
 use crate::transport::Transport;
 
 /// All that the thread takes with it, but the connection.
@@ -54,10 +55,11 @@ impl SendThread {
 
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let windows = &self.exchange.windows;
+        let thread = ThreadKind::Forward(self.channel);
         let (page_size, counters) = (windows.page_size(), Arc::clone(&self.counters));
         let channel = self
             .start
-            .open(self.channel, page_size, connection, counters)?;
+            .open((self.channel, thread), page_size, connection, counters)?;
         let mut outgoing = Outgoing {
             thread: self,
             channel: ParcelChannel::new(channel, windows, self.zero_pages)?,

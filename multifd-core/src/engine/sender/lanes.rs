@@ -16,7 +16,7 @@ use crate::engine::stall::Stall;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelCount, ChannelId};
 use crate::memory::GuestMemory;
-use crate::method::MultifdMethods;
+use crate::method::{MultifdMethods, ThreadKind};
 use crate::transport::Transport;
 
 /// All channels of a sender, as the host's thread sees them. Full batches go out, empty ones come
@@ -100,7 +100,7 @@ impl Lanes {
             });
             config
                 .threads
-                .spawn(format!("multifd-send-{channel}"), body)
+                .spawn(ThreadKind::Send(channel), body)
                 .map_err(|error| {
                     let what = format!("cannot start the channel's thread: {error}");
                     caller(what).at(Place::default().channel(channel))

@@ -13,6 +13,7 @@ use crate::engine::spawn::PanicGuard;
 use crate::error::{Error, Fault, Place, Side};
 use crate::geometry::{ChannelId, PACKET_BYTES};
 use crate::memory::{CopyWindow, GuestMemory, Mapping, RamBlock};
+use crate::method::ThreadKind;
 use crate::transport::Transport;
 use crate::wire::BlockName;
 
@@ -61,9 +62,10 @@ impl SenderThread {
     fn send(&self, connection: &mut dyn Transport) -> Result<(), Error> {
         let (page_size, counters) = (self.memory.page_size(), Arc::clone(&self.counters));
         let (window, zeros) = (self.window()?, self.zeros()?);
+        let thread = ThreadKind::Send(self.channel);
         let channel = self
             .start
-            .open(self.channel, page_size, connection, counters)?;
+            .open((self.channel, thread), page_size, connection, counters)?;
         let zeros = zeros.as_ref().map_or(Zeros::Listed, Zeros::Sent);
         let mut batches = BatchChannel::new(channel, &self.memory, zeros, window.as_ref());
         self.report(JobDone::Synced);
