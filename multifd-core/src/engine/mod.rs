@@ -41,7 +41,7 @@ pub use control::AbortHandle;
 pub use intake::Strangers;
 pub use limits::Limits;
 pub use receiver::{Receiver, ReceiverConfig};
-pub use relay::{Backlog, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
+pub use relay::{Backlog, Bandwidth, Delay, ForwardStats, Forwarder, ForwarderConfig, Forwarding};
 pub use sender::{Sender, SenderConfig};
 pub use stall::Stall;
 

@@ -1,13 +1,12 @@
 //! Where the channels of a relay meet: packets go from those that receive to those that send.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{self as queue, select_biased};
 
 use super::delay::DelayCounters;
-use super::pace::Pace;
+use super::pace::Bandwidth;
 use super::parcel::{Parcel, windows};
 use super::room::DeviceRoom;
 use crate::channel::DeviceState;
@@ -31,8 +30,7 @@ pub(super) struct Exchange {
     waiting: AtomicUsize,
     /// How many barriers all receiving channels have passed.
     pub(super) round: AtomicU64,
-    recv_pace: Option<Pace>,
-    send_pace: Option<Pace>,
+    bandwidths: Bandwidths,
     switchover: Gate,
     device_room: DeviceRoom,
     /// Channels that have device state and wait for the switchover.
@@ -41,11 +39,11 @@ pub(super) struct Exchange {
     pub(super) packets: DelayCounters,
 }
 
-/// Bandwidths in bytes per second: of what is received, and of what is sent.
-#[derive(Clone, Copy, Debug, Default)]
+/// The bandwidths of what is received, and of what is sent.
+#[derive(Clone, Debug)]
 pub(super) struct Bandwidths {
-    pub(super) recv: Option<NonZeroU64>,
-    pub(super) send: Option<NonZeroU64>,
+    pub(super) recv: Bandwidth,
+    pub(super) send: Bandwidth,
 }
 
 impl Exchange {
@@ -73,8 +71,7 @@ impl Exchange {
             full,
             waiting: AtomicUsize::new(0),
             round: AtomicU64::new(0),
-            recv_pace: bandwidths.recv.map(Pace::new),
-            send_pace: bandwidths.send.map(Pace::new),
+            bandwidths,
             switchover: Gate::new(),
             device_room: DeviceRoom::new(),
             early: AtomicUsize::new(0),
@@ -92,9 +89,7 @@ impl Exchange {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         // There is room for all; if nobody takes it, the migration is over.
         let _ = self.give_empty.send(parcel);
-        if let Some(pace) = &self.send_pace {
-            pace.spend(wire_bytes, &self.control);
-        }
+        self.bandwidths.send.0.spend(wire_bytes, &self.control);
     }
 
     /// How many packets wait for the destination to take them, or are being taken.
@@ -162,9 +157,7 @@ impl Exchange {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         // There is room for all; if nobody takes it, the migration is over.
         let _ = self.give_full.send(parcel);
-        if let Some(pace) = &self.recv_pace {
-            pace.spend(wire_bytes, &self.control);
-        }
+        self.bandwidths.recv.0.spend(wire_bytes, &self.control);
     }
 }
 

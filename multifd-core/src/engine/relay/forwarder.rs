@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{Bandwidths, Exchange};
 use super::forwarding::Forwarding;
+use super::pace::Bandwidth;
 use super::sink::RelayTarget;
 use crate::channel::Monitor;
 use crate::engine::channel_start::ChannelStart;
@@ -39,7 +40,8 @@ pub struct ForwarderConfig {
     pub zero_pages: bool,
     /// Most bytes per second that are taken from the source's channels, all together.
     pub recv_bandwidth: Option<NonZeroU64>,
-    /// Most bytes per second that are sent to the destination's channels, all together.
+    /// Most bytes per second that are sent to the destination's channels, all together, until
+    /// [`Forwarder::send_bandwidth`] is told otherwise.
     pub send_bandwidth: Option<NonZeroU64>,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
@@ -72,6 +74,7 @@ impl Default for ForwarderConfig {
 #[derive(Debug)]
 pub struct Forwarder {
     config: ForwarderConfig,
+    bandwidths: Bandwidths,
     intake: Intake<RelayTarget>,
 }
 
@@ -87,8 +90,13 @@ impl Forwarder {
             threads: Arc::clone(&config.threads),
         };
         let target = RelayTarget::default();
+        let bandwidths = Bandwidths {
+            recv: Bandwidth::new(config.recv_bandwidth),
+            send: Bandwidth::new(config.send_bandwidth),
+        };
         Self {
             config,
+            bandwidths,
             intake: Intake::new(intake, method, target),
         }
     }
@@ -164,10 +172,7 @@ impl Forwarder {
     ) -> Result<Forwarding<'_>, Error> {
         let control = Arc::clone(self.intake.control());
         let parcels = parcels_of(self.config.channels.count(), connections.len());
-        let bandwidths = Bandwidths {
-            recv: self.config.recv_bandwidth,
-            send: self.config.send_bandwidth,
-        };
+        let bandwidths = self.bandwidths.clone();
         let start = ChannelStart::new(uuid, method, &self.config.threads, &self.config.limits);
         let zero_pages = self.config.zero_pages;
         let page_size = self.intake.page_size().unwrap_or_default();
@@ -192,6 +197,12 @@ impl Forwarder {
     /// What has been received from the source so far, to be asked from any thread.
     pub fn incoming(&self) -> Monitor {
         self.intake.monitor()
+    }
+
+    /// What the destination's channels may take, to be changed from any thread, before the [start](Self::start) or
+    /// behind it.
+    pub fn send_bandwidth(&self) -> Bandwidth {
+        self.bandwidths.send.clone()
     }
 
     /// What aborts this migration from another thread.

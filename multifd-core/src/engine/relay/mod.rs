@@ -16,3 +16,4 @@ mod thread;
 pub use delay::Delay;
 pub use forwarder::{Forwarder, ForwarderConfig};
 pub use forwarding::{Backlog, ForwardStats, Forwarding};
+pub use pace::Bandwidth;
