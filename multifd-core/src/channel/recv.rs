@@ -175,7 +175,9 @@ impl<'t, S: PageSink> RecvChannel<'t, S> {
                 wire_bytes,
                 payload: &mut payload,
             },
-        )
+        )?;
+        self.counters.waited_for_room(self.sink.waited());
+        Ok(())
     }
 
     /// The method is this side's, every page of the packet is a whole page of a block of `block_len`

@@ -1,5 +1,7 @@
 //! Where the pages go that a channel receives.
 
+use std::time::Duration;
+
 use super::device_state::DeviceStateSink;
 use crate::error::{Error, Fault};
 use crate::geometry::PageSize;
@@ -45,6 +47,11 @@ pub(crate) trait PageSink {
 
     /// Takes the pages of a packet, which are whole pages of the block, each once.
     fn take(&mut self, block: Self::Block, packet: Arrived<'_>) -> Result<(), Error>;
+
+    /// How long the last [`take`](Self::take) has waited for room.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The channel has come to a barrier.
     fn sync(&mut self) {}

@@ -27,6 +27,9 @@ pub struct ChannelStats {
     pub waited_for_work: Duration,
     /// Time spent waiting for the connection.
     pub waited_for_connection: Duration,
+    /// Time that a channel of a relay which has received a packet has waited for room: for the destination to take
+    /// others, or for the bandwidth of what is received.
+    pub waited_for_room: Duration,
     /// Which implementation of the method did the packets with payload.
     pub paths: PathCounts,
 }
@@ -48,6 +51,7 @@ impl ChannelStats {
         self.cpu_time += other.cpu_time;
         self.waited_for_work += other.waited_for_work;
         self.waited_for_connection += other.waited_for_connection;
+        self.waited_for_room += other.waited_for_room;
         self.paths.add(&other.paths);
     }
 }
@@ -128,6 +132,7 @@ pub(crate) struct Counters {
     cpu_nanos: AtomicU64,
     work_nanos: AtomicU64,
     connection_nanos: AtomicU64,
+    room_nanos: AtomicU64,
     paths: [AtomicU64; CodecPath::ALL.len()],
     fallbacks: [AtomicU64; Fallback::ALL.len()],
 }
@@ -183,6 +188,11 @@ impl Counters {
         add(&self.work_nanos, nanos(time));
     }
 
+    /// Counts time spent waiting for room.
+    pub(super) fn waited_for_room(&self, time: Duration) {
+        add(&self.room_nanos, nanos(time));
+    }
+
     /// Notes the clocks of the calling thread, which must be the channel's.
     pub(super) fn clocks(&self, connection: Duration) {
         self.connection_nanos
@@ -204,6 +214,7 @@ impl Counters {
             cpu_time: time(&self.cpu_nanos),
             waited_for_work: time(&self.work_nanos),
             waited_for_connection: time(&self.connection_nanos),
+            waited_for_room: time(&self.room_nanos),
             paths: self.read_paths(),
         }
     }

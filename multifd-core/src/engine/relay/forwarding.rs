@@ -202,7 +202,7 @@ impl<'f> Forwarding<'f> {
         Monitor::new(self.counters.clone(), Arc::new(page_size))
     }
 
-    /// Tells from any thread how many packets wait for the destination to take them.
+    /// Tells from any thread what waits here, and for how long.
     pub fn backlog(&self) -> Backlog {
         Backlog(Arc::clone(&self.exchange))
     }
@@ -220,7 +220,7 @@ impl<'f> Forwarding<'f> {
     }
 }
 
-/// How many packets a relay still has to send.
+/// What waits in a relay, to be asked from any thread. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Backlog(Arc<Exchange>);
 
@@ -228,6 +228,21 @@ impl Backlog {
     /// Packets that wait for the destination to take them, or are being taken.
     pub fn packets(&self) -> usize {
         self.0.waiting()
+    }
+
+    /// Whether the source has to wait for the destination, because there is room for nothing more.
+    pub fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    /// From the last byte of a packet received until its last byte is sent.
+    pub fn delay(&self) -> Delay {
+        self.0.packets.read()
+    }
+
+    /// How many barriers have been passed on to the channels.
+    pub fn barriers(&self) -> u64 {
+        self.0.round.load(Ordering::Acquire)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packets that arrive are passed on by a relay.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exchange::Exchange;
 use crate::channel::{
@@ -59,6 +59,7 @@ impl PageTarget for RelayTarget {
             places: Vec::with_capacity(page_size.pages_per_packet()),
             runs: PageRuns::new(page_size),
             round: 0,
+            waited: Duration::ZERO,
         }
     }
 }
@@ -72,6 +73,8 @@ pub(super) struct RelaySink<'t> {
     runs: PageRuns<'t>,
     /// How many barriers the channel has come to.
     round: u64,
+    /// How long the last packet has waited for a parcel, and behind it.
+    waited: Duration,
 }
 
 /// A block of the guest.
@@ -107,7 +110,9 @@ impl<'t> PageSink for RelaySink<'t> {
     /// none: that is what holds back a source that is faster than the destination.
     fn take(&mut self, block: RelayBlock<'t>, packet: Arrived<'_>) -> Result<(), Error> {
         let exchange = &*block.onward.exchange;
+        let asked = Instant::now();
         let mut parcel = exchange.empty().ok_or_else(Error::aborted)?;
+        self.waited = asked.elapsed();
         parcel.clear();
         let count = packet.pages.normal.len();
         if count > 0 {
@@ -129,9 +134,15 @@ impl<'t> PageSink for RelaySink<'t> {
         parcel.zero.extend_from_slice(packet.pages.zero);
         parcel.round = self.round;
         parcel.wire_bytes = packet.wire_bytes;
-        parcel.received = Instant::now();
+        let received = Instant::now();
+        parcel.received = received;
         exchange.pass_on(parcel);
+        self.waited += received.elapsed();
         Ok(())
+    }
+
+    fn waited(&self) -> Duration {
+        self.waited
     }
 
     fn sync(&mut self) {
