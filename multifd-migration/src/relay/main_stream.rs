@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use multifd_core::engine::Forwarding;
 use multifd_core::{Error, Fault, PageSize};
 
-use super::RelayHost;
 use super::link::Link;
 use super::side::{from_source, source_is_gone, to_destination};
+use super::{RelayHandle, RelayHost};
 use crate::handover;
 use crate::stream::{
     AnnouncedBlock, Command, Configuration, Event, Incoming, RamPart, StreamError, Writer,
@@ -25,6 +25,7 @@ pub(super) struct MainStream<'a, 'f> {
     forwarding: &'a mut Forwarding<'f>,
     host: &'a mut dyn RelayHost,
     link: &'a Link,
+    handle: &'a RelayHandle,
     passed: Passed,
     configuration: Configuration,
 }
@@ -44,11 +45,10 @@ pub(super) struct Passed {
 impl<'a, 'f> MainStream<'a, 'f> {
     /// A stream of which a copy is kept from behind the magic on, which has been written already.
     pub(super) fn new(
-        stream: Incoming,
-        writer: Writer,
+        (stream, writer): (Incoming, Writer),
         forwarding: &'a mut Forwarding<'f>,
         host: &'a mut dyn RelayHost,
-        link: &'a Link,
+        (link, handle): (&'a Link, &'a RelayHandle),
     ) -> Self {
         Self {
             stream,
@@ -56,6 +56,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
             forwarding,
             host,
             link,
+            handle,
             passed: Passed::default(),
             configuration: Configuration::default(),
         }
@@ -102,12 +103,17 @@ impl<'a, 'f> MainStream<'a, 'f> {
             Event::Configuration(configuration) => {
                 self.passed.machine.clone_from(&configuration.machine);
                 self.passed.page_size = self.stream.page_size();
+                self.handle
+                    .set_machine(&configuration.machine, self.passed.page_size);
                 self.configuration = configuration;
             }
             Event::Command(Command::OpenReturnPath) => self.link.set_return_path(),
             // Before it is passed on: the answer may be there at once.
             Event::Command(Command::Ping(value)) => self.link.set_ping(value),
-            Event::Command(Command::SwitchoverStart) => switchover = true,
+            Event::Command(Command::SwitchoverStart) => {
+                switchover = true;
+                self.handle.set_switchover();
+            }
             Event::RamStart { blocks, .. } => {
                 self.link.set_announced();
                 self.attach(&blocks)?;
@@ -119,7 +125,12 @@ impl<'a, 'f> MainStream<'a, 'f> {
             Event::Sync => {
                 let stream = &self.stream;
                 stream.check_ahead().map_err(source_error)?;
+                if stream.is_at_end_of_ram() {
+                    self.handle.set_switchover();
+                }
+                self.handle.set_at_barrier(true);
                 self.forwarding.sync_beside(&|| stream.source_is_gone())?;
+                self.handle.set_at_barrier(false);
             }
             Event::SectionEnd(part) => last = part == RamPart::End,
             // Each piece leaves before the next one is waited for, whatever it is.
@@ -129,6 +140,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
         if last {
             self.forwarding.end_memory()?;
             self.passed.ram_end = Some(Instant::now());
+            self.handle.commit()?;
             self.link.set_ram_complete();
         }
         let reader = self.stream.reader_mut();
@@ -154,6 +166,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
             .map(|block| (block.name.clone(), block.used_length));
         self.forwarding.attach(lengths.collect())?;
         self.passed.ram_bytes = blocks.iter().map(|block| block.used_length).sum();
+        self.handle.set_memory(self.passed.ram_bytes);
         self.passed.setup_end = Some(Instant::now());
         Ok(())
     }
@@ -218,6 +231,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
         let flushed = self.writer.flush();
         self.passed.bytes = self.writer.offset();
         self.link.set_main(false, self.passed.bytes);
+        self.handle.set_main_zero_pages(self.passed.zero_pages);
         flushed.map_err(destination_error)
     }
 }

@@ -1,17 +1,24 @@
 //! Between the source and the destination of a migration.
 
 mod config;
+mod handle;
 mod host;
+mod info;
 mod last_words;
 mod link;
 mod main_stream;
+mod phase;
 mod report;
 mod return_path;
+mod samples;
 mod side;
 mod working;
 
 pub use config::RelayConfig;
+pub use handle::RelayHandle;
 pub use host::RelayHost;
+pub use info::{RelayChannelInfo, RelayInfo, RelayRamInfo, RelaySideInfo};
+pub use phase::{Phase, WaitsFor};
 pub use report::RelayReport;
 
 use std::sync::Arc;
@@ -25,6 +32,7 @@ use multifd_core::{
 };
 
 use crate::stream::{Event, Incoming, Reader, ReturnMessage, Writer};
+use handle::Passing;
 use link::Link;
 use main_stream::{MainStream, Passed};
 use return_path::{Ended, ReturnPath, Ways, Work};
@@ -43,6 +51,7 @@ pub struct Relay {
     config: RelayConfig,
     forwarder: Forwarder,
     outgoing: Method,
+    handle: RelayHandle,
 }
 
 struct Method(Arc<dyn MultifdMethods>);
@@ -54,8 +63,10 @@ impl Relay {
         incoming: Arc<dyn MultifdMethods>,
         outgoing: Arc<dyn MultifdMethods>,
     ) -> Self {
+        let forwarder = Forwarder::new(config.forwarder.clone(), incoming);
         Self {
-            forwarder: Forwarder::new(config.forwarder.clone(), incoming),
+            handle: RelayHandle::new(&forwarder),
+            forwarder,
             config,
             outgoing: Method(outgoing),
         }
@@ -85,6 +96,11 @@ impl Relay {
         self.forwarder.abort_handle()
     }
 
+    /// What watches and steers the migration from other threads.
+    pub fn handle(&self) -> RelayHandle {
+        self.handle.clone()
+    }
+
     /// What the channels have received so far, to be asked from another thread.
     pub fn monitor(&self) -> Monitor {
         self.forwarder.incoming()
@@ -98,6 +114,7 @@ impl Relay {
     pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
         let ready = self.set_up(host).map_err(|error| self.fail(error));
         let result = ready.and_then(|ready| self.pass_on(ready, host));
+        self.handle.end(result.as_ref().err());
         result.inspect_err(|error| {
             self.fail(error.clone());
             // Does nothing if that has been done.
@@ -110,15 +127,23 @@ impl Relay {
         self.forwarder.wait_source(self.config.wait)?;
         let main = self.forwarder.wait_main(self.limits().main)?;
         let link = Arc::new(Link::new());
+        self.handle.begin(link.start());
         let abort = self.forwarder.abort_handle();
         abort.watch(main.interrupter());
         let to_source = duplicate(&*main).map_err(from_source)?;
         let main_interrupter = main.interrupter();
         let (incoming, head) = self.read_head(main)?;
+        self.handle.set_connecting(true);
         let onward = self.connect(host)?;
         let forwarding = self
             .forwarder
             .start(onward.uuid, &self.outgoing.0, onward.channels)?;
+        self.handle.set_connecting(false);
+        self.handle.set_passing(Passing {
+            outgoing: forwarding.outgoing(),
+            backlog: forwarding.backlog(),
+            link: Arc::clone(&link),
+        });
         let ways = Ways {
             from_destination: onward.back,
             to_source,
@@ -129,6 +154,7 @@ impl Relay {
             backlog: forwarding.backlog(),
             outgoing: forwarding.outgoing(),
             limits: self.limits().clone(),
+            handle: self.handle.clone(),
         };
         let threads = &self.config.forwarder.threads;
         Ok(Ready {
@@ -151,7 +177,12 @@ impl Relay {
             back,
             link,
         } = ready;
-        let mut stream = MainStream::new(source, destination, &mut forwarding, host, &link);
+        let mut stream = MainStream::new(
+            (source, destination),
+            &mut forwarding,
+            host,
+            (&link, &self.handle),
+        );
         let result = stream.run(head, self.limits().closing);
         let result = result.map_err(|error| self.fail(error));
         let (incoming, passed) = stream.close();

@@ -9,6 +9,7 @@ use multifd_core::engine::{Backlog, Stall};
 use multifd_core::transport::{Interrupt, Transport, send_all};
 use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn, ThreadKind};
 
+use super::RelayHandle;
 use super::link::Link;
 use super::side::{from_source, source_is_gone, to_destination};
 use super::working::Working;
@@ -38,6 +39,7 @@ pub(super) struct Work {
     pub(super) outgoing: Monitor,
     /// How long it may do none of it.
     pub(super) limits: Limits,
+    pub(super) handle: RelayHandle,
 }
 
 /// The connections, and what has to be woken up.
@@ -132,6 +134,7 @@ impl Listener {
                 Err(error) if error.fault() == Fault::Aborted => return Ok(()),
                 Err(error) => return Err(to_destination(error.into())),
             }
+            self.work.handle.sample();
             self.watch_source()?;
             self.watch()?;
             self.watch_end()?;
@@ -147,6 +150,9 @@ impl Listener {
         // Before the source hears it, and does what follows.
         self.link.hear(message);
         self.working.hear(message);
+        if let Some(work) = self.working.last() {
+            self.work.handle.set_destination(work);
+        }
         match message {
             ReturnMessage::Shut(0) => {
                 self.confirm(message)?;

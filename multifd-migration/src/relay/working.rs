@@ -48,6 +48,11 @@ impl Working {
         self.words
     }
 
+    /// What it has said that it does.
+    pub(super) fn last(&self) -> Option<Work> {
+        self.last
+    }
+
     /// What the destination has been at; `None` if it has not said so.
     pub(super) fn explain(&self) -> Option<String> {
         let work = self.last?;

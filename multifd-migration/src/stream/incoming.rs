@@ -170,6 +170,14 @@ impl Incoming {
         self.return_path
     }
 
+    /// Whether the section that ends RAM has begun.
+    pub(crate) fn is_at_end_of_ram(&self) -> bool {
+        matches!(
+            self.state,
+            State::Words(RamPart::End) | State::Footer(RamPart::End) | State::Tail | State::Done
+        )
+    }
+
     /// How the source marks the points where the channels meet. Known since the first
     /// [`Sync`](Event::Sync).
     pub fn sync_mode(&self) -> Option<SyncMode> {

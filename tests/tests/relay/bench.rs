@@ -10,7 +10,7 @@ use multifd_core::transport::{SocketTransport, Transport, recv_all, send_all};
 use multifd_core::wire::Uuid;
 use multifd_core::{ChannelCount, ChannelId, Error, Fault, Limits, Side};
 use multifd_migration::stream::ReturnMessage;
-use multifd_migration::{HostError, Relay, RelayConfig, RelayHost, RelayReport};
+use multifd_migration::{HostError, Relay, RelayConfig, RelayHandle, RelayHost, RelayReport};
 use multifd_tests::by_hand::{Source, main_stream, packet};
 use multifd_tests::network::{self, Link, Watchdog};
 
@@ -24,6 +24,7 @@ pub(crate) const GO: u32 = u32::from_be_bytes(*b"mfGo");
 pub(crate) struct Bench {
     pub(crate) source: Source,
     pub(crate) destination: Destination,
+    pub(crate) handle: RelayHandle,
 }
 
 /// The ends of a relay's connections to it.
@@ -173,6 +174,7 @@ pub(crate) fn relay_with(
     let onward_channel: Box<dyn Transport> = Box::new(SocketTransport::new(onward_channel)?);
     let (onward, main) = setting.onward;
     let mut bench = Bench {
+        handle: relay.handle(),
         source,
         destination: Destination {
             main,

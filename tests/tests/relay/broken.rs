@@ -140,7 +140,7 @@ fn a_source_that_gives_up_is_known_to_the_destination() {
 }
 
 /// A relay, and a source of two channels that has said no more than who and what it is.
-fn met() -> (Relay, Vec<Endpoint>) {
+pub(crate) fn met() -> (Relay, Vec<Endpoint>) {
     let relay = Relay::new(RelayConfig::default(), method("none"), method("none"));
     let mut source = Vec::new();
     for channel in 0..3_u8 {

@@ -112,7 +112,7 @@ fn two_sides_that_wait_for_each_other() -> Result<()> {
 }
 
 /// What a destination of this project says once a second while its host writes.
-const WRITING: ReturnMessage = ReturnMessage::Pong(u32::from_be_bytes(*b"mfWd"));
+pub(crate) const WRITING: ReturnMessage = ReturnMessage::Pong(u32::from_be_bytes(*b"mfWd"));
 
 #[test]
 fn a_destination_that_works_and_falls_silent() -> Result<()> {

@@ -7,6 +7,7 @@
     reason = "the functions beside the tests are tests too, which clippy.toml cannot tell"
 )]
 
+mod asked;
 mod bench;
 mod broken;
 mod ending;

@@ -16,7 +16,8 @@ use multifd_migration::source::GuestAfter;
 use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
 use multifd_migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
-    Relay, RelayConfig, RelayHost, RelayReport, Report, Source, SourceConfig, SourceHandle, Work,
+    Relay, RelayConfig, RelayHandle, RelayHost, RelayReport, Report, Source, SourceConfig,
+    SourceHandle, Work,
 };
 use multifd_tests::conformance::{Kind, PageSource};
 use multifd_tests::network::{self, Endpoint, Link, Taps};
@@ -68,6 +69,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Running {
     pub(crate) source: Option<SourceHandle>,
     pub(crate) relays: Vec<AbortHandle>,
+    pub(crate) handles: Vec<RelayHandle>,
     pub(crate) destination: AbortHandle,
     /// Every connection: hop by hop, the main one first.
     pub(crate) taps: Vec<Vec<Taps>>,
@@ -166,6 +168,7 @@ impl Setup {
         let running = Running {
             source: source.as_ref().ok().map(Source::handle),
             relays: relays.iter().map(Relay::abort_handle).collect(),
+            handles: relays.iter().map(Relay::handle).collect(),
             destination: destination.abort_handle(),
             taps: taps.clone(),
         };
