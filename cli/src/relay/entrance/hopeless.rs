@@ -1,87 +1,109 @@
 //! Connections of which nothing becomes.
 
-use super::pairing::{self, Group, Seen};
+use std::collections::HashSet;
+
+use super::candidates::Candidates;
 use super::refusal::{Refusal, Why};
-use super::said::Said;
+use super::seen::Seen;
 
 /// Channels and main connections that have waited for too long, and those that could be theirs: what is left of a
 /// doubt is not to be taken for something certain.
-pub(super) struct Hopeless {
-    channels: usize,
-    /// With the places of main connections that may be theirs.
-    groups: Vec<(Group, Vec<u64>)>,
+pub(super) struct Hopeless<'s> {
+    of: Candidates<'s>,
+    /// Their numbers.
+    groups: Vec<usize>,
     /// Those that have spoken.
-    mains: Vec<Seen>,
+    mains: Vec<usize>,
 }
 
-impl Hopeless {
+impl<'s> Hopeless<'s> {
     /// Those among what is `open`, as `is_old` tells, and sources with more than so many `channels`.
-    pub(super) fn among(open: &[Seen], channels: usize, is_old: impl Fn(&Seen) -> bool) -> Self {
-        let of =
-            |group: &Group, seen: &Seen| group.channels.values().any(|place| *place == seen.place);
-        let all_old = |group: &Group| open.iter().filter(|seen| of(group, seen)).all(&is_old);
-        // A main connection that speaks has all of its channels.
-        let is_lost = |(group, mains): &(Group, Vec<u64>)| {
-            all_old(group) || group.surplus(channels).is_some() && !mains.is_empty()
-        };
-        let possible = pairing::possible(open, channels).into_iter();
-        let (mut lost, mut groups): (Vec<_>, Vec<_>) = possible.partition(is_lost);
-        let spoken = |seen: &&Seen| matches!(seen.said, Said::Head(_));
-        let heads = open.iter().filter(spoken).copied();
-        let (mut lost_mains, mut mains): (Vec<_>, Vec<_>) = heads.partition(&is_old);
+    pub(super) fn among(open: &'s [Seen], channels: usize, is_old: impl Fn(&Seen) -> bool) -> Self {
+        let old = open.iter().filter(|seen| is_old(seen));
+        let old: HashSet<u64> = old.map(|seen| seen.place).collect();
+        let of = Candidates::new(open, channels);
+        let heads = of.mains().iter().enumerate();
+        let heads = heads.filter(|(_, main)| main.has_spoken() && old.contains(&main.place));
+        let mains: Vec<usize> = heads.map(|(at, _)| at).collect();
+        let groups = of.groups().iter().enumerate();
+        let groups = groups.filter(|(at, group)| {
+            let is_old = group.channels.values().all(|place| old.contains(place));
+            // A main connection that speaks has all of its channels.
+            is_old || group.surplus(channels).is_some() && heads_of(&of, *at).next().is_some()
+        });
+        let groups = groups.map(|(at, _)| at).collect();
+        let mut hopeless = Self { of, groups, mains };
+        hopeless.spread();
+        hopeless
+    }
+
+    /// Takes in what could be theirs, and what could be theirs in turn.
+    fn spread(&mut self) {
+        let mut groups: HashSet<usize> = self.groups.iter().copied().collect();
+        let mut mains: HashSet<usize> = self.mains.iter().copied().collect();
+        let (mut group, mut main) = (0, 0);
         loop {
-            let is_of = |places: &[u64]| lost_mains.iter().any(|main| places.contains(&main.place));
-            let found = groups.extract_if(.., |(_, mains)| is_of(mains));
-            let found: Vec<_> = found.collect();
-            let doubtful = lost.iter().chain(&found).flat_map(|(_, mains)| mains);
-            let places: Vec<u64> = doubtful.copied().collect();
-            let heads = mains.extract_if(.., |main| places.contains(&main.place));
-            let heads: Vec<_> = heads.collect();
-            if found.is_empty() && heads.is_empty() {
-                return Self {
-                    channels,
-                    groups: lost,
-                    mains: lost_mains,
-                };
+            if let Some(at) = self.groups.get(group) {
+                group += 1;
+                let heads = heads_of(&self.of, *at);
+                self.mains.extend(heads.filter(|main| mains.insert(*main)));
+            } else if let Some(at) = self.mains.get(main) {
+                main += 1;
+                let of_main = self.of.groups_of(*at);
+                self.groups
+                    .extend(of_main.filter(|group| groups.insert(*group)));
+            } else {
+                return;
             }
-            lost.extend(found);
-            lost_mains.extend(heads);
         }
     }
 
     /// One for each guest, and for each main connection that has none.
     pub(super) fn refusals(&self) -> Vec<Refusal> {
-        let want = self.channels;
-        let of_groups = self.groups.iter().map(|(group, mains)| Refusal {
-            uuid: Some(group.uuid),
-            peer: group.first_peer,
-            why: match (group.surplus(want), group.channels.len()) {
+        let want = self.of.channels();
+        let groups = self.groups.iter().filter_map(|at| {
+            let group = self.of.groups().get(*at)?;
+            let is_source = heads_of(&self.of, *at).next().is_some();
+            let why = match (group.surplus(want), group.channels.len()) {
                 (Some(number), _) => Why::Surplus { number, want },
                 (None, got) if got < want => Why::Missing { got, want },
-                (None, _) if mains.is_empty() => Why::NoMain,
-                (None, _) => Why::InDoubt,
-            },
-            is_source: !mains.is_empty(),
+                (None, _) if is_source => Why::InDoubt,
+                (None, _) => Why::NoMain,
+            };
+            Some(Refusal {
+                uuid: Some(group.uuid),
+                peer: group.first_peer,
+                why,
+                is_source,
+            })
         });
-        let is_alone = |main: &&Seen| {
-            let mut groups = self.groups.iter();
-            !groups.any(|(_, mains)| mains.contains(&main.place))
-        };
-        let of_mains = self.mains.iter().filter(is_alone).map(|main| Refusal {
+        // What could be theirs is here, too.
+        let alone = self
+            .mains
+            .iter()
+            .filter(|main| self.of.groups_of(**main).next().is_none());
+        let mains = alone.filter_map(|main| self.of.mains().get(*main));
+        let mains = mains.map(|main| Refusal {
             uuid: None,
             peer: main.peer,
             why: Why::NoChannels,
             is_source: true,
         });
-        of_groups.chain(of_mains).collect()
+        groups.chain(mains).collect()
     }
 
     /// Of all of them.
     pub(super) fn places(&self) -> Vec<u64> {
         let groups = self.groups.iter();
-        let channels = groups.flat_map(|(group, _)| group.channels.values().copied());
-        channels
-            .chain(self.mains.iter().map(|main| main.place))
-            .collect()
+        let groups = groups.filter_map(|at| self.of.groups().get(*at));
+        let channels = groups.flat_map(|group| group.channels.values().copied());
+        let mains = self.mains.iter().filter_map(|at| self.of.mains().get(*at));
+        channels.chain(mains.map(|main| main.place)).collect()
     }
+}
+
+/// The main connections that can be that of a group, and have spoken.
+fn heads_of(of: &Candidates<'_>, group: usize) -> impl Iterator<Item = usize> {
+    let spoken = |main: &usize| of.mains().get(*main).is_some_and(|main| main.has_spoken());
+    of.mains_of(group).filter(spoken)
 }

@@ -5,6 +5,8 @@
 
 mod announced;
 mod candidate;
+mod candidates;
+mod group;
 mod hearing;
 mod hopeless;
 mod pairing;
@@ -12,6 +14,7 @@ mod pairing;
 mod pairing_tests;
 mod refusal;
 mod said;
+mod seen;
 mod waiting;
 
 use std::io;

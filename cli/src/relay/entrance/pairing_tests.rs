@@ -4,9 +4,10 @@ use multifd_core::wire::{InitPacket, Uuid};
 use multifd_tests::streams::Random;
 
 use super::hopeless::Hopeless;
-use super::pairing::{Guest, Seen, guests};
+use super::pairing::{Guest, guests};
 use super::refusal::Why;
 use super::said::Said;
+use super::seen::Seen;
 use crate::net::peer::Peer;
 
 const HOST: Peer = Peer::Host(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));

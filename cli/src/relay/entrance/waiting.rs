@@ -8,9 +8,10 @@ use multifd_core::wire::{InitPacket, Uuid};
 
 use super::candidate::Candidate;
 use super::hopeless::Hopeless;
-use super::pairing::{self, Seen};
+use super::pairing;
 use super::refusal::Refusal;
 use super::said::{MOST, Said};
+use super::seen::Seen;
 use crate::net::peer::Peer;
 
 /// All of them, in the order in which they were accepted.
