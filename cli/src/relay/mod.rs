@@ -73,8 +73,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
     let entrance = match args.keep_listening {
-        true => Entrance::several((listener, plan.tls.clone()), channels, limit),
-        false => Entrance::one((listener, plan.tls.clone()), limit),
+        true => Entrance::several((listener, plan.tls.clone()), channels, limit)?,
+        false => Entrance::one((listener, plan.tls.clone()), limit)?,
     };
     let relaying = Relaying {
         args,

@@ -1,14 +1,18 @@
 //! A guest comes where many knock who are no source.
 
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use multifd_core::wire::{InitPacket, Uuid};
 use multifd_migration::stream::ReturnMessage;
 use multifd_tests::by_hand::{PAGE, Source, packet};
+use rustix::process::Signal;
 
-use crate::harness::{Folder, recv, relay};
+use crate::flood::{crowd, most_connections};
+use crate::harness::{Folder, guest, recv, relay, send};
 use crate::strangers::{HTTP, TLS};
 
 /// How many come in all.
@@ -106,3 +110,44 @@ fn a_guest_comes_through_a_crowd() -> Result<()> {
     }
     Ok(())
 }
+
+/// Others who have said so much that they may be guests, and hold their connections: heads of main streams, and channels of
+/// many guests. Twice as many as may be there at once with `MULTIFD_CROWD=10000`.
+#[test]
+fn a_guest_comes_beside_what_may_be_guests() -> Result<()> {
+    let folder = Folder::new()?;
+    let to = format!("unix:{}", folder.text("{uuid}"));
+    let (relaying, address) = relay("tcp:127.0.0.1:0", &to, &["--keep-listening"])?;
+    let listens = address.trim_start_matches("tcp:");
+    let mut held = VecDeque::new();
+    let most = most_connections()?;
+    for number in 0..crowd()? {
+        let mut other = TcpStream::connect(listens)?;
+        let uuid = Uuid(u128::try_from(number)?.to_be_bytes());
+        let said = match number % 2 {
+            0 => HEAD.to_vec(),
+            _ => InitPacket { uuid, channel: 0 }.encode().to_vec(),
+        };
+        // It may have given way already.
+        let _ = other.write_all(&said);
+        held.push_back(other);
+        if held.len() > most {
+            held.pop_front();
+        }
+    }
+    let source = folder.write("source", &guest(70))?;
+    let uuid = "01010101-0101-0101-0101-010101010101";
+    let from = format!("unix:{}", folder.text(uuid));
+    let new = folder.text("new");
+    let (receiving, _) = recv(&from, &["--ram", &new, "--uuid", uuid])?;
+    let sent = send(&address, &["--ram", &source, "--uuid", uuid])?;
+    sent.json(0)?;
+    receiving.finish()?.json(0)?;
+    folder.same("source", "new")?;
+    relaying.signal(Signal::TERM)?;
+    ensure!(relaying.finish()?.code == Some(0));
+    Ok(())
+}
+
+/// The start of a main stream, which says that all channels are there.
+const HEAD: &[u8] = b"QEVM\0\0\0\x03\x07\0\0\0\x02pc\x01";

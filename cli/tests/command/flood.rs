@@ -15,13 +15,22 @@ use crate::harness::{Folder, guest, recv, relay, send};
 use crate::strangers::TLS;
 
 /// How many are there before the source comes: 1000, or as the environment variable `MULTIFD_CROWD` says.
-fn crowd() -> Result<usize> {
+pub(crate) fn crowd() -> Result<usize> {
     match std::env::var("MULTIFD_CROWD") {
         Ok(text) => text
             .parse()
             .with_context(|| format!("{text:?}, wanted a number")),
         Err(_) => Ok(1000),
     }
+}
+
+/// How many connections this process may have at once, beside other tests.
+pub(crate) fn most_connections() -> Result<usize> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    let most = usize::try_from(limit.current.unwrap_or(u64::MAX))?;
+    Ok(most.saturating_sub(OTHERS).max(1))
 }
 
 /// As many connections as this process may have at once.
@@ -34,15 +43,11 @@ struct Flood<'a> {
 
 impl<'a> Flood<'a> {
     fn new(address: &'a str) -> Result<Self> {
-        let mut limit = getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        setrlimit(Resource::Nofile, limit)?;
-        let most = usize::try_from(limit.current.unwrap_or(u64::MAX))?;
         Ok(Self {
             address: address.trim_start_matches("tcp:"),
             come: 0,
             open: Vec::new(),
-            most: most.saturating_sub(OTHERS).max(1),
+            most: most_connections()?,
         })
     }
 

@@ -6,12 +6,16 @@
 mod announced;
 mod candidate;
 mod candidates;
+mod crowd;
 mod group;
 mod hearing;
 mod hopeless;
+mod index;
 mod pairing;
 #[cfg(test)]
 mod pairing_tests;
+mod queue;
+mod readiness;
 mod refusal;
 mod said;
 mod seen;
@@ -30,10 +34,12 @@ use crate::net::listen::Listener;
 use crate::net::peer::Peer;
 use crate::net::tls::ServerSide;
 use candidate::Candidate;
+use crowd::{Crowd, Decision};
 use hearing::Hearings;
+pub(super) use queue::Party;
+use queue::Queue;
 pub(super) use refusal::Refusal;
-pub(super) use waiting::Party;
-use waiting::{Crowd, Stranger};
+use waiting::Stranger;
 
 /// The listener, and connections that have no migration yet.
 pub(super) struct Entrance {
@@ -41,8 +47,9 @@ pub(super) struct Entrance {
     tls: ServerSide,
     hearings: Hearings,
     crowd: Crowd,
-    /// How many channels each migration has.
-    channels: usize,
+    queue: Queue,
+    /// Whether migrations have begun since the crowd was looked at.
+    is_begun: bool,
     /// How long a connection may not say what it is.
     limit: Duration,
     taking: Taking,
@@ -90,26 +97,27 @@ impl Entrance {
         (listener, tls): (Listener, ServerSide),
         channels: usize,
         limit: Duration,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        Ok(Self {
             hearings: Hearings::new(tls.clone(), limit, listener.waker()),
             listener,
             tls,
-            crowd: Crowd::default(),
-            channels,
+            crowd: Crowd::new(channels, limit, limit.min(IN_DOUBT))?,
+            queue: Queue::default(),
+            is_begun: false,
             limit,
             taking: Taking::Several,
             turned_away: TurnedAway::default(),
             told: Vec::new(),
-        }
+        })
     }
 
     /// For one migration, which knows by itself when there are too many connections.
-    pub(super) fn one(listener: (Listener, ServerSide), limit: Duration) -> Self {
-        Self {
+    pub(super) fn one(listener: (Listener, ServerSide), limit: Duration) -> io::Result<Self> {
+        Ok(Self {
             taking: Taking::One,
-            ..Self::several(listener, 0, limit)
-        }
+            ..Self::several(listener, 0, limit)?
+        })
     }
 
     /// The only migration has all of its connections.
@@ -122,7 +130,8 @@ impl Entrance {
     /// Takes no more connections, and closes those that have no migration.
     pub(super) fn stop(&mut self) {
         self.listener.stop();
-        self.crowd = Crowd::default();
+        self.crowd.clear();
+        self.queue = Queue::default();
     }
 
     /// From now on other certificates are shown and wanted.
@@ -133,30 +142,11 @@ impl Entrance {
 
     /// Waits until there may be something to do, or somebody has called the listener's waker, or for `limit`.
     pub(super) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        let silent = self.crowd.iter().filter(|waiting| waiting.is_silent());
-        // Whoever hears the others wakes the listener.
-        let silent = silent.filter_map(|waiting| match &waiting.connection {
-            Candidate::Socket(socket) => Some((waiting, socket)),
-            Candidate::Heard(_) => None,
-        });
-        // The first bytes of something, too few to know what, would wake at once, again and again.
-        let (quiet, partly): (Vec<_>, Vec<_>) =
-            silent.partition(|(_, socket)| matches!(socket.peek(&mut [0; 1]), Ok(None)));
-        let partly = partly.into_iter().map(|(waiting, _)| waiting);
-        let spoken = self.crowd.iter().filter(|waiting| !waiting.is_silent());
-        let pauses = partly
-            .chain(spoken)
-            .map(|waiting| match waiting.since().elapsed() < SOON {
-                true => PAUSE,
-                false => LONG_PAUSE,
-            });
-        let ends = quiet.iter().map(|(waiting, _)| {
-            let end = waiting.since() + self.limit;
-            end.saturating_duration_since(Instant::now())
-        });
-        let limit = pauses.chain(ends).chain(limit).min();
-        let quiet: Vec<_> = quiet.iter().map(|(_, socket)| socket.as_fd()).collect();
-        self.listener.wait_beside(&quiet, limit)?;
+        let due = self.crowd.due();
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let limit = due.into_iter().chain(limit).min();
+        // Whoever hears what comes under TLS wakes the listener.
+        self.listener.wait_beside(&[self.crowd.as_fd()], limit)?;
         Ok(())
     }
 
@@ -167,16 +157,23 @@ impl Entrance {
     pub(super) fn arrivals(&mut self, places: &Places<'_>) -> io::Result<Vec<Arrival>> {
         let mut arrivals = Vec::new();
         while let Some((connection, peer)) = self.accept()? {
-            if let Some(least) = self.crowd.take_least() {
-                let why = "it had not said yet what it is when there were too many others";
-                self.turned_away.add(least.peer, why);
+            if let Some((peer, why)) = self.crowd.drop_least() {
+                self.turned_away.add(peer, why);
             }
             match self.taking {
-                Taking::Several if self.tls.is_on() => match self.hearings.begin(connection) {
-                    Ok(hearing) => self.crowd.add(Candidate::Heard(hearing), peer),
-                    Err(why) => self.turned_away.add(peer, why),
-                },
-                Taking::Several => self.crowd.add(Candidate::Socket(connection), peer),
+                Taking::Several => {
+                    let candidate = match self.tls.is_on() {
+                        true => self.hearings.begin(connection).map(Candidate::Heard),
+                        false => Ok(Candidate::Socket(connection)),
+                    };
+                    let added = candidate.and_then(|candidate| {
+                        let added = self.crowd.add(candidate, peer);
+                        added.map_err(|error| format!("it cannot be used: {error}"))
+                    });
+                    if let Err(why) = added {
+                        self.turned_away.add(peer, why);
+                    }
+                }
                 Taking::One => arrivals.push(Arrival::Only(self.tls.accept(connection))),
                 Taking::None => {
                     let why = "only --keep-listening takes more than one migration";
@@ -185,7 +182,7 @@ impl Entrance {
             }
         }
         if self.taking == Taking::Several {
-            self.sort(places, &mut arrivals);
+            self.sort(places, &mut arrivals)?;
         }
         Ok(arrivals)
     }
@@ -195,28 +192,37 @@ impl Entrance {
         self.crowd.is_sorted(then)
     }
 
-    fn sort(&mut self, places: &Places<'_>, arrivals: &mut Vec<Arrival>) {
-        self.crowd.listen();
-        self.crowd.drop_former();
-        for (peer, stranger) in self.crowd.take_strangers(self.limit) {
+    fn sort(&mut self, places: &Places<'_>, arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+        self.crowd.listen()?;
+        for (peer, stranger) in self.crowd.take_strangers() {
             self.turn_away(peer, stranger);
         }
-        let surplus = self.crowd.take_surplus(self.channels, places.takes);
+        let is_begun = std::mem::take(&mut self.is_begun);
+        let surplus = self.crowd.take_surplus(is_begun, places.takes);
         arrivals.extend(
             surplus
                 .into_iter()
                 .map(|(uuid, peer, channel)| Arrival::Surplus(uuid, peer, channel)),
         );
-        let parties = self
-            .crowd
-            .take_guests(self.channels, places.free, places.is_under_way);
-        arrivals.extend(parties.into_iter().map(Arrival::Guest));
-        let hopeless = self
-            .crowd
-            .take_hopeless(self.channels, self.limit.min(IN_DOUBT));
-        for refusal in hopeless {
-            self.refuse(refusal, arrivals);
+        match self.crowd.decide() {
+            Decision::Guests(parties) => {
+                for party in parties {
+                    if let Some(least) = self.queue.push(party) {
+                        let why = "too many other guests waited for their turn";
+                        self.turned_away.add(least.peer, why);
+                    }
+                }
+            }
+            Decision::Hopeless(refusals) => {
+                for refusal in refusals {
+                    self.refuse(refusal, arrivals);
+                }
+            }
         }
+        let parties = self.queue.take(places.free, places.is_under_way);
+        self.is_begun = !parties.is_empty();
+        arrivals.extend(parties.into_iter().map(Arrival::Guest));
+        Ok(())
     }
 
     /// A source is told of as a migration; who only knocks, or comes too often, as a stranger.
@@ -272,8 +278,3 @@ const MOST_TOLD: usize = 256;
 const WHILE: Duration = Duration::from_secs(10);
 /// How long connections may be a guest only in part, or in doubt.
 const IN_DOUBT: Duration = Duration::from_secs(10);
-/// Between two looks at connections of which more is to come soon, and of which it is not.
-const PAUSE: Duration = Duration::from_millis(10);
-const LONG_PAUSE: Duration = Duration::from_millis(100);
-/// How long it is soon.
-const SOON: Duration = Duration::from_secs(1);
