@@ -1,21 +1,19 @@
 //! The destination's connections.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt;
 
 use crate::net::allowed::{Allowed, Caller};
 use crate::net::peer::Peer;
 use crate::net::refused::Refused;
 use crate::net::room::Room;
+use crate::net::socket::Socket;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -36,15 +34,6 @@ pub(crate) struct Listener {
     allowed: Allowed,
     refused: Refused,
 }
-
-enum Socket {
-    Tcp(TcpListener),
-    /// With the number of its file: another one of the same name is somebody else's.
-    Unix(UnixListener, Option<FileId>),
-}
-
-/// The file system and the number of a file in it.
-type FileId = (u64, u64);
 
 /// Ends [`Listener::wait`] from another thread.
 #[derive(Clone)]
@@ -77,23 +66,8 @@ impl Listener {
     }
 
     fn try_bind(uri: &Uri, limit: Duration) -> io::Result<Self> {
-        let (socket, uri) = match uri {
-            Uri::Tcp { host, port } => {
-                let socket = bind_tcp(host, *port)?;
-                let address = socket.local_addr()?;
-                socket.set_nonblocking(true)?;
-                let uri = Uri::Tcp {
-                    host: address.ip().to_string(),
-                    port: address.port(),
-                };
-                (Socket::Tcp(socket), uri)
-            }
-            Uri::Unix(path) => {
-                let socket = bind_unix(path)?;
-                socket.set_nonblocking(true)?;
-                (Socket::Unix(socket, file_id(path)), uri.clone())
-            }
-        };
+        let socket = Socket::bind(uri)?;
+        let uri = socket.uri().clone();
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
@@ -136,14 +110,7 @@ impl Listener {
 
     /// Listens no more: who connects now is told so at once. It can be waited for and woken as before.
     pub(crate) fn stop(&mut self) {
-        let socket = self.socket.take();
-        if let (Uri::Unix(path), Some(Socket::Unix(_, file))) = (&self.uri, socket)
-            && file.is_some()
-            && file_id(path) == file
-        {
-            // It may be gone already, with its folder.
-            let _ = std::fs::remove_file(path);
-        }
+        self.socket = None;
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -240,12 +207,6 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 impl Waker {
     pub(crate) fn wake(&self) {
         // A full pipe wakes as well.
@@ -258,96 +219,6 @@ enum Admitted {
     Taken(SocketTransport, Peer),
     /// It is closed.
     Refused(Caller),
-}
-
-/// A connection that was accepted.
-enum Accepted {
-    Tcp(TcpStream, SocketAddr),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn accept(&self) -> io::Result<Accepted> {
-        match self {
-            Self::Tcp(socket) => {
-                let (stream, address) = socket.accept()?;
-                Ok(Accepted::Tcp(stream, address))
-            }
-            Self::Unix(socket, _) => Ok(Accepted::Unix(socket.accept()?.0)),
-        }
-    }
-}
-
-impl Accepted {
-    fn caller(&self) -> Caller {
-        match self {
-            Self::Tcp(_, address) => Caller::Host(address.ip()),
-            Self::Unix(stream) => match sockopt::socket_peercred(stream) {
-                Ok(credentials) => Caller::User(credentials.uid.as_raw()),
-                Err(_) => Caller::Nobody,
-            },
-        }
-    }
-
-    /// The connection, whose host is noticed when it is gone for longer than `limit`.
-    fn into_connection(self, limit: Duration) -> io::Result<(SocketTransport, Peer)> {
-        match self {
-            Self::Tcp(stream, address) => {
-                let connection = SocketTransport::tcp(stream, limit)?;
-                Ok((connection, Peer::Host(address.ip())))
-            }
-            Self::Unix(stream) => {
-                let connection = SocketTransport::new(stream)?;
-                let process = connection.peer_process();
-                Ok((connection, process.map_or(Peer::Somebody, Peer::Process)))
-            }
-        }
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(socket) => socket.as_fd(),
-            Self::Unix(socket, _) => socket.as_fd(),
-        }
-    }
-}
-
-/// Binds to the first address of the host that can be bound to.
-fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
-    if host.is_empty() {
-        // The first takes IPv4 too, where the system has IPv6.
-        return TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
-    }
-    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
-    TcpListener::bind(addresses.as_slice())
-}
-
-/// Binds, also where a process that has ended left its socket behind.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        result => result,
-    }
-}
-
-/// Which file has this name, if one does.
-fn file_id(path: &Path) -> Option<FileId> {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = std::fs::symlink_metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-/// Asks with a socket of another type, which a live listener does not notice.
-fn is_left_behind(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixDatagram::unbound().is_ok_and(|probe| probe.connect(path).is_err_and(refused))
 }
 
 /// Whether there is no connection any more, which may happen after it was announced.

@@ -9,5 +9,6 @@ pub(crate) mod listen;
 pub(crate) mod peer;
 pub(crate) mod refused;
 pub(crate) mod room;
+mod socket;
 pub(crate) mod tls;
 pub(crate) mod uri;

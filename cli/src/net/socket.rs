@@ -1,0 +1,160 @@
+//! Sockets that listen, and what they accept.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use multifd_core::transport::SocketTransport;
+use rustix::net::sockopt;
+
+use crate::net::allowed::Caller;
+use crate::net::peer::Peer;
+use crate::net::uri::Uri;
+
+/// A socket that listens. A unix socket's file is removed on drop, if it is still this one's.
+pub(super) struct Socket {
+    kind: Kind,
+    uri: Uri,
+}
+
+enum Kind {
+    Tcp(TcpListener),
+    /// With the number of its file: another one of the same name is somebody else's.
+    Unix(UnixListener, Option<FileId>),
+}
+
+/// The file system and the number of a file in it.
+type FileId = (u64, u64);
+
+/// A connection that was accepted.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) fn bind(uri: &Uri) -> io::Result<Self> {
+        match uri {
+            Uri::Tcp { host, port } => {
+                let socket = bind_tcp(host, *port)?;
+                let address = socket.local_addr()?;
+                socket.set_nonblocking(true)?;
+                let uri = Uri::Tcp {
+                    host: address.ip().to_string(),
+                    port: address.port(),
+                };
+                let kind = Kind::Tcp(socket);
+                Ok(Self { kind, uri })
+            }
+            Uri::Unix(path) => {
+                let socket = bind_unix(path)?;
+                socket.set_nonblocking(true)?;
+                let kind = Kind::Unix(socket, file_id(path));
+                let uri = uri.clone();
+                Ok(Self { kind, uri })
+            }
+        }
+    }
+
+    /// The address, with the port that the kernel chose for port 0.
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
+        match &self.kind {
+            Kind::Tcp(socket) => {
+                let (stream, address) = socket.accept()?;
+                Ok(Accepted::Tcp(stream, address))
+            }
+            Kind::Unix(socket, _) => Ok(Accepted::Unix(socket.accept()?.0)),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.as_fd(),
+            Kind::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Uri::Unix(path), Kind::Unix(_, file)) = (&self.uri, &self.kind)
+            && file.is_some()
+            && file_id(path) == *file
+        {
+            // It may be gone already, with its folder.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Accepted {
+    pub(super) fn caller(&self) -> Caller {
+        match self {
+            Self::Tcp(_, address) => Caller::Host(address.ip()),
+            Self::Unix(stream) => match sockopt::socket_peercred(stream) {
+                Ok(credentials) => Caller::User(credentials.uid.as_raw()),
+                Err(_) => Caller::Nobody,
+            },
+        }
+    }
+
+    /// The connection, whose host is noticed when it is gone for longer than `limit`.
+    pub(super) fn into_connection(self, limit: Duration) -> io::Result<(SocketTransport, Peer)> {
+        match self {
+            Self::Tcp(stream, address) => {
+                let connection = SocketTransport::tcp(stream, limit)?;
+                Ok((connection, Peer::Host(address.ip())))
+            }
+            Self::Unix(stream) => {
+                let connection = SocketTransport::new(stream)?;
+                let process = connection.peer_process();
+                Ok((connection, process.map_or(Peer::Somebody, Peer::Process)))
+            }
+        }
+    }
+}
+
+/// Binds to the first address of the host that can be bound to.
+fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
+    if host.is_empty() {
+        // The first takes IPv4 too, where the system has IPv6.
+        return TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
+    }
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    TcpListener::bind(addresses.as_slice())
+}
+
+/// Binds, also where a process that has ended left its socket behind.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        result => result,
+    }
+}
+
+/// Which file has this name, if one does.
+fn file_id(path: &Path) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// Asks with a socket of another type, which a live listener does not notice.
+fn is_left_behind(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    is_socket && UnixDatagram::unbound().is_ok_and(|probe| probe.connect(path).is_err_and(refused))
+}
