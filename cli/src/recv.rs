@@ -37,11 +37,11 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let allowed = args.allow.at(&args.from)?;
+    let allowed = args.allow.at(std::slice::from_ref(&args.from))?;
     let mut listener = Listener::bind(&args.from, limits.destination)?;
     listener.take_only(allowed);
     listener.leave_room_for(0);
-    let address = listener.uri().to_string();
+    let address = listener.place();
     store.set_address(&address);
     let config = config(args, &settings, &store);
     let destination = Destination::new(config, Arc::clone(&method));

@@ -22,11 +22,11 @@ pub(crate) struct AllowArgs {
 }
 
 impl AllowArgs {
-    /// The rules for whoever connects to `address`.
+    /// The rules for whoever connects to one of `addresses`.
     ///
     /// # Errors
-    /// Rules of the other kind of address.
-    pub(crate) fn at(&self, address: &Uri) -> Result<Allowed, Failure> {
-        Allowed::at(address, &self.allow, &self.allow_uid)
+    /// Rules of another kind of address.
+    pub(crate) fn at(&self, addresses: &[Uri]) -> Result<Allowed, Failure> {
+        Allowed::at(addresses, &self.allow, &self.allow_uid)
     }
 }

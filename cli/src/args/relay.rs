@@ -19,9 +19,10 @@ pub(crate) struct RelayArgs {
     /// unix:PATH
     ///
     /// With port 0 the kernel chooses one. The first line on stdout, or on stderr with --json, is
-    /// "listening on ADDRESS".
+    /// "listening on ADDRESS". Sockets that systemd has opened for the relay (LISTEN_FDS) are listened on, too;
+    /// with one of those this may be left out.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) listen: Uri,
+    pub(crate) listen: Option<Uri>,
     #[command(flatten)]
     pub(crate) allow: AllowArgs,
     /// The destination: tcp:HOST:PORT or unix:PATH. Connected to when a source has connected

@@ -85,7 +85,7 @@ impl<'a> Reception<'a> {
             let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 let seconds = limit.unwrap_or_default().as_secs_f64();
-                let (uri, strangers) = (self.listener.uri(), self.destination.strangers());
+                let (uri, strangers) = (self.listener.place(), self.destination.strangers());
                 let refused = self.listener.refused();
                 let what = format!(
                     "destination: nobody connected to {uri} within {seconds} s{strangers}{refused}"

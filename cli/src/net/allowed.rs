@@ -32,20 +32,34 @@ pub(crate) enum Caller {
 }
 
 impl Allowed {
-    /// The rules for whoever connects to `address`.
+    /// The rules for whoever connects to one of `addresses`.
     ///
     /// # Errors
-    /// A rule that nobody who connects there could meet.
-    pub(crate) fn at(address: &Uri, networks: &[Network], users: &[u32]) -> Result<Self, Failure> {
+    /// A rule that nobody who connects there could meet, or an address where nobody could meet any.
+    pub(crate) fn at(
+        addresses: &[Uri],
+        networks: &[Network],
+        users: &[u32],
+    ) -> Result<Self, Failure> {
         let refuse = |what: &str, hint: &str| Err(Failure::usage(what).hint(hint));
-        match address {
-            Uri::Unix(_) if !networks.is_empty() => refuse(
+        let has_unix = addresses.iter().any(|uri| matches!(uri, Uri::Unix(_)));
+        let has_tcp = addresses.iter().any(|uri| matches!(uri, Uri::Tcp { .. }));
+        match (networks.is_empty(), users.is_empty()) {
+            (false, true) if has_unix => refuse(
                 "--allow with a unix socket: who connects there has no address",
                 "name the users that may connect: --allow-uid UID",
             ),
-            Uri::Tcp { .. } if !users.is_empty() => refuse(
+            (true, false) if has_tcp => refuse(
                 "--allow-uid with tcp: who connects there is no user of this host",
                 "name the addresses that may connect: --allow CIDR",
+            ),
+            (false, false) if !has_tcp => refuse(
+                "--allow with unix sockets only: who connects there has no address",
+                "leave it out: --allow-uid UID is enough",
+            ),
+            (false, false) if !has_unix => refuse(
+                "--allow-uid with tcp only: who connects there is no user of this host",
+                "leave it out: --allow CIDR is enough",
             ),
             _ => Ok(Self {
                 networks: networks.to_vec(),
@@ -127,7 +141,7 @@ mod tests {
         let networks: Vec<Network> = rules.iter().map(|rule| rule.parse().unwrap()).collect();
         let address = address.parse().unwrap();
         let listens = "tcp:[::]:0".parse().unwrap();
-        let allowed = Allowed::at(&listens, &networks, &[]).unwrap();
+        let allowed = Allowed::at(&[listens], &networks, &[]).unwrap();
         allowed.takes(Caller::Host(address))
     }
 
@@ -160,7 +174,7 @@ mod tests {
     #[test]
     fn users_are_taken_by_number() {
         let socket = "unix:/x".parse().unwrap();
-        let allowed = Allowed::at(&socket, &[], &[0, 107]).unwrap();
+        let allowed = Allowed::at(&[socket], &[], &[0, 107]).unwrap();
         assert!(allowed.takes(Caller::User(107)));
         for other in [
             Caller::User(106),
@@ -191,10 +205,33 @@ mod tests {
 
     #[test]
     fn a_rule_that_nobody_could_meet_is_refused() {
-        let network = "192.0.2.1".parse().unwrap();
-        let unix = Allowed::at(&"unix:/x".parse().unwrap(), &[network], &[]).unwrap_err();
-        assert!(unix.what.contains("has no address"), "{unix}");
-        let tcp = Allowed::at(&"tcp:h:1".parse().unwrap(), &[], &[0]).unwrap_err();
-        assert!(tcp.what.contains("no user of this host"), "{tcp}");
+        let networks: &[Network] = &["192.0.2.1".parse().unwrap()];
+        for (addresses, networks, users, words) in [
+            ("unix:/x", networks, &[][..], "has no address"),
+            ("unix:/x", networks, &[0], "has no address"),
+            ("tcp:h:1", &[], &[0], "no user of this host"),
+            ("tcp:h:1", networks, &[0], "no user of this host"),
+            ("tcp:h:1 unix:/x", &[], &[0], "no user of this host"),
+            ("unix:/x tcp:h:1", networks, &[], "has no address"),
+        ] {
+            let addresses = addresses.split(' ').map(|text| text.parse().unwrap());
+            let addresses: Vec<Uri> = addresses.collect();
+            let refused = Allowed::at(&addresses, networks, users).unwrap_err();
+            assert!(refused.what.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn each_of_two_kinds_of_address_has_rules_of_its_own() {
+        let both = ["unix:/x".parse().unwrap(), "tcp:h:1".parse().unwrap()];
+        let allowed = Allowed::at(&both, &["192.0.2.1".parse().unwrap()], &[7]).unwrap();
+        for (caller, is_taken) in [
+            (Caller::User(7), true),
+            (Caller::User(8), false),
+            (Caller::Host([192, 0, 2, 1].into()), true),
+            (Caller::Host([192, 0, 2, 2].into()), false),
+        ] {
+            assert_eq!(allowed.takes(caller), is_taken, "{caller}");
+        }
     }
 }

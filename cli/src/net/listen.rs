@@ -10,20 +10,23 @@ use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::allowed::{Allowed, Caller};
+use crate::net::passed::Passed;
 use crate::net::peer::Peer;
 use crate::net::refused::Refused;
 use crate::net::room::Room;
-use crate::net::socket::Socket;
+use crate::net::socket::{Accepted, Socket};
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::output;
 
-/// Listens on an address; a unix socket's file is removed on drop, if it is still this one's.
+/// Listens on one address or several; a unix socket's file is removed on drop, if it is still this one's.
 pub(crate) struct Listener {
     /// Nothing once it has stopped.
-    socket: Option<Socket>,
-    uri: Uri,
+    sockets: Vec<Socket>,
+    addresses: Vec<Uri>,
+    /// Which socket is asked first for the next connection, so that none keeps the others waiting.
+    first: usize,
     /// After how long a host that is gone is noticed.
     limit: Duration,
     wake: UnixStream,
@@ -52,28 +55,40 @@ pub(crate) enum Ready {
 
 impl Listener {
     /// Listens. The host of a connection that is gone later is noticed after `limit`.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
     pub(crate) fn bind(uri: &Uri, limit: Duration) -> Result<Self, Failure> {
-        Self::try_bind(uri, limit).map_err(|error| {
-            let what = format!("destination: cannot listen on {uri}: {error}");
-            let failure = Failure::new(ExitCode::Connection, what);
-            match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    failure.hint("something else listens there: end it, or choose another address")
-                }
-                _ => failure,
-            }
+        Self::on(vec![Socket::at(uri)?], limit)
+    }
+
+    /// Listens on the sockets that were passed to this process, and on `address`, if that is none of theirs.
+    ///
+    /// # Errors
+    /// There is neither, or an address cannot be listened on.
+    pub(crate) fn open(
+        passed: Passed,
+        address: Option<&Uri>,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        Self::on(passed.and(address)?, limit)
+    }
+
+    fn on(sockets: Vec<Socket>, limit: Duration) -> Result<Self, Failure> {
+        Self::try_on(sockets, limit).map_err(|error| {
+            let what = format!("cannot wait for connections: {error}");
+            Failure::new(ExitCode::Local, what)
         })
     }
 
-    fn try_bind(uri: &Uri, limit: Duration) -> io::Result<Self> {
-        let socket = Socket::bind(uri)?;
-        let uri = socket.uri().clone();
+    fn try_on(sockets: Vec<Socket>, limit: Duration) -> io::Result<Self> {
         let (wake, waker) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         waker.set_nonblocking(true)?;
         Ok(Self {
-            socket: Some(socket),
-            uri,
+            addresses: sockets.iter().map(|socket| socket.uri().clone()).collect(),
+            sockets,
+            first: 0,
             limit,
             wake,
             waker: Waker(Arc::new(waker)),
@@ -86,9 +101,11 @@ impl Listener {
 
     /// Says where it listens: on stdout, or on stderr if JSON goes there, or if nobody listens to stdout.
     pub(crate) fn announce(&self, json: bool) {
-        let text = format_args!("listening on {}", self.uri);
-        if json || output::line(text).is_err() {
-            output::message(text);
+        for uri in &self.addresses {
+            let text = format_args!("listening on {uri}");
+            if json || output::line(text).is_err() {
+                output::message(text);
+            }
         }
     }
 
@@ -110,12 +127,12 @@ impl Listener {
 
     /// Listens no more: who connects now is told so at once. It can be waited for and woken as before.
     pub(crate) fn stop(&mut self) {
-        self.socket = None;
+        self.sockets.clear();
     }
 
-    /// The address, with the port that the kernel chose for port 0.
-    pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
+    /// Where it listens, with the port that the kernel chose for port 0.
+    pub(crate) fn place(&self) -> String {
+        listed(&self.addresses)
     }
 
     pub(crate) fn waker(&self) -> Waker {
@@ -134,14 +151,13 @@ impl Listener {
         limit: Option<Duration>,
     ) -> io::Result<Ready> {
         // A connection that there is no room for would wake again and again.
-        let (limit, own) = match (self.room.is_full(), &self.socket) {
-            (_, None) => (limit, vec![self.wake.as_fd()]),
-            (false, Some(socket)) => (limit, vec![self.wake.as_fd(), socket.as_fd()]),
-            (true, _) => {
-                let pause = limit.map_or(Room::PAUSE, |limit| limit.min(Room::PAUSE));
-                (Some(pause), vec![self.wake.as_fd()])
-            }
-        };
+        let mut own = vec![self.wake.as_fd()];
+        let mut limit = limit;
+        if self.room.is_full() {
+            limit = Some(limit.map_or(Room::PAUSE, |limit| limit.min(Room::PAUSE)));
+        } else {
+            own.extend(self.sockets.iter().map(|socket| socket.as_fd()));
+        }
         let limit = limit.map(|limit| Timespec::try_from(limit).unwrap_or(LONGEST));
         let (woken, connected, none) = {
             let all = own.iter().chain(others);
@@ -149,8 +165,10 @@ impl Listener {
                 .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
                 .collect();
             let count = rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))?;
-            let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-            (ready(0), own.len() > 1 && ready(1), count == 0)
+            let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+            let woken = ready.next().unwrap_or_default();
+            let connected = ready.take(own.len() - 1).any(|ready| ready);
+            (woken, connected, count == 0)
         };
         if none {
             return Ok(Ready::TimedOut);
@@ -188,15 +206,12 @@ impl Listener {
         }
     }
 
-    fn accept_one(&self) -> io::Result<Admitted> {
+    fn accept_one(&mut self) -> io::Result<Admitted> {
         // A connection takes two descriptors: one that was accepted, and then closed for want of the other, would be
         // lost to its source.
         let spare = (0..=self.free).map(|_| self.wake.try_clone());
         let spare: Vec<_> = spare.collect::<io::Result<_>>()?;
-        let Some(socket) = &self.socket else {
-            return Err(io::ErrorKind::WouldBlock.into());
-        };
-        let accepted = socket.accept()?;
+        let accepted = self.accept_any()?;
         drop(spare);
         let caller = accepted.caller();
         if !self.allowed.takes(caller) {
@@ -205,6 +220,29 @@ impl Listener {
         let (connection, peer) = accepted.into_connection(self.limit)?;
         Ok(Admitted::Taken(connection, peer))
     }
+
+    /// From the first socket in turn that has one.
+    fn accept_any(&mut self) -> io::Result<Accepted> {
+        let count = self.sockets.len();
+        for at in (0..count).map(|step| (self.first + step) % count) {
+            let Some(socket) = self.sockets.get(at) else {
+                continue;
+            };
+            match socket.accept() {
+                Err(error) if is_gone(&error) => {}
+                accepted => {
+                    self.first = at + 1;
+                    return accepted;
+                }
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+fn listed(addresses: &[Uri]) -> String {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(", ")
 }
 
 impl Waker {

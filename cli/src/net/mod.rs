@@ -6,6 +6,7 @@ pub(crate) mod allowed;
 pub(crate) mod connect;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
+pub(crate) mod passed;
 pub(crate) mod peer;
 pub(crate) mod refused;
 pub(crate) mod room;

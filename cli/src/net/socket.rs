@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use rustix::net::sockopt;
 use crate::net::allowed::Caller;
 use crate::net::peer::Peer;
 use crate::net::uri::Uri;
+use crate::show::exit_code::ExitCode;
+use crate::show::failure::Failure;
 
 /// A socket that listens. A unix socket's file is removed on drop, if it is still this one's.
 pub(super) struct Socket {
@@ -36,19 +39,26 @@ pub(super) enum Accepted {
 }
 
 impl Socket {
-    pub(super) fn bind(uri: &Uri) -> io::Result<Self> {
-        match uri {
-            Uri::Tcp { host, port } => {
-                let socket = bind_tcp(host, *port)?;
-                let address = socket.local_addr()?;
-                socket.set_nonblocking(true)?;
-                let uri = Uri::Tcp {
-                    host: address.ip().to_string(),
-                    port: address.port(),
-                };
-                let kind = Kind::Tcp(socket);
-                Ok(Self { kind, uri })
+    /// Makes one that listens.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn at(uri: &Uri) -> Result<Self, Failure> {
+        Self::bind(uri).map_err(|error| {
+            let what = format!("cannot listen on {uri}: {error}");
+            let failure = Failure::new(ExitCode::Connection, what);
+            match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    failure.hint("something else listens there: end it, or choose another address")
+                }
+                _ => failure,
             }
+        })
+    }
+
+    fn bind(uri: &Uri) -> io::Result<Self> {
+        match uri {
+            Uri::Tcp { host, port } => Self::tcp(bind_tcp(host, *port)?),
             Uri::Unix(path) => {
                 let socket = bind_unix(path)?;
                 socket.set_nonblocking(true)?;
@@ -57,6 +67,34 @@ impl Socket {
                 Ok(Self { kind, uri })
             }
         }
+    }
+
+    /// A socket that listens already.
+    pub(super) fn tcp(socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let uri = Uri::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+        };
+        let kind = Kind::Tcp(socket);
+        Ok(Self { kind, uri })
+    }
+
+    /// As [`Self::tcp`]. Whoever made its file removes it.
+    pub(super) fn unix(socket: UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?;
+        let uri = match (address.as_pathname(), address.as_abstract_name()) {
+            (Some(path), _) => Uri::Unix(path.into()),
+            // As systemd and others write a name that is in no folder.
+            (None, name) => {
+                let name = String::from_utf8_lossy(name.unwrap_or_default());
+                Uri::Unix(format!("@{name}").into())
+            }
+        };
+        let kind = Kind::Unix(socket, None);
+        Ok(Self { kind, uri })
     }
 
     /// The address, with the port that the kernel chose for port 0.

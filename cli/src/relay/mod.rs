@@ -22,6 +22,7 @@ use crate::ends::interrupt::{Interrupt, Wish};
 use crate::ends::supervisor::Supervisor;
 use crate::net::descriptors;
 use crate::net::listen::Listener;
+use crate::net::passed::Passed;
 use crate::net::peer::Peer;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -30,10 +31,12 @@ use crate::show::progress::Progress;
 use crate::show::{output, tell};
 use entrance::{Arrival, Entrance, Party, Places, Refusal};
 use passage::{Desk, Message, News, Passage};
-use plan::Plan;
+use plan::{Plan, check_ends};
 use report::PassageReport;
 
 pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
+    // Before there is a second thread.
+    let passed = Passed::take()?;
     let interrupt = Interrupt::install()?;
     let plan = Arc::new(Plan::new(args)?);
     let (taken, made) = (
@@ -41,15 +44,18 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
         &plan.config.outgoing_channels,
     );
     let room = descriptors::allow(2 + taken.count() + made.count());
-    let allowed = args.allow.at(&args.listen)?;
-    let mut listener = Listener::bind(&args.listen, args.limits().destination)?;
+    let addresses = passed.addresses(args.listen.as_ref());
+    check_ends(&addresses, &args.to)?;
+    let allowed = args.allow.at(&addresses)?;
+    let limit = args.limits().destination;
+    let mut listener = Listener::open(passed, args.listen.as_ref(), limit)?;
     listener.take_only(allowed);
     match room {
         Ok(()) => listener.leave_room_for(1 + made.count()),
         // One migration ends with that, and says so; others may be smaller.
         Err(failure) => output::message(format_args!("multifd: warning: {failure}")),
     }
-    let address = listener.uri().to_string();
+    let address = listener.place();
     let (send_messages, messages) = mpsc::channel();
     let desk = Desk {
         messages: send_messages,
@@ -267,7 +273,7 @@ impl Relaying<'_> {
     /// The next migration.
     fn identify(&mut self, uuid: Option<Uuid>, peer: Option<Peer>) -> Arc<Identity> {
         self.started += 1;
-        let to = &self.plan.outgoing.address;
+        let to = &self.plan.to;
         Arc::new(Identity {
             number: self.started,
             uuid: uuid.map(OnceLock::from).unwrap_or_default(),

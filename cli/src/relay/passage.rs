@@ -138,7 +138,7 @@ impl RelayHost for Host {
     ) -> Result<Box<dyn Transport>, HostError> {
         // The only migration of a relay learns here whose it is.
         self.identity.uuid.get_or_init(|| uuid);
-        let to = &self.plan.outgoing.address.for_guest(uuid);
+        let to = &self.plan.to.for_guest(uuid);
         let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
         let cancelled = || self.abort.error().is_some();
         let limit = self.plan.config.forwarder.limits.destination;

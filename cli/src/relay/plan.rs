@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) config: RelayConfig,
     pub(super) incoming: Side,
     pub(super) outgoing: Side,
+    /// The destination.
+    pub(super) to: Uri,
     /// With the source.
     pub(super) tls: ServerSide,
     /// With the destination.
@@ -35,7 +37,6 @@ pub(super) struct Plan {
 /// One side.
 #[derive(Clone)]
 pub(super) struct Side {
-    pub(super) address: Uri,
     pub(super) method: Arc<dyn MultifdMethods>,
 }
 
@@ -49,13 +50,6 @@ impl Plan {
         let outgoing = settings::effective(&args.outgoing)?;
         check_names("--in", &args.incoming, &[&BOTH[..], &IN].concat())?;
         check_names("--out", &args.outgoing, &[&BOTH[..], &OUT].concat())?;
-        if args.listen == args.to {
-            let what = format!(
-                "--listen and --to are both {}: it would connect to itself",
-                args.to
-            );
-            return Err(Failure::usage(what).into());
-        }
         if outgoing.parameters.zero_page_detection == ZeroPageDetection::Legacy {
             let what = "--out zero-page-detection=legacy is not for a relay: it finds zero pages in \
                         packets (multifd) or not at all (none)";
@@ -74,8 +68,9 @@ impl Plan {
             tls,
             outgoing_tls,
             config,
-            incoming: Side::new(args, &registry, &incoming, &args.listen)?,
-            outgoing: Side::new(args, &registry, &outgoing, &args.to)?,
+            incoming: Side::new(args, &registry, &incoming)?,
+            outgoing: Side::new(args, &registry, &outgoing)?,
+            to: args.to.clone(),
             wait: args.wait,
             connecting: Turns::default(),
         })
@@ -106,20 +101,25 @@ impl Plan {
 }
 
 impl Side {
-    fn new(
-        args: &RelayArgs,
-        registry: &Registry,
-        settings: &Settings,
-        address: &Uri,
-    ) -> anyhow::Result<Self> {
+    fn new(args: &RelayArgs, registry: &Registry, settings: &Settings) -> anyhow::Result<Self> {
         let parameters = &settings.parameters;
         let options = args.accelerator.options(method_options(parameters));
         let method = registry.open(parameters.multifd_compression.name(), &options)?;
         methods::tell(&*method, args.quiet);
-        Ok(Self {
-            address: address.clone(),
-            method,
-        })
+        Ok(Self { method })
+    }
+}
+
+/// Where a relay listens and where it connects are not the same.
+///
+/// # Errors
+/// They are.
+pub(super) fn check_ends(listening: &[Uri], to: &Uri) -> Result<(), Failure> {
+    match listening.contains(to) {
+        true => Err(Failure::usage(format!(
+            "--listen and --to are both {to}: it would connect to itself"
+        ))),
+        false => Ok(()),
     }
 }
 

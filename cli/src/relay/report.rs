@@ -121,7 +121,7 @@ impl PassageReport {
             }
         };
         let channels = &report.channels;
-        let to = plan.outgoing.address.to_string();
+        let to = plan.to.to_string();
         Self {
             status: "completed",
             side: "relay",

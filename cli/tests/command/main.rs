@@ -1,6 +1,7 @@
 //! The `multifd` command as its users meet it: processes, files, addresses, exit statuses.
 
 mod accelerated;
+mod activated;
 mod advise;
 mod allowed;
 mod arguments;

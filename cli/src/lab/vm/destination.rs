@@ -37,7 +37,7 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     config.receiver.limits = limits.clone();
     let destination = hypervisor::destination(&machine, config, &method);
     let listener = Listener::bind(from, limits.destination)?;
-    let address = listener.uri().to_string();
+    let address = listener.place();
     let entrance = (listener, tls);
     let receiving = Receiving::start(entrance, &destination, &interrupt, args.migration.json);
     let total = Total::default();
