@@ -6,6 +6,7 @@
 
 mod advise;
 mod args;
+mod config;
 mod credentials;
 mod disk;
 mod doctor;
@@ -25,22 +26,26 @@ mod tls_setup;
 
 use std::process::Termination;
 
-use clap::Parser;
-
-use crate::args::{Args, Command};
+use crate::args::Command;
+use crate::config::{Given, Reading, Unusable};
 use crate::lab::{bench, demo, vm};
 use crate::show::{log, tell};
 
 /// Does what the arguments of this process say; answers with what status it ends.
 pub fn run() -> impl Termination {
-    let args = Args::parse();
+    let given = Given::to_this_process();
+    let Reading { args, in_force } = match given.read() {
+        Ok(reading) => reading,
+        Err(Unusable::CommandLine(error)) => error.exit(),
+        Err(Unusable::File(failure)) => return tell::failure(&failure.into(), None, false),
+    };
     log::install(args.log.filter(), args.log.wants_more(), args.log.format);
     let json = args.command.json();
     let result = match &args.command {
         Command::Demo(args) => demo::run(args),
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
-        Command::Relay(args) => relay::run(args),
+        Command::Relay(args) => relay::run(args, &in_force, &given),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Release(args) => Ok(release::release(args)),

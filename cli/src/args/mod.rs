@@ -15,6 +15,7 @@ mod params;
 mod recv;
 mod relay;
 mod send;
+mod side;
 mod tls;
 mod tls_setup;
 mod vm;

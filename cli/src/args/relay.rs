@@ -1,20 +1,32 @@
 //! `multifd relay`.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use multifd_core::PageSize;
 use multifd_core::wire::Uuid;
 use multifd_migration::Limits;
 
 use super::migration::{page_size, seconds, uuid};
-use super::{AcceleratorArgs, AllowArgs, TlsPeerArgs};
+use super::{AcceleratorArgs, AllowArgs, TlsPeerArgs, side};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = exit_code::HELP)]
 pub(crate) struct RelayArgs {
+    /// A file with options of this command, in TOML and each under its own long name
+    /// [default: /etc/multifd/relay.toml, if there is one]
+    ///
+    /// packaging/relay.toml is an example. An option that is given here comes before the one in the file; of --in, --out
+    /// and --library each name counts for itself. An empty PATH reads no file.
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub(crate) config: Option<PathBuf>,
+    /// Check the options and print those that would be in force, as a file and with where each is from; start nothing
+    #[arg(long)]
+    pub(crate) check_config: bool,
     /// The address to listen on for the source: tcp:HOST:PORT, with an IPv6 address in brackets, or
     /// unix:PATH
     ///
@@ -36,7 +48,7 @@ pub(crate) struct RelayArgs {
     /// from the source's channels. The defaults are QEMU's, but max-bandwidth is 0, unlimited. With
     /// tls-creds=DIR only encrypted connections are taken, with the server's files in this folder, and with
     /// tls-authz=SUBJECT only those of a source whose certificate has this subject.
-    #[arg(long = "in", value_name = "NAME=VALUE")]
+    #[arg(long = "in", value_name = "NAME=VALUE", value_parser = side::incoming)]
     pub(crate) incoming: Vec<String>,
     /// Set a parameter of the destination's side by its QEMU name; may be repeated
     ///
@@ -44,7 +56,7 @@ pub(crate) struct RelayArgs {
     /// default, zero pages that the source has not found are found here; a QEMU before 9.0 wants none. With
     /// tls-creds=DIR all connections are encrypted, with the client's files in this folder;
     /// tls-hostname=NAME is who the destination's certificate has to be for, if not the host of --to.
-    #[arg(long = "out", value_name = "NAME=VALUE")]
+    #[arg(long = "out", value_name = "NAME=VALUE", value_parser = side::outgoing)]
     pub(crate) outgoing: Vec<String>,
     /// The guest's UUID; another guest is refused [default: whatever the source says]
     #[arg(long, value_parser = uuid)]
@@ -71,7 +83,7 @@ pub(crate) struct RelayArgs {
     /// How long migrations may go on after SIGINT or SIGTERM, in seconds; then they are cancelled, as they are
     /// by a second signal
     ///
-    /// SIGHUP reads certificates and keys again.
+    /// SIGHUP reads the file of --config, certificates and keys again.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds, requires = "keep_listening")]
     pub(crate) grace: Duration,
     /// Most migrations at once; others wait

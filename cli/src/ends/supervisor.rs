@@ -28,6 +28,14 @@ impl Supervisor {
         tell(&[NotifyState::Ready]);
     }
 
+    /// The service reads again what may have changed, until it is [ready](Self::ready) again.
+    pub(crate) fn reloading(&mut self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(error) => log::warn!("the service manager is not told of the reload: {error}"),
+        }
+    }
+
     /// The service is ending, which may take so long.
     pub(crate) fn stopping(&mut self, limit: Duration) {
         let micros = u32::try_from((limit + MARGIN).as_micros()).unwrap_or(u32::MAX);

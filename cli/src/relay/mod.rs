@@ -1,11 +1,14 @@
 //! `multifd relay`: between a source and a destination.
 
+mod check;
 mod entrance;
 mod passage;
 mod plan;
+mod reload;
 mod report;
 mod turn;
 mod turned_away;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -18,6 +21,7 @@ use multifd_core::wire::Uuid;
 use multifd_migration::RelayReport;
 
 use crate::args::RelayArgs;
+use crate::config::{Given, InForce};
 use crate::ends::interrupt::{Interrupt, Wish};
 use crate::ends::supervisor::Supervisor;
 use crate::net::descriptors;
@@ -32,9 +36,16 @@ use crate::show::{output, tell};
 use entrance::{Arrival, Entrance, Party, Places, Refusal};
 use passage::{Desk, Message, News, Passage};
 use plan::{Plan, check_ends};
+use reload::{Changeable, Options};
 use report::PassageReport;
 
-pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow::Result<ExitCode> {
+    if args.check_config {
+        return check::check(args, in_force);
+    }
+    if let Some(file) = in_force.file() {
+        ::log::info!(target: SERVICE, "has options of {}", file.display());
+    }
     // Before there is a second thread.
     let passed = Passed::take()?;
     let interrupt = Interrupt::install()?;
@@ -84,6 +95,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
     };
     let relaying = Relaying {
         args,
+        options: Options::new(given, in_force, addresses),
+        changeable: Changeable::new(args),
         entrance,
         plan,
         address,
@@ -103,6 +116,8 @@ pub(crate) fn run(args: &RelayArgs) -> anyhow::Result<ExitCode> {
 /// The listening thread, and what it knows of the migrations.
 struct Relaying<'a> {
     args: &'a RelayArgs,
+    options: Options<'a>,
+    changeable: Changeable,
     plan: Arc<Plan>,
     entrance: Entrance,
     /// Where it listens.
@@ -178,39 +193,9 @@ impl Relaying<'_> {
         format!("{under_way} migrations under way; {completed} have arrived, {failed} have failed")
     }
 
-    /// Does what a signal wants.
-    fn heed(&mut self, wish: Wish) {
-        match wish {
-            Wish::End => {
-                self.entrance.stop();
-                self.supervisor.stopping(self.args.grace);
-                self.end = Instant::now().checked_add(self.args.grace);
-                let (left, seconds) = (self.passages.len(), self.args.grace.as_secs_f32());
-                if left > 0 {
-                    ::log::info!(
-                        target: SERVICE,
-                        "takes no more migrations; {left} under way may go on for {seconds} s, and another signal \
-                         cancels them"
-                    );
-                }
-            }
-            Wish::Cancel => self.end = Some(Instant::now()),
-            Wish::Reload => match self.plan.reloaded(self.args) {
-                Ok(plan) => {
-                    self.plan = Arc::new(plan);
-                    self.entrance.set_tls(self.plan.tls.clone());
-                    ::log::info!(target: SERVICE, "the certificates have been read again");
-                }
-                Err(error) => {
-                    ::log::error!(target: SERVICE, "the certificates stay as they were: {error:#}");
-                }
-            },
-        }
-    }
-
     /// Takes what has been accepted.
     fn arrivals(&mut self) -> anyhow::Result<()> {
-        let most = self.args.max_migrations.get();
+        let most = self.changeable.max_migrations;
         let free = match self.end {
             Some(_) => 0,
             None => most.saturating_sub(self.passages.len()),

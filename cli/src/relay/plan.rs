@@ -48,8 +48,6 @@ impl Plan {
     pub(super) fn new(args: &RelayArgs) -> anyhow::Result<Self> {
         let incoming = settings::effective(&args.incoming)?;
         let outgoing = settings::effective(&args.outgoing)?;
-        check_names("--in", &args.incoming, &[&BOTH[..], &IN].concat())?;
-        check_names("--out", &args.outgoing, &[&BOTH[..], &OUT].concat())?;
         if outgoing.parameters.zero_page_detection == ZeroPageDetection::Legacy {
             let what = "--out zero-page-detection=legacy is not for a relay: it finds zero pages in \
                         packets (multifd) or not at all (none)";
@@ -63,7 +61,8 @@ impl Plan {
         config.forwarder.uuid = args.uuid;
         config.forwarder.page_size = args.page_size;
         config.forwarder.limits = args.limits();
-        let (tls, outgoing_tls) = credentials(args, &incoming, &outgoing)?;
+        let (tls, outgoing_tls) =
+            credentials(args, (&incoming, &outgoing), &args.to, args.limits().init)?;
         Ok(Self {
             tls,
             outgoing_tls,
@@ -76,14 +75,15 @@ impl Plan {
         })
     }
 
-    /// The same with what the files with certificates and keys are now.
+    /// The same with what the files with certificates and keys are now, and those of `args`.
     ///
     /// # Errors
     /// They cannot be used.
     pub(super) fn reloaded(&self, args: &RelayArgs) -> anyhow::Result<Self> {
         let incoming = settings::effective(&args.incoming)?;
         let outgoing = settings::effective(&args.outgoing)?;
-        let (tls, outgoing_tls) = credentials(args, &incoming, &outgoing)?;
+        let limit = self.config.forwarder.limits.init;
+        let (tls, outgoing_tls) = credentials(args, (&incoming, &outgoing), &self.to, limit)?;
         Ok(Self {
             tls,
             outgoing_tls,
@@ -126,40 +126,13 @@ pub(super) fn check_ends(listening: &[Uri], to: &Uri) -> Result<(), Failure> {
 /// Who a relay is to each side, and whom it wants there.
 fn credentials(
     args: &RelayArgs,
-    incoming: &Settings,
-    outgoing: &Settings,
+    (incoming, outgoing): (&Settings, &Settings),
+    to: &Uri,
+    limit: Duration,
 ) -> Result<(ServerSide, ClientSide), Failure> {
     let Switch(verify_peer) = args.tls.tls_verify_peer;
-    let limit = args.limits().init;
     Ok((
         ServerSide::new(&incoming.parameters, verify_peer, limit)?,
-        ClientSide::new(&outgoing.parameters, &args.to, limit)?,
+        ClientSide::new(&outgoing.parameters, to, limit)?,
     ))
-}
-
-/// What a relay does for each side. The levels have no effect on the source's side, but a user may give
-/// both sides the same settings, as QEMU takes them.
-const BOTH: [&str; 7] = [
-    "multifd-compression",
-    "multifd-channels",
-    "multifd-zlib-level",
-    "multifd-zstd-level",
-    "multifd-qatzip-level",
-    "max-bandwidth",
-    "tls-creds",
-];
-const IN: [&str; 1] = ["tls-authz"];
-const OUT: [&str; 2] = ["zero-page-detection", "tls-hostname"];
-
-/// Everything else is a matter of source and destination.
-fn check_names(option: &str, given: &[String], known: &[&str]) -> Result<(), Failure> {
-    for text in given {
-        let end = text.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
-        let name = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
-        if !known.contains(&name) {
-            let what = format!("{option} {name} is not for a relay: source and destination decide");
-            return Err(Failure::usage(what).hint(format!("{option} takes {}", known.join(", "))));
-        }
-    }
-    Ok(())
 }

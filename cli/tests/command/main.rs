@@ -6,6 +6,7 @@ mod advise;
 mod allowed;
 mod arguments;
 mod beside_memory;
+mod configured;
 mod crowd;
 mod doctor;
 mod encrypted;

@@ -151,6 +151,9 @@ fn systemd_is_told_what_it_does() -> Result<()> {
     let address = relaying.wait_address()?;
     wait("READY=1")?;
     wait("WATCHDOG=1")?;
+    relaying.signal(Signal::HUP)?;
+    wait("RELOADING=1")?;
+    wait("READY=1")?;
     let (receiving, _) = recv(&socket, &["--ram", &folder.text("destination")])?;
     send(&address, &["--ram", &source])?.json(0)?;
     receiving.finish()?.json(0)?;

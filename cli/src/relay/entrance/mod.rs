@@ -30,6 +30,7 @@ use multifd_core::wire::Uuid;
 use rustix::io::Errno;
 
 use super::turned_away::TurnedAway;
+use crate::net::allowed::Allowed;
 use crate::net::listen::Listener;
 use crate::net::peer::Peer;
 use crate::net::tls::ServerSide;
@@ -138,6 +139,11 @@ impl Entrance {
     pub(super) fn set_tls(&mut self, tls: ServerSide) {
         self.hearings.set_tls(tls.clone());
         self.tls = tls;
+    }
+
+    /// From now on closes the connections of others at once.
+    pub(super) fn take_only(&mut self, allowed: Allowed) {
+        self.listener.take_only(allowed);
     }
 
     /// Waits until there may be something to do, or somebody has called the listener's waker, or for `limit`.
