@@ -14,9 +14,13 @@
 //! `multifd-zstd-level` is 0 to 20, by default 1, as in QEMU; 0 stands for the library's own default,
 //! 3.
 //!
+//! A sender that chooses for each packet has a ladder from frames of raw blocks, for which pages are not copied, over
+//! the library's negative levels to its high ones. The receiver puts raw blocks where they belong without a copy, too.
+//!
 //! # Memory
 //!
-//! A channel has buffers for a packet and for its payload, and the library's state. A receiver's
+//! A channel has buffers for a packet and for its payload, and the library's state: one for each rung of the ladder that
+//! may be chosen. A receiver's
 //! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 32 MiB
 //! ([`MAX_WINDOW_LOG`]) at its level 20.
 //!
@@ -31,11 +35,14 @@
 //! # Ok::<(), multifd_core::method::RegistryError>(())
 //! ```
 
+mod ladder;
+mod raw;
 mod recv;
 mod send;
 
 use std::sync::Arc;
 
+use multifd_core::method::Rung;
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
@@ -80,6 +87,10 @@ impl MultifdMethods for ZstdMethod {
 
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn ladder(&self) -> &'static [Rung] {
+        ladder::LADDER
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

@@ -6,6 +6,8 @@ use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
+use crate::raw;
+
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = "zstd";
 
@@ -18,6 +20,8 @@ pub const MAX_WINDOW_LOG: u32 = 25;
 pub(crate) struct ZstdRecv {
     /// Where it is in a frame goes from packet to packet.
     context: DCtx<'static>,
+    /// Whether that is between two frames.
+    between_frames: bool,
     payload: Vec<u8>,
     /// The pages of a packet and one byte more, to notice a packet that holds too much.
     content: Vec<u8>,
@@ -33,6 +37,7 @@ impl ZstdRecv {
             .map_err(|code| failed(zstd_safe::get_error_name(code)))?;
         Ok(Self {
             context,
+            between_frames: true,
             payload: vec![0; MAX_PAYLOAD],
             content: vec![0; setup.packet_bytes() + 1],
         })
@@ -45,11 +50,19 @@ impl RecvMethod for ZstdRecv {
     }
 
     fn recv(&mut self, payload: &mut Payload<'_>, pages: &PagesMut<'_>) -> Result<(), MethodError> {
-        let bytes = payload
-            .read_rest(&mut self.payload)
-            .map_err(MethodError::payload(NAME))?;
+        let wrong = MethodError::payload(NAME);
+        let read = match self.between_frames {
+            true => raw::receive(payload, pages, &mut self.payload).map_err(&wrong)?,
+            false => 0,
+        };
+        if read == payload.len() {
+            return Ok(());
+        }
+        let (_, rest) = self.payload.split_at_mut(read);
+        let len = read + payload.read_rest(rest).map_err(&wrong)?.len();
+        let bytes = self.payload.get(..len).unwrap_or_default();
         let (room, _) = self.content.split_at_mut(pages.bytes() + 1);
-        decompress(&mut self.context, bytes, room)?;
+        self.between_frames = decompress(&mut self.context, bytes, room)?;
         pages
             .writer()
             .write(room.get(..pages.bytes()).unwrap_or_default());
@@ -57,15 +70,19 @@ impl RecvMethod for ZstdRecv {
     }
 }
 
-/// Decompresses a whole payload to all of `room` but its last byte.
+/// Decompresses a whole payload to all of `room` but its last byte. Answers whether it ends where a frame does.
 ///
 /// A frame that is in `payload` as a whole is decoded straight into `room`, since that has space for
 /// all of it. The library takes the way over its own window for all others.
-fn decompress(context: &mut DCtx<'_>, payload: &[u8], room: &mut [u8]) -> Result<(), MethodError> {
+fn decompress(
+    context: &mut DCtx<'_>,
+    payload: &[u8],
+    room: &mut [u8],
+) -> Result<bool, MethodError> {
     let wanted = room.len() - 1;
     let mut input = InBuffer::around(payload);
     let mut output = OutBuffer::around(room);
-    loop {
+    let between_frames = loop {
         let before = (input.pos(), output.pos());
         let hint = context
             .decompress_stream(&mut output, &mut input)
@@ -79,9 +96,9 @@ fn decompress(context: &mut DCtx<'_>, payload: &[u8], room: &mut [u8]) -> Result
         // Inside of a frame the library may hold bytes that it has decoded but not given out.
         let ended = hint == 0 && input.pos() == payload.len();
         if ended || before == (input.pos(), output.pos()) {
-            break;
+            break hint == 0;
         }
-    }
+    };
     if input.pos() < payload.len() {
         let what = format!("{} bytes are left over", payload.len() - input.pos());
         return Err(MethodError::corrupt(NAME, input.pos(), what));
@@ -93,5 +110,5 @@ fn decompress(context: &mut DCtx<'_>, payload: &[u8], room: &mut [u8]) -> Result
         );
         return Err(MethodError::corrupt(NAME, payload.len(), what));
     }
-    Ok(())
+    Ok(between_frames)
 }

@@ -1,71 +1,87 @@
 //! The sending side: one complete frame per packet.
 
+use multifd_core::method::Rung;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
-use zstd_safe::{CCtx, CParameter, ParamSwitch};
+use zstd_safe::CCtx;
 
-use crate::recv::NAME;
+use crate::ladder::{LADDER, compressor, failed};
+use crate::raw::{self, BLOCK_HEADER_LEN, BLOCK_LEN, FRAME_HEADER_LEN};
 
 /// State of one sending channel.
 pub(crate) struct ZstdSend {
-    context: CCtx<'static>,
+    /// One for each rung that may be asked for, or for the only level. A compressor whose level changes would give
+    /// its memory back and allocate it again; `None` leaves pages as they are.
+    compressors: Vec<Option<CCtx<'static>>>,
+    selected: usize,
     /// The pages of a packet, copied so that they hold still.
     content: Vec<u8>,
     /// The frame.
     frame: Vec<u8>,
+    frame_header: [u8; FRAME_HEADER_LEN],
+    block_headers: Vec<[u8; BLOCK_HEADER_LEN]>,
 }
 
 impl ZstdSend {
     pub(crate) fn new(setup: &ChannelSetup, level: u8) -> Result<Self, MethodError> {
         let content = vec![0; setup.packet_bytes()];
-        let mut context = CCtx::try_create()
-            .ok_or_else(|| MethodError::device(NAME, "no memory for a compressor"))?;
-        let fast: &[_] = if level == 1 { &FAST } else { &[] };
-        for parameter in [CParameter::CompressionLevel(level.into())]
-            .iter()
-            .chain(fast)
-        {
-            context.set_parameter(*parameter).map_err(failed)?;
-        }
         let mut frame = vec![0; zstd_safe::compress_bound(content.len())];
+        let mut compressors = match setup.rungs {
+            None => vec![Some(compressor(level.into())?)],
+            Some(rungs) => {
+                let ladder = LADDER.iter().take(rungs.max(1));
+                let of = |rung: &Rung| (!rung.is_raw()).then(|| compressor(rung.level.into()));
+                ladder
+                    .map(|rung| of(rung).transpose())
+                    .collect::<Result<_, _>>()?
+            }
+        };
         // The library allocates its tables with its first frame, so that is not a packet's.
-        context
-            .compress2(frame.as_mut_slice(), &content)
-            .map_err(failed)?;
+        for compressor in compressors.iter_mut().flatten() {
+            compressor
+                .compress2(frame.as_mut_slice(), &content)
+                .map_err(failed)?;
+        }
         Ok(Self {
-            context,
+            compressors,
+            selected: 0,
+            block_headers: Vec::with_capacity(content.len().div_ceil(BLOCK_LEN)),
+            frame_header: [0; FRAME_HEADER_LEN],
             content,
             frame,
         })
     }
+
+    /// Leaves the pages where they are, between the headers of a frame and its blocks. The guest may write to them
+    /// meanwhile: nothing in such a frame depends on its content.
+    fn send_raw<'a>(&'a mut self, pages: &Pages<'a>, out: &mut Segments<'a>) {
+        self.block_headers.clear();
+        self.block_headers.extend(raw::block_headers(pages.bytes()));
+        self.frame_header = raw::frame_header(pages.bytes());
+        out.push(&self.frame_header);
+        out.push_blocks(pages, BLOCK_LEN, &self.block_headers);
+    }
 }
 
 impl SendMethod for ZstdSend {
+    fn select(&mut self, rung: usize) {
+        self.selected = rung;
+    }
+
     fn send_prepare<'a>(
         &'a mut self,
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
+        let Some(Some(compressor)) = self.compressors.get_mut(self.selected) else {
+            self.send_raw(pages, out);
+            return Ok(());
+        };
         let copied = pages.copy_to(&mut self.content);
         let content = self.content.get(..copied).unwrap_or_default();
-        let len = self
-            .context
+        let len = compressor
             .compress2(self.frame.as_mut_slice(), content)
             .map_err(failed)?;
         out.push(self.frame.get(..len).unwrap_or_default());
         Ok(())
     }
-}
-
-/// Level 1 is for links that are faster than the compressor. A window of half a packet stays in the
-/// cache, and a search that takes larger steps where it finds nothing still has its literals
-/// compressed: together a seventh less time for a fortieth more bytes on mixed data.
-const FAST: [CParameter; 3] = [
-    CParameter::WindowLog(18),
-    CParameter::TargetLength(2),
-    CParameter::LiteralCompressionMode(ParamSwitch::Enable),
-];
-
-/// The library failed at what cannot fail for reasons of the pages.
-fn failed(code: zstd_safe::ErrorCode) -> MethodError {
-    MethodError::device(NAME, zstd_safe::get_error_name(code))
 }

@@ -9,7 +9,9 @@ use multifd_core::{
     ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods,
     PageSize, Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
 };
-use multifd_tests::conformance::{self, Guest, Integrity, Subject, pack, round_trip, unpack};
+use multifd_tests::conformance::{
+    self, Guest, Integrity, OnRungs, Subject, pack, recorded, round_trip, unpack,
+};
 use multifd_tests::isal;
 
 #[test]
@@ -88,6 +90,11 @@ fn every_level_of_zlib() -> Result<()> {
 }
 
 #[test]
+fn every_rung_of_zstd() -> Result<()> {
+    every_rung(&multifd_zstd::ZstdFactory, Integrity::Unchecked)
+}
+
+#[test]
 fn wrong_methods_are_noticed() {
     for (flaw, want) in [
         (Flaw::ForgetsTheLastPage, "has other content"),
@@ -150,6 +157,31 @@ fn every_level(factory: &dyn MethodFactory, levels: RangeInclusive<u8>) -> Resul
         let method = factory.open(&MethodOptions::new().with(&name, level))?;
         let subject = Subject::new(method, Integrity::Unchecked);
         round_trip::check_channel(&subject).with_context(|| format!("level {level}"))?;
+    }
+    Ok(())
+}
+
+/// Checks the method on each rung of its ladder, and on all of them in turn, as a channel takes them that changes from
+/// packet to packet.
+fn every_rung(factory: &dyn MethodFactory, integrity: Integrity) -> Result<()> {
+    let method = factory.open(&MethodOptions::new())?;
+    let rungs = 0..method.ladder().len();
+    ensure!(
+        rungs.len() > 1,
+        "{} has nothing to choose from",
+        method.name()
+    );
+    let on = |rungs: Vec<usize>| {
+        let method = Arc::clone(&method);
+        Subject::new(Arc::new(OnRungs { method, rungs }), integrity)
+    };
+    // The strong ones take their time, and are not another format.
+    conformance::check(&on(rungs.clone().take(5).collect())).context("on several rungs")?;
+    conformance::check(&on(vec![0])).context("on the lowest rung")?;
+    round_trip::check_channel(&on(rungs.clone().rev().collect())).context("on all rungs")?;
+    for (number, rung) in rungs.zip(method.ladder()) {
+        round_trip::check_channel(&on(vec![number])).with_context(|| format!("rung {rung:?}"))?;
+        recorded::check_memory(&on(vec![number])).with_context(|| format!("rung {rung:?}"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, ensure};
 use multifd_core::{MethodFactory, MethodOptions, MultifdMethods, PageSize};
 use multifd_tests::conformance::recorded::Folder;
-use multifd_tests::conformance::{Guest, Verdict, fill, pack_all, unpack_all};
+use multifd_tests::conformance::{Guest, OnRungs, Verdict, fill, pack_all, unpack_all};
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::zstd_sys::ZSTD_EndDirective::{ZSTD_e_continue, ZSTD_e_end, ZSTD_e_flush};
 use zstd_safe::{CCtx, CParameter, DCtx, ErrorCode, InBuffer, OutBuffer};
@@ -17,11 +17,19 @@ const PER_PACKET: usize = 24;
 /// complete, it never takes.
 #[test]
 fn page_by_page_everything_is_taken() -> Result<()> {
+    let content = content();
+    let guest = Guest::with(PageSize::X86, &content)?;
+    let method = open(1)?;
+    let rungs = (0..method.ladder().len()).collect();
+    let on_rungs = pack_all(&OnRungs { method, rungs }, &guest, PER_PACKET)?;
+    let mut sent = vec![("of rungs".to_owned(), on_rungs)];
     for level in 0..=20 {
-        let content = content();
+        sent.push((level.to_string(), send(level, &content)?));
+    }
+    for (level, payloads) in sent {
         let mut stream = DCtx::create();
         let mut pages = content.chunks(PAGE);
-        for payload in send(level, &content)? {
+        for payload in payloads {
             let mut input = InBuffer::around(&payload);
             for want in pages.by_ref().take(PER_PACKET) {
                 let mut page = [0; PAGE];
@@ -145,6 +153,53 @@ fn a_frame_may_end_where_a_later_packet_starts() -> Result<()> {
     let empty_last_block = [1, 0, 0];
     payloads[1].splice(0..0, empty_last_block);
     receive(&payloads)?.filled()
+}
+
+/// As long as one of raw blocks would be, and like it up to the second block: that repeats a byte four times.
+#[test]
+fn a_frame_of_other_blocks_behind_a_raw_one_is_received() -> Result<()> {
+    const RAW: usize = 128 << 10;
+    let mut content = fill(5, PAGE, 33);
+    content[RAW..RAW + 4].fill(7);
+    let guest = Guest::with(PageSize::X86, &content)?;
+    let raw = OnRungs {
+        method: open(1)?,
+        rungs: vec![0],
+    };
+    let good = pack_all(&raw, &guest, 33)?.remove(0);
+    let block = |kind: u32, size: usize| -> Result<[u8; 3]> {
+        let [low, middle, high, _] = (u32::try_from(size)? << 3 | kind).to_le_bytes();
+        Ok([low, middle, high])
+    };
+    let parts = [
+        &good[..9 + 3 + RAW],
+        &block(0b10, 4)?,
+        &[7],
+        &block(0b01, PAGE - 4)?,
+        &content[RAW + 4..],
+    ];
+    let other = parts.concat();
+    ensure!(other.len() == good.len() && other != good);
+    for payloads in [vec![good], vec![other]] {
+        unpack_all(&raw, &payloads, &guest, 33)?.filled()?;
+    }
+    Ok(())
+}
+
+/// What looks like a frame in the middle of one is none.
+#[test]
+fn raw_blocks_are_taken_for_a_frame_only_between_two() -> Result<()> {
+    let guest = Guest::with(PageSize::X86, &content())?;
+    let raw = OnRungs {
+        method: open(1)?,
+        rungs: vec![0],
+    };
+    let mut payloads = stream(1, ZSTD_e_continue, &[ZSTD_e_flush])?;
+    payloads[1] = pack_all(&raw, &guest, PER_PACKET)?.remove(1);
+    match receive(&payloads)? {
+        Verdict::Refused(_) => Ok(()),
+        Verdict::Filled => anyhow::bail!("taken in the middle of a frame"),
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl<'m> SendChannel<'m> {
             packet_num,
             counters,
             runs: PageRuns::new(page_size),
-            vecs: IoVecList::with_capacity(page_size.pages_per_packet() + 1),
+            vecs: IoVecList::with_capacity(page_size.pages_per_packet() + 1 + HEADERS),
             header: RamHeaderBuffer::new(page_size),
             packets: 0,
         }
@@ -162,3 +162,7 @@ impl<'m> SendChannel<'m> {
         Place::default().packet(self.packets)
     }
 }
+
+/// Room for what a method puts between pages that it leaves as they are, and for the parts into which that cuts them: the
+/// shortest blocks of any format are those of deflate, of which a packet has nine.
+const HEADERS: usize = 32;

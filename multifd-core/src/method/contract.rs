@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::error::MethodError;
 use super::implementation::Implementation;
 use super::path::PathCounts;
+use super::rung::Rung;
 use super::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelId, PageSize};
 use crate::pages::{Pages, PagesMut, Payload, Segments};
@@ -24,6 +25,14 @@ pub trait MultifdMethods: Send + Sync {
     /// What does the work, and why: for the log of a starting migration, and for whoever compares methods.
     fn implementation(&self) -> Implementation {
         Implementation::software()
+    }
+
+    /// What a sending channel may choose from for each packet, the cheapest first; a method with one way to make a
+    /// payload has one rung.
+    ///
+    /// Which of them a channel is asked for is said in [`ChannelSetup::rungs`].
+    fn ladder(&self) -> &'static [Rung] {
+        &[Rung::ONLY]
     }
 
     /// Makes the state of a sending channel.
@@ -54,6 +63,9 @@ pub struct ChannelSetup {
     pub threads: Arc<dyn Spawn>,
     /// How long such a device may be silent before the channel gives it up.
     pub accelerator_limit: Duration,
+    /// How many rungs of the method's ladder, from the lowest on, a sending channel may be asked for by
+    /// [`SendMethod::select`]; `None` for the level that the method was opened with.
+    pub rungs: Option<usize>,
 }
 
 impl ChannelSetup {
@@ -65,7 +77,15 @@ impl ChannelSetup {
             page_size,
             threads: Arc::new(StdThreads),
             accelerator_limit: ACCELERATOR_LIMIT,
+            rungs: None,
         }
+    }
+
+    /// The same, of a sending channel that may be asked for so many rungs.
+    #[must_use]
+    pub fn with_rungs(mut self, rungs: Option<usize>) -> Self {
+        self.rungs = rungs;
+        self
     }
 
     /// The same, with a host's threads.
@@ -94,12 +114,22 @@ impl fmt::Debug for ChannelSetup {
             .field("channel", &self.channel)
             .field("page_size", &self.page_size)
             .field("accelerator_limit", &self.accelerator_limit)
+            .field("rungs", &self.rungs)
             .finish_non_exhaustive()
     }
 }
 
 /// State of one sending channel.
 pub trait SendMethod {
+    /// Makes the payloads from now on in the way of this rung of the method's ladder, which is below
+    /// [`ChannelSetup::rungs`].
+    ///
+    /// Called on the channel's thread, before any packet, as often as every one. What it needs has been allocated at the
+    /// set-up. A method with one rung does nothing.
+    fn select(&mut self, rung: usize) {
+        let _ = rung;
+    }
+
     /// Makes the payload of one packet from its normal pages, of which there is at least one.
     ///
     /// Called on the channel's thread, once per packet that has normal pages, in the order of the

@@ -22,6 +22,7 @@ mod implementation;
 mod options;
 mod path;
 mod registry;
+mod rung;
 mod spawn;
 
 pub use accelerator::Accelerator;
@@ -32,4 +33,5 @@ pub use implementation::Implementation;
 pub use options::MethodOptions;
 pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
+pub use rung::{Rung, rungs_up_to};
 pub use spawn::{Spawn, StdThreads, ThreadKind};

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::memory::IoVecMut;
 
-use super::PagesMut;
+use super::{PagesMut, PagesWriter};
 
 /// Where a payload's bytes come from: the channel's connection.
 pub trait PayloadSource {
@@ -114,6 +114,43 @@ impl<'a> Payload<'a> {
         Ok(())
     }
 
+    /// Reads the next `len` bytes straight into the guest's pages where `writer` is, and the bytes behind them to all of
+    /// `behind`, in as few calls as can be. The pages have room for them.
+    ///
+    /// # Errors
+    /// As [`Self::read_exact`]; or the pages have less room, in which case none is read.
+    pub fn read_into(
+        &mut self,
+        writer: &mut PagesWriter<'_>,
+        len: usize,
+        behind: &mut [u8],
+    ) -> Result<(), PayloadError> {
+        let room = writer.missing();
+        if len > room {
+            return Err(PayloadError::NoRoom { len, room });
+        }
+        self.take(len.saturating_add(behind.len()))?;
+        let mut left = len;
+        let mut behind = Some(behind).filter(|behind| !behind.is_empty());
+        while left > 0 || behind.is_some() {
+            let mut room: [IoVecMut<'_>; VECTORS] = std::array::from_fn(|_| IoVecMut::default());
+            let mut used = 0;
+            for vec in &mut room {
+                if let Some(span) = writer.advance(left) {
+                    left -= span.len();
+                    *vec = IoVecMut::from(span);
+                } else if let Some(behind) = behind.take() {
+                    *vec = behind.into();
+                } else {
+                    break;
+                }
+                used += 1;
+            }
+            self.source.fill(room.split_at_mut(used).0)?;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, wanted: usize) -> Result<(), PayloadError> {
         match self.remaining.checked_sub(wanted) {
             Some(remaining) => self.remaining = remaining,
@@ -139,7 +176,13 @@ impl fmt::Debug for Payload<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::geometry::PageSize;
+    use crate::memory::{Mapping, RamBlock};
+    use crate::pages::PageRuns;
+    use crate::wire::BlockName;
 
     struct Bytes(&'static [u8]);
 
@@ -171,6 +214,42 @@ mod tests {
         assert_eq!(payload.remaining(), 2);
         payload.read_exact(&mut target[..2]).unwrap();
         assert_eq!(payload.remaining(), 0);
+    }
+
+    #[test]
+    fn pages_are_read_in_parts() {
+        let region = Arc::new(Mapping::anonymous(4 * 4096).unwrap());
+        let block = RamBlock::new(BlockName::new("ram").unwrap(), region).unwrap();
+        let mut runs = PageRuns::new(PageSize::X86);
+        runs.set(&block, &[0x2000, 0]).unwrap();
+        let content: Vec<u8> = (0..2 * 4096 + 4)
+            .map(|at| u8::try_from(at / 3 % 251).unwrap())
+            .collect();
+        let bytes: &'static [u8] = content.clone().leak();
+        let mut source = Bytes(bytes);
+        let mut payload = Payload::new(&mut source, bytes.len());
+        let (pages, mut behind) = (runs.pages_mut(), [0; 3]);
+        let mut writer = pages.writer();
+        payload.read_into(&mut writer, 5000, &mut behind).unwrap();
+        assert_eq!(
+            (&behind[..], writer.missing()),
+            (&content[5000..5003], 3192)
+        );
+        let error = payload.read_into(&mut writer, 3193, &mut []).unwrap_err();
+        assert!(matches!(error, PayloadError::NoRoom { .. }), "{error}");
+        let error = payload
+            .read_into(&mut writer, 3192, &mut [0; 2])
+            .unwrap_err();
+        assert!(
+            matches!(error, PayloadError::Ended { missing: 1, .. }),
+            "{error}"
+        );
+        payload.read_into(&mut writer, 3192, &mut [0]).unwrap();
+        assert_eq!((payload.remaining(), writer.missing()), (0, 0));
+        let mut got = vec![0; 8192];
+        runs.pages().copy_to(&mut got);
+        let want = [&content[..5000], &content[5003..8195]].concat();
+        assert!(got == want);
     }
 
     #[test]

@@ -203,16 +203,8 @@ impl PagesWriter<'_> {
     /// Writes the next bytes, as many as there is still room for, and answers how many.
     pub fn write(&mut self, mut bytes: &[u8]) -> usize {
         let mut done = 0;
-        while !bytes.is_empty() {
-            let Some(run) = self
-                .run
-                .filter(|run| !run.is_empty())
-                .or_else(|| self.next_run())
-            else {
-                break;
-            };
-            let count = run.copy_from(bytes);
-            self.run = Some(run.split_at(count).1);
+        while let Some(span) = self.advance(bytes.len()) {
+            let count = span.copy_from(bytes);
             bytes = bytes.split_at(count).1;
             done += count;
         }
@@ -226,6 +218,18 @@ impl PagesWriter<'_> {
 }
 
 impl<'a> PagesWriter<'a> {
+    /// Goes on by up to `most` bytes and answers which those are: no more than lie side by side. `None` at the end, and
+    /// for no byte.
+    pub(super) fn advance(&mut self, most: usize) -> Option<Span<'a>> {
+        if most == 0 {
+            return None;
+        }
+        let run = self.run.filter(|run| !run.is_empty());
+        let (span, rest) = run.or_else(|| self.next_run())?.split_at(most);
+        self.run = Some(rest);
+        Some(span)
+    }
+
     fn next_run(&mut self) -> Option<Span<'a>> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;

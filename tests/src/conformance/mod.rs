@@ -27,7 +27,7 @@ mod wire;
 pub use content::{Kind, PageSource, fill};
 pub use guest::Guest;
 pub use python::python;
-pub use subject::{Integrity, Subject};
+pub use subject::{Integrity, OnRungs, Subject};
 pub use wire::{Verdict, pack, pack_all, setup, unpack, unpack_all};
 
 use anyhow::{Context, Result};
