@@ -1,6 +1,7 @@
 //! `multifd send`: the source.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::wire::Uuid;
@@ -51,10 +52,10 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
         interrupt: &interrupt,
         cpu_start: cpu_time(),
     };
-    let source = Source::new(config, memory, &method, connections)
+    let source = Source::new(config, memory, Arc::clone(&method), connections)
         .map_err(|error| error.at(Place::on(Side::Source)))?;
     let report = sending
-        .run(source, Source::run)
+        .run(source, Source::run_stopped)
         .map_err(|error| fault::in_file(error, |block| file_of(args, block)))?;
     tell::printed(report.print(args.migration.json));
     Ok(ExitCode::Ok)

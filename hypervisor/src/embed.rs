@@ -25,7 +25,12 @@ pub fn source(
     connections: Connections,
 ) -> Result<Source, multifd_core::Error> {
     config.machine = machine.name();
-    Source::new(config, machine.guest_memory(), method, connections)
+    Source::new(
+        config,
+        machine.guest_memory(),
+        Arc::clone(method),
+        connections,
+    )
 }
 
 /// What takes a guest in. Connections are [accepted](Destination::accept) by it.

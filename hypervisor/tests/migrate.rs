@@ -245,21 +245,16 @@ impl Guests {
             destination.accept(Box::new(SocketTransport::new(theirs)?))?;
             Ok(SocketTransport::new(ours)?)
         };
-        let main = connect()?;
-        let connections = Connections {
-            return_path: Some(Box::new(main.try_clone()?)),
-            main: Box::new(main),
-            channels: (0..2)
-                .map(|_| Ok(Box::new(connect()?) as Box<dyn Transport>))
-                .collect::<Result<_>>()?,
-        };
+        let main = Box::new(connect()?);
+        let channels = (0..2).map(|_| Ok(Box::new(connect()?) as Box<dyn Transport>));
+        let connections = Connections::new(main, channels.collect::<Result<_>>()?)?;
         let source = hypervisor::source(&self.source, config, &method, connections)?;
         self.handle = Some(source.handle());
         let (sent, received) = std::thread::scope(|scope| {
             let incoming = &mut self.destination;
             let received = scope.spawn(|| hypervisor::receive(incoming, &destination));
             let mut host = WithDevice(&mut self.source, self.device);
-            (source.migrate(&mut host), received.join())
+            (source.run(&mut host), received.join())
         });
         let received = received.map_err(|_| anyhow!("the destination panicked"))?;
         match sent {

@@ -36,7 +36,7 @@ pub use handover::Work;
 pub use host_error::HostError;
 pub use multifd_core::Limits;
 pub use options::{channel_count, method_options};
-pub use relay::{Relay, RelayConfig, RelayHandle, RelayHost, RelayReport};
+pub use relay::{Relay, RelayConfig, RelayFailure, RelayHandle, RelayHost, RelayReport};
 pub use report::Report;
 pub use run_state::RunState;
 pub use source::{

@@ -313,8 +313,8 @@ fn send(case: &Case) -> Result<()> {
     config.uuid = uuid(case);
     let connections = host::connect(&socket, usize::from(case.channels), case.return_path)?;
     let memory = file_memory(&[(RAM_BLOCK, &ours)])?;
-    let source = Source::new(config, memory, &host::open(&parameters)?, connections)?;
-    let report = source.migrate(&mut Still(case.run_state, NoWrites))?;
+    let source = Source::new(config, memory, host::open(&parameters)?, connections)?;
+    let report = source.run(&mut Still(case.run_state, NoWrites))?;
 
     qemu.wait_status(&["completed"], LIMIT)
         .with_context(|| qemu.stderr())?;

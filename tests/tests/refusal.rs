@@ -98,16 +98,11 @@ fn a_destination_that_takes_nothing() -> Result<()> {
         // With the system's buffers, which are soon full.
         let connect = || -> Result<_> {
             let stream = UnixStream::connect(&socket)?;
-            Ok(Box::new(SocketTransport::new(stream)?))
+            Ok(Box::new(SocketTransport::new(stream)?) as _)
         };
-        let main = connect()?;
-        let connections = Connections {
-            return_path: Some(Box::new(SocketTransport::try_clone(&main)?)),
-            main,
-            channels: vec![connect()?, connect()?],
-        };
-        let source = Source::new(config, memory, &host::open(&parameters)?, connections)?;
-        let failure = source.run().err().context("it was taken")?;
+        let connections = Connections::new(connect()?, vec![connect()?, connect()?])?;
+        let source = Source::new(config, memory, host::open(&parameters)?, connections)?;
+        let failure = source.run_stopped().err().context("it was taken")?;
         ensure!(failure.guest == GuestAfter::Here, "{failure:?}");
         let text = failure.error.to_string();
         ensure!(failure.error.fault() == Fault::Connection, "{text}");
@@ -151,8 +146,8 @@ fn migrate(send: Compression, receive: Compression, has_memory: bool) -> Result<
             let connections = connect(&socket, 2, true)?;
             let memory = file_memory(&[("ram", &ours)])?;
             let method = host::open(&parameters(send))?;
-            let source = Source::new(SourceConfig::default(), memory, &method, connections);
-            Ok(source.and_then(|source| Ok(source.run()?)))
+            let source = Source::new(SourceConfig::default(), memory, method, connections);
+            Ok(source.and_then(|source| Ok(source.run_stopped()?)))
         });
         accept_all(&listener, &destination)?;
         let received = destination.run(&mut host);

@@ -84,19 +84,14 @@ pub(crate) fn connect(
     let main = tls
         .main(main)
         .map_err(|error| handshake_failed(to, &error))?;
-    let return_path = match settings.capabilities.return_path {
-        true => Some(main.duplicate()?),
-        false => None,
-    };
     let mut channels: Vec<Box<dyn Transport>> = Vec::new();
     for id in channel_count(&settings.parameters).ids() {
         let channel = connect::channel(to, id.number(), limits.destination)?;
         channels.push(tls.channel(channel));
     }
-    Ok(Connections {
-        main,
-        return_path,
-        channels,
+    Ok(match settings.capabilities.return_path {
+        true => Connections::new(main, channels)?,
+        false => Connections::one_way(main, channels),
     })
 }
 

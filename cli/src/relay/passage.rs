@@ -80,7 +80,7 @@ impl Passage {
         };
         let running = Arc::clone(&relay);
         let run = move || {
-            let result = running.run(&mut host);
+            let result = running.run(&mut host).map_err(Error::from);
             let number = host.identity.number;
             host.desk.tell(number, News::Ended(result.map(Box::new)));
         };

@@ -1,6 +1,7 @@
 //! Between the source and the destination of a migration.
 
 mod config;
+mod failure;
 mod handle;
 mod host;
 mod info;
@@ -15,6 +16,7 @@ mod side;
 mod working;
 
 pub use config::RelayConfig;
+pub use failure::RelayFailure;
 pub use handle::RelayHandle;
 pub use host::RelayHost;
 pub use info::{RelayChannelInfo, RelayInfo, RelayRamInfo, RelaySideInfo};
@@ -109,16 +111,17 @@ impl Relay {
     /// Passes the migration on. Blocks until source and destination are done with each other.
     ///
     /// # Errors
-    /// Whatever failed first; its [place](Error::place) says on which side. The source has been told,
-    /// if it can be, and the destination has lost its connections: the guest runs on at the source.
-    pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, Error> {
+    /// Whatever failed first. The source has been told, if it can be, and the destination has lost its connections:
+    /// unless the source has given the guest up by then, it runs on there.
+    pub fn run(&self, host: &mut dyn RelayHost) -> Result<RelayReport, RelayFailure> {
         let ready = self.set_up(host).map_err(|error| self.fail(error));
         let result = ready.and_then(|ready| self.pass_on(ready, host));
         self.handle.end(result.as_ref().err());
-        result.inspect_err(|error| {
+        result.map_err(|error| {
             self.fail(error.clone());
             // Does nothing if that has been done.
             self.forwarder.settle(None, self.limits().last_word);
+            RelayFailure { error }
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a source is told.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -148,6 +149,7 @@ impl SourceConfig {
 }
 
 /// The connections of a source, all to the same destination.
+#[non_exhaustive]
 pub struct Connections {
     /// The main connection, to send.
     pub main: Box<dyn Transport>,
@@ -156,6 +158,29 @@ pub struct Connections {
     pub return_path: Option<Box<dyn Transport>>,
     /// The multifd connections, `multifd-channels` of them.
     pub channels: Vec<Box<dyn Transport>>,
+}
+
+impl Connections {
+    /// A main connection and those of the channels, with a return path: what a migration of a guest that runs wants.
+    ///
+    /// # Errors
+    /// The main connection cannot be [duplicated](Transport::duplicate).
+    pub fn new(main: Box<dyn Transport>, channels: Vec<Box<dyn Transport>>) -> io::Result<Self> {
+        Ok(Self {
+            return_path: Some(main.duplicate()?),
+            main,
+            channels,
+        })
+    }
+
+    /// The same, but that the destination says nothing: where it has no return path.
+    pub fn one_way(main: Box<dyn Transport>, channels: Vec<Box<dyn Transport>>) -> Self {
+        Self {
+            main,
+            return_path: None,
+            channels,
+        }
+    }
 }
 
 impl fmt::Debug for SourceConfig {

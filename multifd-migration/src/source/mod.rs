@@ -79,7 +79,7 @@ impl Source {
     pub fn new(
         config: SourceConfig,
         memory: GuestMemory,
-        method: &Arc<dyn MultifdMethods>,
+        method: Arc<dyn MultifdMethods>,
         connections: Connections,
     ) -> Result<Self, Error> {
         let mut sender_config = SenderConfig::default();
@@ -90,7 +90,7 @@ impl Source {
         let page_size = memory.page_size();
         let sizes = (memory.total_bytes(), page_size.bytes_u64());
         let start = Instant::now();
-        let sender = Sender::start(&sender_config, memory, method, connections.channels)?;
+        let sender = Sender::start(&sender_config, memory, &method, connections.channels)?;
         let abort = sender.abort_handle();
         abort.watch(connections.main.interrupter());
         let return_path = connections
@@ -128,28 +128,28 @@ impl Source {
         self.handle.clone()
     }
 
-    /// Migrates a guest that is stopped and stays so, with the devices of the configuration. Blocks
-    /// until the destination has confirmed; with an answer of `Ok` and a return path, the guest may
-    /// run there and must not run here any more.
-    ///
-    /// # Errors
-    /// As [`Self::migrate`].
-    pub fn run(mut self) -> Result<Report, SourceFailure> {
-        let mut guest = Stopped::new(std::mem::take(&mut self.config.devices));
-        self.migrate(&mut guest)
-    }
-
     /// Migrates a guest that runs. Blocks until the destination has confirmed; with an answer of
     /// `Ok` the guest is paused here and must not be resumed: it is the destination's.
     ///
     /// # Errors
     /// Whatever failed first, and where the guest is now.
-    pub fn migrate(mut self, host: &mut dyn SourceHost) -> Result<Report, SourceFailure> {
+    pub fn run(mut self, host: &mut dyn SourceHost) -> Result<Report, SourceFailure> {
         let mut host = Supervised::new(host);
         match self.send_guest(&mut host) {
             Ok(down_time) => Ok(self.complete(down_time, &mut host)),
             Err(error) => Err(self.fail(error, &mut host)),
         }
+    }
+
+    /// Migrates a guest that is stopped and stays so, with the devices of the configuration. Blocks
+    /// until the destination has confirmed; with an answer of `Ok` and a return path, the guest may
+    /// run there and must not run here any more.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_stopped(mut self) -> Result<Report, SourceFailure> {
+        let mut guest = Stopped::new(std::mem::take(&mut self.config.devices));
+        self.run(&mut guest)
     }
 
     fn send_guest(&mut self, host: &mut Supervised<'_>) -> Result<DownTime, Error> {

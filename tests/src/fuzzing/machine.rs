@@ -137,17 +137,16 @@ impl Machine {
             Ok(Box::new(ours))
         };
         let main = connect()?;
-        let connections = Connections {
-            return_path: way.return_path.then(|| main.duplicate()).transpose()?,
-            main,
-            channels: (0..way.channels)
-                .map(|_| connect())
-                .collect::<Result<_>>()?,
+        let channels = (0..way.channels).map(|_| connect());
+        let channels = channels.collect::<Result<_>>()?;
+        let connections = match way.return_path {
+            true => Connections::new(main, channels)?,
+            false => Connections::one_way(main, channels),
         };
-        let source = Source::new(way.config(), memory, &method, connections)?;
+        let source = Source::new(way.config(), memory, method, connections)?;
         let received = thread::scope(|scope| {
             let received = scope.spawn(|| destination.run(&mut Taker::default()));
-            source.run().map_err(io::Error::other)?;
+            source.run_stopped().map_err(io::Error::other)?;
             received
                 .join()
                 .map_err(|_| anyhow!("the destination panicked"))

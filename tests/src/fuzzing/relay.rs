@@ -61,7 +61,7 @@ fn pass_on(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     }
     let mut host = Onward::new(destination, count);
     let sent = host.sent.clone();
-    let result = relay.run(&mut host);
+    let result = relay.run(&mut host).map_err(Error::from);
     drop(relay);
 
     let result = result.map(|report| report.confirmed);

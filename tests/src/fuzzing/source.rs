@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use migration_params::ZeroPageDetection;
-use multifd_core::transport::Transport;
 use multifd_migration::dirty::{DirtyLog, NoWrites};
 use multifd_migration::source::{GuestAfter, SourceEvent, Status};
 use multifd_migration::stream::{DeviceSection, ReturnMessage};
@@ -69,14 +68,11 @@ fn send(parts: &Parts<'_>, threads: &Arc<Joined>) -> Result<bool> {
     };
     let sent = main.sent();
     let channels = (0..parts.setup.channels).map(|_| Box::new(Script::new(&[])) as _);
-    let connections = Connections {
-        main: Box::new(main),
-        return_path: Some(Box::new(Script::ordered(&script, order)) as Box<dyn Transport>),
-        channels: channels.collect(),
-    };
-    let source = Source::new(config, memory, &parts.setup.open_method()?, connections)?;
+    let mut connections = Connections::one_way(Box::new(main), channels.collect());
+    connections.return_path = Some(Box::new(Script::ordered(&script, order)));
+    let source = Source::new(config, memory, parts.setup.open_method()?, connections)?;
     let mut guest = Guest::default();
-    let result = source.migrate(&mut guest);
+    let result = source.run(&mut guest);
     check(&result, &guest, &sent.bytes(), &script, hand_over);
     Ok(result.is_ok())
 }

@@ -23,18 +23,12 @@ pub fn connect(path: &Path, channels: usize, return_path: bool) -> Result<Connec
         Ok(transport)
     };
     let main = connect()?;
-    let back = if return_path {
-        Some(boxed(main.try_clone()?))
-    } else {
-        None
-    };
     let channels = (0..channels)
         .map(|_| Ok(boxed(connect()?)))
         .collect::<Result<_>>()?;
-    Ok(Connections {
-        main: boxed(main),
-        return_path: back,
-        channels,
+    Ok(match return_path {
+        true => Connections::new(boxed(main), channels)?,
+        false => Connections::one_way(boxed(main), channels),
     })
 }
 

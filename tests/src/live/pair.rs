@@ -145,7 +145,7 @@ impl Pair {
         let (source, received) = thread::scope(|scope| {
             scope.spawn(|| meanwhile(controls));
             let received = scope.spawn(|| destination.run(&mut host));
-            (source.migrate(guest), received.join())
+            (source.run(guest), received.join())
         });
         Ok(Outcome {
             source,
@@ -181,7 +181,7 @@ impl Pair {
                 scope.spawn(move || io::copy(&mut stream, &mut io::sink()));
             }
             scope.spawn(|| script(main, handle));
-            Ok(source.migrate(guest))
+            Ok(source.run(guest))
         })
     }
 
@@ -191,16 +191,14 @@ impl Pair {
         main: Box<dyn Transport>,
         channels: Vec<Box<dyn Transport>>,
     ) -> Result<Source> {
-        let return_path = self.return_path.then(|| main.duplicate()).transpose()?;
-        let connections = Connections {
-            main,
-            return_path,
-            channels,
+        let connections = match self.return_path {
+            true => Connections::new(main, channels)?,
+            false => Connections::one_way(main, channels),
         };
         Ok(Source::new(
             self.config,
             guest.memory(),
-            &self.method,
+            self.method,
             connections,
         )?)
     }

@@ -142,26 +142,19 @@ impl DirtyLog for Host {
 
 /// Migrates to nobody: without a return path all is well once it has been sent.
 fn migrate(host: &mut Host) -> Result<Result<Report, SourceFailure>> {
-    let mut connections = Connections {
-        main: Box::new(to_nobody()?),
-        return_path: None,
-        channels: Vec::new(),
-    };
-    for _ in 0..2 {
-        let channel: Box<dyn Transport> = Box::new(to_nobody()?);
-        connections.channels.push(channel);
-    }
+    let channels = vec![to_nobody()?, to_nobody()?];
+    let connections = Connections::one_way(to_nobody()?, channels);
     let mut config = SourceConfig::default();
     config.tuning.downtime_limit = std::time::Duration::ZERO;
-    let source = Source::new(config, memory()?, &method("none")?, connections)?;
-    Ok(source.migrate(host))
+    let source = Source::new(config, memory()?, method("none")?, connections)?;
+    Ok(source.run(host))
 }
 
-fn to_nobody() -> Result<SocketTransport> {
+fn to_nobody() -> Result<Box<dyn Transport>> {
     let (ours, mut theirs) = UnixStream::pair()?;
     // It ends with the connection.
     thread::spawn(move || io::copy(&mut theirs, &mut io::sink()));
-    Ok(SocketTransport::new(ours)?)
+    Ok(Box::new(SocketTransport::new(ours)?))
 }
 
 fn memory() -> Result<GuestMemory> {

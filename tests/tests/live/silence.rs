@@ -275,21 +275,16 @@ fn to_a_slow_host(
         destination.accept(Box::new(there))?;
         Ok(Box::new(here))
     };
-    let main = connect()?;
-    let connections = Connections {
-        return_path: Some(main.duplicate()?),
-        main,
-        channels: vec![connect()?, connect()?],
-    };
+    let connections = Connections::new(connect()?, vec![connect()?, connect()?])?;
     let mut config = SourceConfig::default();
     config.limits.destination = limit;
     config.limits.memory = memory_limit;
     config.limits.last_word = Duration::from_millis(1);
-    let source = Source::new(config, guest.memory(), &none, connections)?;
+    let source = Source::new(config, guest.memory(), none, connections)?;
     let mut host = Slow(FileHost::new(copy.clone()), slow);
     let (sent, received) = std::thread::scope(|scope| {
         let received = scope.spawn(|| destination.run(&mut host));
-        (source.migrate(&mut guest), received.join())
+        (source.run(&mut guest), received.join())
     });
     if let Err(failure) = sent {
         return Ok(Err(format!("{failure}; at the destination: {received:?}")));

@@ -92,14 +92,11 @@ fn a_guest_comes_through_a_crowd() -> Result<()> {
             Ok(Box::new(SocketTransport::new(here)?))
         };
         let main = connect(0)?;
-        let connections = Connections {
-            return_path: Some(main.duplicate()?),
-            main,
-            channels: (1..=CHANNELS).map(connect).collect::<Result<_>>()?,
-        };
+        let channels = (1..=CHANNELS).map(connect).collect::<Result<_>>()?;
+        let connections = Connections::new(main, channels)?;
         let mut config = SourceConfig::default();
         config.pause_before_switchover = true;
-        let source = Source::new(config, guest.memory(), &none, connections)?;
+        let source = Source::new(config, guest.memory(), none, connections)?;
         let handle = source.handle();
         let late = scope.spawn(move || {
             // Whoever comes now claims to be what is there already.
@@ -122,7 +119,7 @@ fn a_guest_comes_through_a_crowd() -> Result<()> {
             handle.proceed();
             Ok(())
         });
-        let sent = source.migrate(&mut guest);
+        let sent = source.run(&mut guest);
         ensure!(
             matches!(late.join(), Ok(Ok(()))),
             "those who came late were not let in"

@@ -75,20 +75,15 @@ fn migrate(config: SourceConfig) -> Result<Outcome> {
         destination.accept(Box::new(there))?;
         Ok(Box::new(here))
     };
-    let main = connect()?;
-    let connections = Connections {
-        return_path: Some(main.duplicate()?),
-        main,
-        channels: vec![connect()?, connect()?],
-    };
-    let source = Source::new(config, guest.memory(), &none, connections)?;
+    let connections = Connections::new(connect()?, vec![connect()?, connect()?])?;
+    let source = Source::new(config, guest.memory(), none, connections)?;
     let mut host = Disk {
         host: FileHost::new(copy.clone()),
         source: source.handle(),
     };
     let (source, destination) = std::thread::scope(|scope| {
         let receives = scope.spawn(|| destination.run(&mut host));
-        (source.migrate(&mut guest), receives.join())
+        (source.run(&mut guest), receives.join())
     });
     let destination = destination.map_err(|_| anyhow::anyhow!("the destination panicked"))?;
     Ok(Outcome {

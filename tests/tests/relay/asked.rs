@@ -112,7 +112,7 @@ fn cancelled_before_it_has_begun() {
     assert_eq!(handle.info().waits_for, Some(WaitsFor::Source));
     assert!(handle.cancel("not today"));
     let error = relay.run(&mut crate::rig::Onward([].into())).unwrap_err();
-    assert_eq!(error.fault(), Fault::Aborted);
+    assert_eq!(error.error.fault(), Fault::Aborted);
     assert_eq!(handle.phase(), Phase::Cancelled);
 }
 

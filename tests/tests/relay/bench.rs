@@ -183,7 +183,7 @@ pub(crate) fn relay_with(
     };
     let mut host = Onward(vec![onward_channel, onward]);
     let (played, result) = thread::scope(|scope| {
-        let running = scope.spawn(|| relay.run(&mut host));
+        let running = scope.spawn(|| relay.run(&mut host).map_err(Error::from));
         let played = play(&mut bench);
         (played, running.join())
     });

@@ -165,7 +165,7 @@ pub(crate) fn met() -> (Relay, Vec<Endpoint>) {
 fn a_destination_that_cannot_be_reached() {
     let _watchdog = Watchdog::start();
     let (relay, _source) = met();
-    let error = relay.run(&mut Onward(VecDeque::new())).unwrap_err();
+    let error = relay.run(&mut Onward(VecDeque::new())).unwrap_err().error;
     assert_eq!(error.place().side, Some(Side::RelayOut));
     assert_eq!(
         error.to_string(),

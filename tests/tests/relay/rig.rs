@@ -162,7 +162,7 @@ impl Setup {
         let source = Source::new(
             self.source.clone(),
             from.clone(),
-            &self.sends(0),
+            self.sends(0),
             connections,
         );
         let running = Running {
@@ -190,12 +190,18 @@ impl Setup {
             let relaying: Vec<_> = relays
                 .into_iter()
                 .zip(ends)
-                .map(|(relay, ends)| scope.spawn(move || relay.run(&mut Onward(ends.into()))))
+                .map(|(relay, ends)| {
+                    scope.spawn(move || relay.run(&mut Onward(ends.into())).map_err(Error::from))
+                })
                 .collect();
             scope.spawn(|| meanwhile(running));
             let source = source
                 .map_err(|error| (error, GuestAfter::Here))
-                .and_then(|source| source.run().map_err(|failed| (failed.error, failed.guest)))
+                .and_then(|source| {
+                    source
+                        .run_stopped()
+                        .map_err(|failed| (failed.error, failed.guest))
+                })
                 .map_err(|(error, guest)| Failed { error, guest });
             let relays: Vec<_> = relaying
                 .into_iter()
@@ -336,13 +342,10 @@ impl RelayHost for Onward {
 
 pub(crate) fn connections(mut ends: Vec<Endpoint>, return_path: bool) -> Connections {
     let main = ends.remove(0);
-    Connections {
-        return_path: return_path.then(|| main.duplicate().unwrap()),
-        main: Box::new(main),
-        channels: ends
-            .into_iter()
-            .map(|end| Box::new(end) as Box<dyn Transport>)
-            .collect(),
+    let channels = ends.into_iter().map(|end| Box::new(end) as _).collect();
+    match return_path {
+        true => Connections::new(Box::new(main), channels).unwrap(),
+        false => Connections::one_way(Box::new(main), channels),
     }
 }
 

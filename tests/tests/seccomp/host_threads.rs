@@ -104,17 +104,13 @@ fn migrates(threads: Arc<dyn Spawn>, starts: &[&str]) -> Result<()> {
         let ends = ours.into_iter().map(transport);
         let mut channels = ends.collect::<Result<Vec<_>>>()?;
         let main = channels.remove(0);
-        let connections = Connections {
-            return_path: Some(main.duplicate()?),
-            main,
-            channels,
-        };
-        Ok(Source::new(config, from, &none, connections)?)
+        let connections = Connections::new(main, channels)?;
+        Ok(Source::new(config, from, none, connections)?)
     })?;
     let rows = [&["`Destination::run`"], starts].concat();
     let (sent, received) = thread::scope(|scope| {
         let received = scope.spawn(|| on_confined(&rows, || Ok(destination.run(&mut host))));
-        let sent = on_confined(&["`Source::run`"], || Ok(source.migrate(&mut guest)));
+        let sent = on_confined(&["`Source::run`"], || Ok(source.run(&mut guest)));
         (sent, received.join())
     });
     let outcome = Outcome {

@@ -185,18 +185,15 @@ pub(crate) fn migrate(
         Ok(Box::new(ours))
     };
     let main = connect()?;
-    let connections = Connections {
-        return_path: Some(main.duplicate()?),
-        main,
-        channels: (0..CHANNELS).map(|_| connect()).collect::<Result<_>>()?,
-    };
+    let channels = (0..CHANNELS).map(|_| connect());
+    let connections = Connections::new(main, channels.collect::<Result<_>>()?)?;
     let mut config = SourceConfig::default();
     config.zero_pages = zero_pages;
-    let source = Source::new(config, from.clone(), &method, connections)?;
+    let source = Source::new(config, from.clone(), method, connections)?;
     let mut file_host = FileHost::new(to.clone());
     let (sent, received) = thread::scope(|scope| {
         let received = scope.spawn(|| destination.run(&mut file_host));
-        (source.migrate(host), received.join())
+        (source.run(host), received.join())
     });
     received.map_err(|_| anyhow!("the destination panicked"))??;
     Ok(sent?)

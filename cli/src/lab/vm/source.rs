@@ -80,7 +80,7 @@ impl Migration<'_> {
         let source = hypervisor::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
         sending.run(source, |source| {
-            let result = source.migrate(machine);
+            let result = source.run(machine);
             result.inspect_err(|failure| *guest = failure.guest)
         })
     }

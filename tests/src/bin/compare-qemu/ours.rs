@@ -177,7 +177,7 @@ impl Role {
         config.tuning.max_bandwidth = None;
         let method = self.open()?;
         let connections = self.connect()?;
-        Ok(Source::new(config, memory, &method, connections)?.run()?)
+        Ok(Source::new(config, memory, method, connections)?.run_stopped()?)
     }
 
     fn connect(&self) -> Result<Connections> {
@@ -188,13 +188,9 @@ impl Role {
         let client = Client::from_dir(folder, HOST)?;
         let plain = host::connect(&self.socket, channels, false)?;
         let main = client.connect(plain.main, LIMIT)?;
-        let return_path = Some(main.duplicate()?);
         let channel = |plain| client.connect_later(plain, LIMIT);
-        Ok(Connections {
-            main,
-            return_path,
-            channels: plain.channels.into_iter().map(channel).collect(),
-        })
+        let channels = plain.channels.into_iter().map(channel).collect();
+        Ok(Connections::new(main, channels)?)
     }
 
     fn receive(&self) -> Result<multifd_migration::Report> {

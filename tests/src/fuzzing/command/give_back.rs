@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use multifd_core::transport::Transport;
 use multifd_core::{ChannelCount, GuestMemory};
 use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
 
@@ -29,12 +28,8 @@ pub(super) fn give_back(
     let ends = [(); 2].map(|()| Script::new(&[]));
     let sent = ends.each_ref().map(Script::sent);
     let [main, channel] = ends;
-    let connections = Connections {
-        main: Box::new(main),
-        return_path: None,
-        channels: vec![Box::new(channel) as Box<dyn Transport>],
-    };
-    let source = Source::new(config, memory, &method, connections)?.run();
+    let connections = Connections::one_way(Box::new(main), vec![Box::new(channel)]);
+    let source = Source::new(config, memory, Arc::clone(&method), connections)?.run_stopped();
     assert!(source.is_ok(), "{:?}", source.err());
 
     let mut config = DestinationConfig::default();
