@@ -66,6 +66,11 @@ pub enum KvmError {
     /// The kernel, or the kind of VM, has no dirty ring.
     #[error("KVM has no dirty ring for this VM: use the dirty log")]
     NoRing,
+    /// The kernel writes to the guest's memory beside all vCPUs, and lists in a bitmap of its own what no ring has.
+    #[error(
+        "KVM's dirty rings do not list all writes on this processor, as they are of vCPUs only: use the dirty log"
+    )]
+    RingNeedsBitmap,
     /// KVM has written over entries of a vCPU's dirty ring before they were taken. It stops a vCPU when
     /// 64 entries are left; where it emulates many of the guest's instructions in one go, these may
     /// write to more pages than that.

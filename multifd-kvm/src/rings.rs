@@ -8,8 +8,10 @@ use crate::raw::{Entry, GfnRing};
 #[derive(Debug, Default)]
 pub(crate) struct Rings {
     rings: Vec<GfnRing>,
-    /// Entries that were taken and not reset: the pages of these are not write-protected yet.
+    /// Entries that were given back and not reset: the pages of these are not write-protected yet.
     unreset: u64,
+    /// KVM has reset some of them, and it is not known of which rings.
+    is_partial: bool,
 }
 
 /// What was in the rings.
@@ -17,13 +19,16 @@ pub(crate) struct Rings {
 pub(crate) struct Emptied {
     pub(crate) entries: u64,
     /// KVM may have written over entries before they were taken: writes are not known of, and their
-    /// pages are not write-protected.
+    /// pages are not write-protected. Once nothing is logged any more, the rings are to be
+    /// [recovered](Rings::recover).
     pub(crate) overrun: bool,
 }
 
 impl Rings {
-    pub(crate) fn add(&mut self, ring: GfnRing) {
+    /// Adds a ring. Answers which one it is.
+    pub(crate) fn add(&mut self, ring: GfnRing) -> usize {
         self.rings.push(ring);
+        self.rings.len() - 1
     }
 
     /// Takes all entries, and has KVM take them back: `reset` does it and answers of how many.
@@ -38,6 +43,7 @@ impl Rings {
         let mut emptied = Emptied::default();
         for _ in 0..MOST_RESETS {
             for ring in &mut self.rings {
+                self.unreset += u64::from(ring.find());
                 while let Some(taken) = ring.take() {
                     self.unreset += 1;
                     emptied.entries += 1;
@@ -45,15 +51,10 @@ impl Rings {
                 }
                 emptied.overrun |= ring.is_overrun();
             }
-            if self.unreset > 0 {
-                let count = match reset() {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                    answer => answer?,
-                };
-                self.unreset = self.unreset.saturating_sub(count.into());
+            if emptied.overrun {
+                return Ok(emptied);
             }
-            if self.unreset == 0 {
-                self.rings.iter_mut().for_each(GfnRing::all_reset);
+            if self.unreset == 0 || self.reset_some(&mut reset)? {
                 return Ok(emptied);
             }
         }
@@ -62,14 +63,62 @@ impl Rings {
         Ok(emptied)
     }
 
-    /// Makes room in rings that were overrun, so that their vCPUs can run on. Nothing is logged any more.
-    pub(crate) fn give_up(&mut self, mut reset: impl FnMut() -> io::Result<u32>) {
-        for _ in 0..MOST_RESETS {
-            let given: u32 = self.rings.iter_mut().map(GfnRing::give_up).sum();
-            if given == 0 && !matches!(reset(), Ok(1..)) {
-                break;
+    /// Brings the rings in step with KVM again after an overrun, while nothing is written into them any more. Answers whether that
+    /// was possible: it is not known how far KVM is with a ring that it was resetting when it was overrun.
+    pub(crate) fn recover(&mut self, mut reset: impl FnMut() -> io::Result<u32>) -> bool {
+        if self.is_partial {
+            return false;
+        }
+        for ring in &mut self.rings {
+            ring.give_filled();
+            if ring.is_overrun() {
+                ring.give_all();
             }
         }
+        self.unreset = self
+            .rings
+            .iter()
+            .map(|ring| u64::from(ring.unreset()))
+            .sum();
+        self.reset_all(&mut reset)
+    }
+
+    /// Makes room for a vCPU that stopped because its ring is full, if nothing else has: it was overrun, and all that
+    /// KVM waits for is entries that it has written over. Answers whether KVM has got back what was given to it.
+    pub(crate) fn make_room(
+        &mut self,
+        ring: usize,
+        mut reset: impl FnMut() -> io::Result<u32>,
+    ) -> bool {
+        let Some(ring) = self.rings.get_mut(ring) else {
+            return true;
+        };
+        self.unreset += u64::from(ring.give_full());
+        ring.forget_given();
+        self.reset_all(&mut reset)
+    }
+
+    fn reset_all(&mut self, reset: &mut impl FnMut() -> io::Result<u32>) -> bool {
+        (0..MOST_RESETS).any(|_| self.unreset == 0 || matches!(self.reset_some(reset), Ok(true)))
+    }
+
+    /// Has KVM take back what was given to it. Answers whether that was all.
+    fn reset_some(&mut self, reset: &mut impl FnMut() -> io::Result<u32>) -> io::Result<bool> {
+        let count = match reset() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            answer => answer?,
+        };
+        self.unreset = self.unreset.saturating_sub(count.into());
+        if self.unreset == 0 {
+            self.rings.iter_mut().for_each(GfnRing::all_reset);
+            self.is_partial = false;
+            return Ok(true);
+        }
+        if count > 0 {
+            let left = self.rings.iter_mut().map(|ring| u64::from(ring.settle()));
+            self.is_partial = left.sum::<u64>() != self.unreset;
+        }
+        Ok(false)
     }
 }
 
@@ -78,12 +127,16 @@ const MOST_RESETS: u32 = 1000;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::raw::FakeRing;
 
     fn rings(fakes: &[&FakeRing]) -> Rings {
         let mut rings = Rings::default();
-        fakes.iter().for_each(|fake| rings.add(fake.map()));
+        for fake in fakes {
+            rings.add(fake.map());
+        }
         rings
     }
 
@@ -125,18 +178,23 @@ mod tests {
     }
 
     #[test]
-    fn an_overrun_is_seen() {
+    fn an_overrun_is_seen_and_recovered_from() {
         let ring = FakeRing::new(8);
         let mut rings = rings(&[&ring]);
         // The first three are lost.
         (0..11).for_each(|page| ring.push(page));
-        let got = pages(&mut rings, || Ok(ring.reset(8)));
+        let got = pages(&mut rings, || panic!("nothing is to be reset any more"));
         assert_eq!(got, (vec![8, 9, 10, 3, 4, 5, 6, 7], true));
-        // KVM is three entries ahead.
+        assert!(rings.recover(|| Ok(ring.reset(8))));
+        // KVM is three entries ahead, and where that is shows when it goes on.
         assert_eq!(ring.used(), 3);
+        assert_eq!(
+            pages(&mut rings, || panic!("there is nothing to reset")),
+            (vec![], false)
+        );
         (11..13).for_each(|page| ring.push(page));
-        rings.give_up(|| Ok(ring.reset(8)));
-        assert_eq!(ring.used(), 0);
+        let got = pages(&mut rings, || Ok(ring.reset(8)));
+        assert_eq!((got, ring.used()), ((vec![11, 12], false), 0));
     }
 
     #[test]
@@ -151,6 +209,90 @@ mod tests {
             Ok(ring.reset(8))
         });
         assert_eq!(got, ((0..10).collect(), true));
+        assert!(rings.recover(|| Ok(ring.reset(8))));
+        assert_eq!(ring.used(), 2);
+        (10..13).for_each(|page| ring.push(page));
+        let got = pages(&mut rings, || Ok(ring.reset(8)));
+        assert_eq!((got, ring.used()), (((10..13).collect(), false), 0));
+    }
+
+    #[test]
+    fn an_overrun_between_two_parts_of_a_reset_is_recovered_from() {
+        let ring = FakeRing::new(8);
+        let mut rings = rings(&[&ring]);
+        (0..6).for_each(|page| ring.push(page));
+        let mut resets = 0;
+        let got = pages(&mut rings, || {
+            resets += 1;
+            // Then KVM fills more than that leaves room for.
+            let count = ring.reset(2);
+            (6..14)
+                .filter(|_| resets == 1)
+                .for_each(|page| ring.push(page));
+            Ok(count)
+        });
+        assert!(got.1, "{got:?}");
+        // How far KVM was is not known for sure.
+        if rings.recover(|| Ok(ring.reset(8))) {
+            let used = ring.used();
+            assert!(used < 8, "{used} entries are KVM's");
+            (14..16).for_each(|page| ring.push(page));
+            let got = pages(&mut rings, || Ok(ring.reset(8)));
+            assert_eq!((got, ring.used()), ((vec![14, 15], false), 0));
+        }
+    }
+
+    /// What a vCPU does: it stops when half of its ring is used, but may write many pages before it looks.
+    const RING: u32 = 128;
+    const FULL: u32 = RING - 64;
+
+    proptest! {
+        #[test]
+        fn after_an_overrun_all_is_as_before(
+            bursts in prop::collection::vec((0_usize..2, 0_u32..500), 1..12),
+            steps in prop::collection::vec((0_usize..2, 0..=FULL), 1..20),
+        ) {
+            let fakes = [FakeRing::new(RING), FakeRing::new(RING)];
+            let mut rings = rings(&[&fakes[0], &fakes[1]]);
+            let reset = || Ok(fakes.iter().map(|fake| fake.reset(u32::MAX)).sum());
+            let mut next = 0;
+            let mut push = |vcpu: usize, pages: u32| {
+                let first = next;
+                next += u64::from(pages);
+                (first..next).for_each(|page| fakes[vcpu].push(page));
+                first..next
+            };
+            for (vcpu, pages) in bursts {
+                let mut stops = 0;
+                // A vCPU that stopped runs on, sooner or later.
+                while fakes[vcpu].used() >= FULL {
+                    if rings.empty(|_| (), reset).unwrap().overrun {
+                        prop_assert!(rings.recover(reset));
+                    }
+                    prop_assert!(rings.make_room(vcpu, reset));
+                    stops += 1;
+                    prop_assert!(stops < 20, "{} entries are used", fakes[vcpu].used());
+                }
+                prop_assert!(fakes[vcpu].used() <= RING, "more was given back than was KVM's");
+                push(vcpu, pages);
+            }
+            // Then none writes more than there is room for.
+            if rings.empty(|_| (), reset).unwrap().overrun {
+                prop_assert!(rings.recover(reset));
+            }
+            for (vcpu, pages) in steps {
+                while fakes[vcpu].used() >= FULL {
+                    prop_assert!(!rings.empty(|_| (), reset).unwrap().overrun);
+                    prop_assert!(rings.make_room(vcpu, reset));
+                }
+                let want = push(vcpu, pages);
+                let mut got = Vec::new();
+                let emptied = rings.empty(|entry| got.push(entry.page), reset).unwrap();
+                prop_assert!(!emptied.overrun);
+                prop_assert!(got.into_iter().eq(want));
+                prop_assert!(fakes[vcpu].used() == 0 || pages == 0);
+            }
+        }
     }
 
     #[test]

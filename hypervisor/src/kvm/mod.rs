@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kvm_bindings::KVM_MAX_CPUID_ENTRIES;
 use kvm_ioctls::{Kvm, VmFd};
-use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
+use multifd_kvm::{KvmDirtyLog, KvmDirtyRing};
 use multifd_migration::DirtyLog;
 
 use crate::vcpu::Vcpu;
@@ -65,15 +65,16 @@ impl Vm {
         let cpuid = cpuid.map_err(Error::kvm("ask for the processor's features"))?;
         fd.set_cpuid2(&cpuid)
             .map_err(Error::kvm("set a vCPU's features"))?;
-        if let Log::Ring(ring) = &self.log {
-            ring.add_vcpu(&fd)?;
-        }
+        let ring = match &self.log {
+            Log::Bitmap(_) => None,
+            Log::Ring(ring) => Some(ring.add_vcpu(&fd)?),
+        };
         state::set_start(&fd, number)?;
         Ok(Box::new(KvmVcpu {
             number,
             fd,
             kvm: Arc::clone(&self.kvm),
-            ring: self.collector(),
+            ring,
             _memory: self.memory.clone(),
         }))
     }
@@ -83,13 +84,6 @@ impl Vm {
         match self.log {
             Log::Bitmap(log) => Box::new(log),
             Log::Ring(log) => Box::new(log),
-        }
-    }
-
-    fn collector(&self) -> Option<RingCollector> {
-        match &self.log {
-            Log::Bitmap(_) => None,
-            Log::Ring(ring) => Some(ring.collector()),
         }
     }
 }

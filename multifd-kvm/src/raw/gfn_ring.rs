@@ -15,8 +15,12 @@ pub(crate) struct GfnRing {
     count: u32,
     /// Of the next entry to take; counts on past the ring's end.
     next: u32,
-    /// Entries taken since the kernel last had all of them back.
+    /// Entries given back since the kernel last had all of them.
     unreset: u32,
+    /// Entries given back since [`Self::forget_given`].
+    given: u32,
+    /// It was overrun: the kernel goes on somewhere behind `next`.
+    lost: bool,
 }
 
 /// A page that was written to.
@@ -63,6 +67,8 @@ impl GfnRing {
             count,
             next: 0,
             unreset: 0,
+            given: 0,
+            lost: false,
         })
     }
 
@@ -76,39 +82,95 @@ impl GfnRing {
             slot: gfn.slot.load(Ordering::Relaxed),
             page: gfn.offset.load(Ordering::Relaxed),
         };
-        // Release: the entry was read before the kernel may fill it anew.
-        gfn.flags.store(RESET, Ordering::Release);
-        self.next = self.next.wrapping_add(1);
-        self.unreset = self.unreset.saturating_add(1);
+        self.give(1);
         Some(entry)
     }
 
-    /// Whether as many entries as there are, or more, were taken since the kernel had all of them
-    /// back: it has not stopped the vCPU before, and may have written over entries.
+    /// Looks, in a ring that was overrun, where the kernel goes on, and gives back what it has passed by. Answers how
+    /// many entries: none as long as the kernel has written nothing there.
+    pub(crate) fn find(&mut self) -> u32 {
+        let first = |ring: &Self| (0..ring.count).find(|ahead| ring.entry(*ahead).is_dirty());
+        let Some(passed) = self.lost.then(|| first(self)).flatten() else {
+            return 0;
+        };
+        if passed == 0 && self.entry(self.count.wrapping_sub(1)).is_dirty() {
+            // It has come round again.
+            self.unreset = self.unreset.saturating_add(self.count);
+            return 0;
+        }
+        self.lost = false;
+        self.give(passed);
+        passed
+    }
+
+    /// Whether as many entries as there are, or more, were given back since the kernel had all of them:
+    /// it has not stopped the vCPU before, and may have written over entries.
     pub(crate) fn is_overrun(&self) -> bool {
         self.unreset >= self.count
     }
 
-    /// The kernel has got back all entries that were taken.
+    /// The kernel has got back all entries that were given.
     pub(crate) fn all_reset(&mut self) {
         self.unreset = 0;
     }
 
-    /// Gives all entries back of a ring that was overrun, into which nothing is written any more: those
-    /// that are filled, and those before them that the kernel has passed by. Answers how many.
-    pub(crate) fn give_up(&mut self) -> u32 {
-        let Some(passed) = (0..self.count).find(|ahead| self.entry(*ahead).is_dirty()) else {
+    /// Takes note of what the kernel has reset of the entries that were given back, which it does in order. Answers how many
+    /// are left.
+    pub(crate) fn settle(&mut self) -> u32 {
+        while self.unreset > 0 && !self.entry(self.unreset.wrapping_neg()).is_given() {
+            self.unreset -= 1;
+        }
+        self.unreset
+    }
+
+    /// Gives back all entries that are filled.
+    pub(crate) fn give_filled(&mut self) {
+        self.find();
+        while self.take().is_some() {}
+    }
+
+    /// How many entries were given back that the kernel has not reset.
+    pub(crate) fn unreset(&self) -> u32 {
+        self.unreset
+    }
+
+    /// Gives back just as many entries as there are, of a ring that was overrun and into which nothing is written any
+    /// more: the kernel has filled that many, or more, since it last had all of them.
+    pub(crate) fn give_all(&mut self) {
+        self.next = self.next.wrapping_sub(self.unreset);
+        self.unreset = 0;
+        self.give(self.count);
+        self.lost = true;
+    }
+
+    /// Gives back entries of a ring that was overrun, for its vCPU has just stopped because it is full, and nothing of it was
+    /// given back since the vCPU stopped before: so many are certainly the kernel's. Answers how many.
+    pub(crate) fn give_full(&mut self) -> u32 {
+        if !self.lost || self.given > 0 {
             return 0;
+        }
+        let reserved = match self.count {
+            1024.. => RESERVED + LOGGED_BY_PROCESSOR,
+            _ => RESERVED,
         };
-        for ahead in 0..passed {
+        let full = self.count.saturating_sub(reserved);
+        self.give(full);
+        full
+    }
+
+    /// What is given back from now on is counted anew.
+    pub(crate) fn forget_given(&mut self) {
+        self.given = 0;
+    }
+
+    fn give(&mut self, entries: u32) {
+        for ahead in 0..entries {
+            // Release: the entry was read before the kernel may fill it anew.
             self.entry(ahead).flags.store(RESET, Ordering::Release);
         }
-        self.next = self.next.wrapping_add(passed);
-        let mut given = passed;
-        while self.take().is_some() {
-            given = given.saturating_add(1);
-        }
-        given
+        self.next = self.next.wrapping_add(entries);
+        self.unreset = self.unreset.saturating_add(entries);
+        self.given = self.given.saturating_add(entries);
     }
 
     /// The entry that is so many behind the next one.
@@ -125,6 +187,10 @@ impl Gfn {
         // Acquire: the entry was written before its flag.
         self.flags.load(Ordering::Acquire) & DIRTY != 0
     }
+
+    fn is_given(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & (DIRTY | RESET) == RESET
+    }
 }
 
 impl Drop for GfnRing {
@@ -140,6 +206,11 @@ fn bytes(count: u32) -> usize {
 
 /// `KVM_DIRTY_LOG_PAGE_OFFSET`: where in a vCPU's file its ring is, in pages.
 const PAGE_OFFSET: u64 = 64;
+/// A vCPU stops when so many entries are left (`KVM_DIRTY_RING_RSVD_ENTRIES`).
+const RESERVED: u32 = 64;
+/// Or so many more, where the processor logs pages by itself, 512 at a time (Intel's PML). KVM takes no ring below 1024
+/// entries there.
+const LOGGED_BY_PROCESSOR: u32 = 512;
 /// `KVM_DIRTY_GFN_F_DIRTY`.
 const DIRTY: u32 = 1;
 /// `KVM_DIRTY_GFN_F_RESET`.

@@ -20,6 +20,7 @@ pub(crate) use page_size::page_size;
 #[cfg(feature = "vm-memory")]
 pub(crate) use region::Region;
 pub(crate) use vm::{
-    CAP_DIRTY_LOG_RING, CAP_DIRTY_LOG_RING_ACQ_REL, CAP_MANUAL_DIRTY_LOG_PROTECT2, MANUAL_PROTECT,
-    MEM_GUEST_MEMFD, MEM_LOG_DIRTY_PAGES, MemoryRegion, Vm,
+    CAP_DIRTY_LOG_RING, CAP_DIRTY_LOG_RING_ACQ_REL, CAP_DIRTY_LOG_RING_WITH_BITMAP,
+    CAP_MANUAL_DIRTY_LOG_PROTECT2, MANUAL_PROTECT, MEM_GUEST_MEMFD, MEM_LOG_DIRTY_PAGES,
+    MemoryRegion, Vm,
 };

@@ -157,6 +157,7 @@ const RESET_DIRTY_RINGS: libc::Ioctl = 0xaec7;
 pub(crate) const CAP_MANUAL_DIRTY_LOG_PROTECT2: u32 = 168;
 pub(crate) const CAP_DIRTY_LOG_RING: u32 = 192;
 pub(crate) const CAP_DIRTY_LOG_RING_ACQ_REL: u32 = 223;
+pub(crate) const CAP_DIRTY_LOG_RING_WITH_BITMAP: u32 = 225;
 /// `KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE` and `KVM_DIRTY_LOG_INITIALLY_SET`.
 pub(crate) const MANUAL_PROTECT: u64 = 0b11;
 /// The flag of a slot whose writes are logged.

@@ -7,8 +7,8 @@ use multifd_kvm::{KvmDirtyLog, KvmDirtyRing, RingCollector};
 use multifd_migration::dirty::Walk;
 use multifd_migration::{DirtyBitmap, DirtyLog};
 
-use super::guest::{BLOCKS, Guest, PAGE, Running, Vcpu, WRITE_ALL};
-use super::kvm;
+use super::guest::{BLOCKS, Guest, PAGE, Running, Vcpu, WRITE_ALL, WRITES_PER_EXIT};
+use super::{kvm, skip};
 
 const VCPUS: u64 = 2;
 
@@ -18,7 +18,7 @@ fn manual_protect_loses_nothing() -> Result<()> {
     let guest = Guest::new(&kvm)?;
     let mut log = KvmDirtyLog::new(&guest.vm, &guest.memory, guest.slots())?;
     ensure!(log.has_manual_protect(), "Linux 5.0 has it");
-    migrates(&guest, vcpus(&guest)?, &mut log, None)
+    migrates(&guest, vcpus(&guest)?, &mut log, &[])
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn protection_at_fetch_loses_nothing() -> Result<()> {
     let Some(kvm) = kvm() else { return Ok(()) };
     let guest = Guest::new(&kvm)?;
     let mut log = KvmDirtyLog::protecting_at_fetch(&guest.vm, &guest.memory, guest.slots())?;
-    migrates(&guest, vcpus(&guest)?, &mut log, None)
+    migrates(&guest, vcpus(&guest)?, &mut log, &[])
 }
 
 #[test]
@@ -35,26 +35,34 @@ fn the_ring_loses_nothing() -> Result<()> {
     let guest = Guest::new(&kvm)?;
     // Small, so that it is full again and again.
     let mut log = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024)?;
-    migrates_with_ring(&guest, vcpus(&guest)?, &mut log)
+    let vcpus = vcpus(&guest)?;
+    let collectors = collectors(&log, &vcpus)?;
+    migrates(&guest, vcpus, &mut log, &collectors)
 }
 
 /// Where the guest's writes are emulated, many come between two looks at whether its ring is full.
 #[test]
-fn a_ring_that_is_overrun_is_an_error() -> Result<()> {
+fn a_ring_that_is_overrun_ends_one_migration() -> Result<()> {
     let Some(kvm) = kvm() else { return Ok(()) };
     let guest = Guest::new(&kvm)?;
     let mut log = KvmDirtyRing::enable(&guest.vm, &guest.memory, guest.slots(), 1024)?;
     let vcpus = vcpus(&guest)?.into_iter();
     // So many that nothing but a full ring stops it for long.
     let vcpus = vcpus.map(|vcpu| vcpu.writes_per_exit(2000));
-    let Err(error) = migrates_with_ring(&guest, vcpus.collect::<Result<_>>()?, &mut log) else {
-        return Ok(());
-    };
-    let lost = format!("{error:#}");
-    ensure!(lost.contains("overrun the dirty ring"), "{lost}");
-    let again = log.start().map_err(flat).err().context("it cannot go on")?;
-    ensure!(again.to_string().contains("overrun"), "{again}");
-    Ok(())
+    let vcpus: Vec<_> = vcpus.collect::<Result<_>>()?;
+    let collectors = collectors(&log, &vcpus)?;
+    // Here the guest runs on, whatever becomes of the migration.
+    let (vcpus, migrated) = migrate(&guest, vcpus, &mut log, &collectors)?;
+    if let Err(error) = migrated {
+        let lost = format!("{error:#}");
+        ensure!(lost.contains("overrun the dirty ring"), "{lost}");
+    } else {
+        skip("KVM has not overrun a ring");
+    }
+    let vcpus = vcpus.into_iter();
+    let vcpus = vcpus.map(|vcpu| vcpu.writes_per_exit(WRITES_PER_EXIT));
+    let vcpus = vcpus.collect::<Result<_>>()?;
+    migrates(&guest, vcpus, &mut log, &collectors)
 }
 
 #[test]
@@ -74,12 +82,9 @@ fn vcpus(guest: &Guest) -> Result<Vec<Vcpu>> {
         .collect()
 }
 
-fn migrates_with_ring(guest: &Guest, vcpus: Vec<Vcpu>, log: &mut KvmDirtyRing) -> Result<()> {
-    for vcpu in &vcpus {
-        log.add_vcpu(&vcpu.fd)?;
-    }
-    let collector = log.collector();
-    migrates(guest, vcpus, log, Some(&collector))
+fn collectors(log: &KvmDirtyRing, vcpus: &[Vcpu]) -> Result<Vec<RingCollector>> {
+    let collectors = vcpus.iter().map(|vcpu| log.add_vcpu(&vcpu.fd));
+    Ok(collectors.collect::<Result<_, _>>()?)
 }
 
 /// Migrates twice: a log can be started again.
@@ -87,27 +92,42 @@ fn migrates(
     guest: &Guest,
     mut vcpus: Vec<Vcpu>,
     log: &mut dyn DirtyLog,
-    ring: Option<&RingCollector>,
+    rings: &[RingCollector],
 ) -> Result<()> {
     for _ in 0..2 {
-        let running = vcpus.into_iter().map(|vcpu| vcpu.start(ring.cloned()));
-        let running: Vec<_> = running.collect();
-        let mut copy = Copy::of(&guest.memory);
-        if let Err(error) = rounds(&running, &mut copy, log, ring.is_some()) {
-            log.stop();
-            running.iter().for_each(Running::abandon);
-            return Err(error);
-        }
-        vcpus = running
-            .into_iter()
-            .map(Running::stop)
-            .collect::<Result<_>>()?;
-        let last = copy.harvest(log).and_then(|()| copy.round(log, false));
-        log.stop();
-        last?;
-        copy.check(&vcpus)?;
+        let migrated;
+        (vcpus, migrated) = migrate(guest, vcpus, log, rings)?;
+        migrated?;
     }
     Ok(())
+}
+
+/// Migrates, or tries to; then the guest is stopped. `rings` are those of the vCPUs, or none.
+fn migrate(
+    guest: &Guest,
+    vcpus: Vec<Vcpu>,
+    log: &mut dyn DirtyLog,
+    rings: &[RingCollector],
+) -> Result<(Vec<Vcpu>, Result<()>)> {
+    let vcpus = vcpus.into_iter().enumerate();
+    let running = vcpus.map(|(number, vcpu)| vcpu.start(rings.get(number).cloned()));
+    let running: Vec<_> = running.collect();
+    let mut copy = Copy::of(&guest.memory);
+    let sent = rounds(&running, &mut copy, log, !rings.is_empty());
+    if sent.is_err() {
+        // The guest runs on, at the source.
+        log.stop();
+        running.iter().for_each(Running::wait_writes);
+    }
+    let vcpus = running.into_iter().map(Running::stop);
+    let vcpus: Vec<_> = vcpus.collect::<Result<_>>()?;
+    if sent.is_err() {
+        return Ok((vcpus, sent));
+    }
+    let last = copy.harvest(log).and_then(|()| copy.round(log, false));
+    log.stop();
+    let checked = last.and_then(|()| copy.check(&vcpus));
+    Ok((vcpus, checked))
 }
 
 /// While the guest runs.

@@ -98,7 +98,7 @@ impl Guest {
             fd,
             number,
             writes_per_exit: WRITES_PER_EXIT,
-            exits: 0,
+            written: 0,
             memory: (self.memory.clone(), Arc::clone(&self.code)),
         })
     }
@@ -109,8 +109,8 @@ pub(crate) struct Vcpu {
     pub(crate) fd: VcpuFd,
     number: u64,
     writes_per_exit: u64,
-    /// How often it has told that it wrote so many pages.
-    exits: u64,
+    /// How many pages it has told that it wrote.
+    written: u64,
     memory: (GuestMemory, Arc<Mapping>),
 }
 
@@ -124,8 +124,6 @@ pub(crate) struct Running {
 #[derive(Default)]
 struct Watched {
     stop: AtomicBool,
-    /// Stop wherever it is.
-    abandon: AtomicBool,
     exits: AtomicU64,
     full_rings: AtomicU64,
 }
@@ -144,10 +142,10 @@ impl Vcpu {
         let watched = Arc::new(Watched::default());
         let shown = Arc::clone(&watched);
         let thread = std::thread::spawn(move || {
-            while !shown.abandon.load(Ordering::Relaxed) {
+            loop {
                 match self.fd.run()? {
                     VcpuExit::IoOut(PORT, _) => {
-                        self.exits += 1;
+                        self.written += self.writes_per_exit;
                         shown.exits.fetch_add(1, Ordering::Relaxed);
                         // Only here the number of its writes is known.
                         if shown.stop.load(Ordering::Relaxed) {
@@ -163,7 +161,6 @@ impl Vcpu {
                     exit => bail!("the guest stops with {exit:?}"),
                 }
             }
-            Ok(self)
         });
         Running { watched, thread }
     }
@@ -186,7 +183,7 @@ impl Vcpu {
     /// How often [`WRITE_ALL`] wrote to each page, counted as the program does.
     pub(crate) fn add_writes(&self, counts: &mut [u32]) {
         let mut state = seed(self.number);
-        for _ in 0..self.exits * self.writes_per_exit {
+        for _ in 0..self.written {
             state = state.wrapping_mul(0x19_660d).wrapping_add(0x3c6e_f35f);
             counts[(state >> 8) as usize % counts.len()] += 1;
         }
@@ -224,11 +221,6 @@ impl Running {
         while !full() && exits() < start + 64 && !self.thread.is_finished() {
             std::thread::yield_now();
         }
-    }
-
-    /// Stops it at its next exit, even if its ring is full for ever. It cannot be checked then.
-    pub(crate) fn abandon(&self) {
-        self.watched.abandon.store(true, Ordering::Relaxed);
     }
 
     /// Stops it where it tells that it has written.
