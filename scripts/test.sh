@@ -72,6 +72,8 @@ main() {
     check_sources
     if has_component clippy cargo-clippy; then
         step "lints" cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+        step "lints of the memory without KVM" cargo clippy --locked --package multifd-kvm \
+            --no-default-features --features vm-memory --all-targets -- -D warnings
     fi
     step "documentation" env RUSTDOCFLAGS="-D warnings" \
         cargo doc --locked --workspace --all-features --no-deps

@@ -247,6 +247,8 @@ mod tests {
     const FULL: u32 = RING - 64;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn after_an_overrun_all_is_as_before(
             bursts in prop::collection::vec((0_usize..2, 0_u32..500), 1..12),

@@ -19,6 +19,12 @@
 //! # }
 //! ```
 
+#[cfg(feature = "kvm")]
+mod slots;
+
+#[cfg(feature = "kvm")]
+pub use slots::slots;
+
 use std::sync::Arc;
 
 use multifd_core::memory::{BlockIndex, MemoryError};
@@ -27,11 +33,8 @@ use multifd_core::{GuestMemory, PageSize, RamBlock};
 use multifd_migration::dirty::DirtyBitmap;
 use multifd_migration::{DirtyLog, HostError};
 use vm_memory::bitmap::{AtomicBitmap, Bitmap};
-use vm_memory::{
-    GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _, GuestRegionMmap, MmapRegion,
-};
+use vm_memory::{GuestMemoryBackend as _, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
-use crate::MemorySlot;
 use crate::raw::Region;
 
 /// Why memory of `vm-memory` cannot be migrated.
@@ -100,29 +103,6 @@ fn block<B: Bitmap + Send + Sync + 'static>(
 ) -> Result<RamBlock, VmMemoryError> {
     let region = Region::new(region).ok_or_else(|| VmMemoryError::Access(name.clone()))?;
     Ok(RamBlock::new(name, Arc::new(region))?)
-}
-
-/// The slots of a VMM that gives each region one, with numbers from `first_slot` on and no flags.
-/// `blocks` is what [`guest_memory`] made of the same memory.
-///
-/// # Safety
-/// As [`MemorySlot::new`], for each of them.
-#[allow(unsafe_code, reason = "the promise is the caller's, and is passed on")]
-#[must_use]
-pub unsafe fn slots<B: Bitmap>(
-    memory: &GuestMemoryMmap<B>,
-    blocks: &GuestMemory,
-    first_slot: u32,
-) -> Vec<MemorySlot> {
-    let regions = memory.iter().zip(blocks.indexed()).zip(first_slot..);
-    let slot = |((region, (block, _)), number): ((&GuestRegionMmap<B>, (_, _)), _)| {
-        let guest_address = region.start_addr().0;
-        let host_address = region.as_ptr() as u64;
-        // SAFETY: what this function's caller has promised.
-        unsafe { MemorySlot::new(number, 0, guest_address, host_address, region.len()) }
-            .at(block, 0)
-    };
-    regions.map(slot).collect()
 }
 
 /// The bitmap in which `vm-memory` marks what is written through it, as a log: what the VMM and its

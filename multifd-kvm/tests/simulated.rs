@@ -1,6 +1,7 @@
 //! The dirty log over a kernel that is simulated, by the rules of KVM's documentation: no write is lost, and each
 //! call is one that KVM takes.
 
+#![cfg(feature = "kvm")]
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,

@@ -2,7 +2,7 @@
 //!
 //! Without a usable `/dev/kvm` these tests say so and pass.
 
-#![cfg(target_arch = "x86_64")]
+#![cfg(all(target_arch = "x86_64", feature = "kvm"))]
 #![allow(
     unsafe_code,
     clippy::indexing_slicing,
