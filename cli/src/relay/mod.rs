@@ -250,7 +250,10 @@ impl Relaying<'_> {
                     ExitCode::Local,
                     format!("no thread could be started: {error}"),
                 );
-                tell::failure_of(&identity, &failure.into(), self.args.json);
+                let failure = failure.hint(
+                    "the system may have no memory left, or no room for threads: see TasksMax= of the unit, ulimit -u",
+                );
+                self.failed(&identity, &failure.into());
             }
         }
     }
@@ -289,9 +292,14 @@ impl Relaying<'_> {
 
     /// Connections of a source that are no migration.
     fn refused(&mut self, refusal: &Refusal) {
-        self.done.failed += 1;
         let identity = self.identify(refusal.uuid, Some(refusal.peer));
-        tell::failure_of(&identity, &refusal.failure().into(), self.args.json);
+        self.failed(&identity, &refusal.failure().into());
+    }
+
+    /// Counts and reports a migration that has failed, where others go on.
+    fn failed(&mut self, identity: &Arc<Identity>, error: &anyhow::Error) {
+        self.done.failed += 1;
+        tell::failure_of(identity, error, self.args.json);
     }
 
     fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) -> anyhow::Result<()> {
@@ -332,12 +340,9 @@ impl Relaying<'_> {
             return Ok(None);
         };
         let more = self.args.keep_listening;
-        match &result {
-            Ok(_) => self.done.completed += 1,
-            Err(_) => self.done.failed += 1,
-        }
         match result {
             Ok(report) => {
+                self.done.completed += 1;
                 let report =
                     PassageReport::new(&report, &identity, &self.plan, self.address.clone());
                 log::within(&identity, || {
@@ -346,7 +351,7 @@ impl Relaying<'_> {
                 Ok((!more).then_some(ExitCode::Ok))
             }
             Err(error) if more => {
-                tell::failure_of(&identity, &error.into(), self.args.json);
+                self.failed(&identity, &error.into());
                 Ok(None)
             }
             Err(error) => Err(error.into()),

@@ -2,12 +2,12 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use multifd_tests::certificates::Authority;
 use multifd_tests::command::Running;
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use crate::harness::{Folder, guest, recv, relay, send, start};
 
@@ -114,24 +114,30 @@ fn it_does_not_connect_to_itself() -> Result<()> {
     refused.failed(&[2], &["it would connect to itself"])
 }
 
-#[test]
-fn systemd_is_told_what_it_does() -> Result<()> {
-    let folder = Folder::new()?;
-    let manager = UnixDatagram::bind(folder.path("notify"))?;
-    manager.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let wait = |wanted: &str| {
-        let mut text = String::new();
+/// What a service manager hears.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn wait(&self, wanted: &str) -> Result<()> {
+        let Self(socket) = self;
+        let (start, mut text) = (Instant::now(), String::new());
         while !text.lines().any(|line| line == wanted) {
+            // It says that it lives, whatever else it does.
+            ensure!(start.elapsed() < PATIENCE, "no {wanted}, but {text:?}");
             let mut bytes = [0; 500];
-            let count = manager
+            let count = socket
                 .recv(&mut bytes)
                 .with_context(|| format!("no {wanted}"))?;
             text = String::from_utf8_lossy(bytes.get(..count).context("a datagram")?).into_owned();
         }
-        Ok::<_, anyhow::Error>(())
-    };
-    let source = folder.write("source", &guest(8))?;
-    let socket = format!("unix:{}", folder.text("socket"));
+        Ok(())
+    }
+}
+
+/// A relay of a service manager's, and where it listens.
+fn managed(folder: &Folder, to: &str) -> Result<(Manager, Running, String)> {
+    let socket = UnixDatagram::bind(folder.path("notify"))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     let command = env!("CARGO_BIN_EXE_multifd");
     let relay = [
         "relay",
@@ -140,7 +146,7 @@ fn systemd_is_told_what_it_does() -> Result<()> {
         "--listen",
         "tcp:127.0.0.1:0",
         "--to",
-        &socket,
+        to,
     ];
     let mut relaying = Running::start(
         Command::new(command)
@@ -149,6 +155,53 @@ fn systemd_is_told_what_it_does() -> Result<()> {
             .env("WATCHDOG_USEC", "200000"),
     )?;
     let address = relaying.wait_address()?;
+    Ok((Manager(socket), relaying, address))
+}
+
+#[test]
+fn a_guest_for_which_there_is_no_thread_has_failed() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(8))?;
+    let socket = format!("unix:{}", folder.text("socket"));
+    let (manager, mut relaying, address) = managed(&folder, &socket)?;
+    manager.wait("READY=1")?;
+    // Room for what is small, and not for a thread's stack.
+    let pid = Pid::from_raw(i32::try_from(relaying.id())?);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", relaying.id()))?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let size = size.context("no VmSize")?.trim().trim_end_matches(" kB");
+    let full = Rlimit {
+        current: Some(size.parse::<u64>()? * 1024 + (1 << 20)),
+        maximum: None,
+    };
+    let before = prlimit(pid, Resource::As, full)?;
+    send(&address, &["--ram", &source])?.failed(&[3, 4], &[])?;
+    let result: serde_json::Value = serde_json::from_str(&relaying.wait_result()?)?;
+    let error = result["error-desc"].to_string();
+    ensure!(error.contains("no thread could be started"), "{result:#}");
+    assert_eq!(
+        (
+            &result["status"],
+            &result["migration"],
+            &result["exit-code"]
+        ),
+        (&"failed".into(), &1.into(), &1.into())
+    );
+    manager.wait("STATUS=0 migrations under way; 0 have arrived, 1 have failed")?;
+    prlimit(pid, Resource::As, before)?;
+    let (receiving, _) = recv(&socket, &["--ram", &folder.text("destination")])?;
+    send(&address, &["--ram", &source])?.json(0)?;
+    receiving.finish()?.json(0)?;
+    manager.wait("STATUS=0 migrations under way; 1 have arrived, 1 have failed")
+}
+
+#[test]
+fn systemd_is_told_what_it_does() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(8))?;
+    let socket = format!("unix:{}", folder.text("socket"));
+    let (manager, relaying, address) = managed(&folder, &socket)?;
+    let wait = |wanted: &str| manager.wait(wanted);
     wait("READY=1")?;
     wait("WATCHDOG=1")?;
     relaying.signal(Signal::HUP)?;
@@ -163,3 +216,6 @@ fn systemd_is_told_what_it_does() -> Result<()> {
     ensure!(relaying.finish()?.code == Some(0));
     Ok(())
 }
+
+/// More than any answer takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
