@@ -107,12 +107,9 @@ impl RelayHandle {
         let last = &sample.passed;
         let main = (passed.main_bytes, last.main_bytes);
         let [incoming, outgoing] = [window(&last.incoming), window(&last.outgoing)];
-        let mut side_in =
-            RelaySideInfo::new(End::In, &passed.incoming, main, guest_bytes, &incoming);
-        let mut side_out =
-            RelaySideInfo::new(End::Out, &passed.outgoing, main, guest_bytes, &outgoing);
-        side_in.duplicate += passed.main_zero_pages;
-        side_out.duplicate += passed.main_zero_pages;
+        let zero = (passed.main_zero_pages, page_size);
+        let side_in = RelaySideInfo::new(End::In, &passed.incoming, main, zero, &incoming);
+        let side_out = RelaySideInfo::new(End::Out, &passed.outgoing, main, zero, &outgoing);
         let pages = passed.pages().saturating_sub(last.pages());
         let pages_per_second = outgoing.per_second(pages as f64);
         let remaining = course

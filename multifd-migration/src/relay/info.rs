@@ -147,15 +147,15 @@ pub(super) struct Window<'w> {
 }
 
 impl RelaySideInfo {
-    /// With the bytes and zero pages of the main channel: now, and at the beginning of the window.
+    /// With the bytes of the main channel, now and at the beginning of the window, and the zero pages on it.
     pub(super) fn new(
         end: End,
         stats: &MigrationStats,
-        main: (u64, u64),
-        guest_bytes: u64,
+        (main_bytes, main_before): (u64, u64),
+        (zero_pages, page_size): (u64, u64),
         window: &Window<'_>,
     ) -> Self {
-        let ((main_bytes, main_before), total) = (main, stats.total());
+        let total = stats.total();
         let transferred = main_bytes + total.wire_bytes;
         let before = main_before + window.last.total().wire_bytes;
         let channels = stats.channels.iter().enumerate().map(|(at, channel)| {
@@ -166,9 +166,9 @@ impl RelaySideInfo {
             transferred,
             multifd_bytes: total.wire_bytes,
             normal: total.normal_pages,
-            duplicate: total.zero_pages,
+            duplicate: total.zero_pages + zero_pages,
             mbps: window.mbps(transferred, before),
-            ratio: guest_bytes as f64 / transferred.max(1) as f64,
+            ratio: (total.guest_bytes + zero_pages * page_size) as f64 / transferred.max(1) as f64,
             cpu_time: millis(total.cpu_time),
             channels: channels.collect(),
         }
@@ -194,9 +194,10 @@ impl RelayChannelInfo {
         let most = most.map(|((what, now), (_, last))| (what, now.saturating_sub(last)));
         let most = most.max_by_key(|(_, time)| *time);
         let waits_for = most.filter(|(_, time)| *time > window.time / 2);
-        // A wait that is not over has not been counted.
+        // A wait that is not over has not been counted, and one for the bandwidth never is.
         let is_still = now.wire_bytes == last.wire_bytes;
-        let unknown = window.waits_for.filter(|_| is_still);
+        let is_held = |what| end == End::Out && what == WaitsFor::Bandwidth;
+        let unknown = window.waits_for.filter(|what| is_still || is_held(*what));
         Self {
             packets: now.packets,
             normal: now.normal_pages,
@@ -247,7 +248,7 @@ mod tests {
             let info = RelayChannelInfo::new(end, &stats, &channel(1000, [1000, 1000, 0]), &window);
             (info.waits_for, info.mbps)
         };
-        // Both have waited as long before.
+        // Both have waited as long before; nothing else is known of a channel that waits for the bandwidth.
         for (end, waits, wanted) in [
             (End::In, [1000, 2500, 0], Some(WaitsFor::Source)),
             (End::In, [1000, 1000, 1500], Some(WaitsFor::Destination)),
@@ -255,6 +256,7 @@ mod tests {
             (End::In, [1500, 1500, 0], None),
             (End::Out, [2500, 1000, 0], Some(WaitsFor::Source)),
             (End::Out, [1000, 2500, 0], Some(WaitsFor::Destination)),
+            (End::Out, [1500, 1500, 0], Some(WaitsFor::Bandwidth)),
         ] {
             let wanted = (wanted, 1.0);
             assert_eq!(
