@@ -51,11 +51,7 @@ pub fn receive(
     machine: &mut Machine,
     destination: &Destination,
 ) -> Result<Report, DestinationFailure> {
-    let report = destination.run(machine)?;
-    if report.run_state != Some(RunState::Paused) {
-        machine.run();
-    }
-    Ok(report)
+    destination.run(machine)
 }
 
 impl SourceHost for Machine {
@@ -113,6 +109,13 @@ impl DestinationHost for Machine {
         }
         self.ports.load_serial(state(devices, SERIAL_STATE, 0)?)?;
         self.ports.load_pace(state(devices, PACE_STATE, 0)?)?;
+        Ok(())
+    }
+
+    fn start(&mut self, run_state: RunState) -> Result<(), HostError> {
+        if run_state == RunState::Running {
+            self.run();
+        }
         Ok(())
     }
 }

@@ -7,11 +7,11 @@
 //!    value, a destination of this crate with PONG [`ACCEPT`]: only then is there a handover.
 //! 2. The destination has everything, and sends SHUT 0. It does not run the guest yet.
 //! 3. The source gives the guest up for ever, and sends PING [`GO`].
-//! 4. The destination answers PONG [`GO`] and runs the guest.
+//! 4. The destination runs the guest and answers PONG [`GO`]. If it could not start it, it answers SHUT 1 and keeps it.
 //!
 //! If the connections break before step 3, the guest runs on at the source, for the destination never
 //! gets the word. If they break after it, the source never runs the guest again. So it never runs on
-//! both sides. What no protocol can rule out is that the word of step 3 is the one that is lost: then
+//! both sides: nor does it after SHUT 1, as nobody can say from afar how far a start has come. What no protocol can rule out is that the word of step 3 is the one that is lost: then
 //! the source reports that it is in doubt, and the destination that it has everything but the word.
 //!
 //! A destination that needs time before step 2 says so, with a PONG that says what its host [does](Work): the

@@ -46,7 +46,7 @@ impl Failure {
 pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     match guest(error) {
         Some(Whereabouts::InDoubt) => return ExitCode::InDoubt,
-        Some(Whereabouts::Kept) => return ExitCode::Kept,
+        Some(Whereabouts::Kept | Whereabouts::NotStarted) => return ExitCode::Kept,
         _ => {}
     }
     let known = error.chain().find_map(of_cause);

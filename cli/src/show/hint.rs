@@ -61,6 +61,9 @@ fn for_guest(guest: Whereabouts) -> Option<&'static str> {
             "ask the source: if the guest is in doubt or gone there, `multifd release` what is kept here; if \
              it runs there, `multifd drop` it",
         ),
+        Whereabouts::NotStarted => Some(
+            "the source has a copy, too, which waits: start one of the two, and drop the other one",
+        ),
         _ => None,
     }
 }

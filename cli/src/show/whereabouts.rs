@@ -18,6 +18,8 @@ pub(crate) enum Whereabouts {
     NotHere,
     /// At the destination: all of it is here, but the source has not released it.
     Kept,
+    /// At the destination: all of it is here, but it could not be started.
+    NotStarted,
 }
 
 impl Whereabouts {
@@ -28,7 +30,7 @@ impl Whereabouts {
             Self::Left => "there",
             Self::InDoubt => "in-doubt",
             Self::NotHere => "not-here",
-            Self::Kept => "kept",
+            Self::Kept | Self::NotStarted => "kept",
         }
     }
 
@@ -45,6 +47,9 @@ impl Whereabouts {
             Self::Kept => {
                 "guest: all of it is kept here, but the source has not released it: look there before \
                  it runs anywhere"
+            }
+            Self::NotStarted => {
+                "guest: all of it is kept here, but it could not be started, and the source has given it up"
             }
         }
     }
@@ -63,6 +68,7 @@ impl From<GuestHere> for Whereabouts {
     fn from(guest: GuestHere) -> Self {
         match guest {
             GuestHere::WholeButNotReleased => Self::Kept,
+            GuestHere::WholeButNotStarted => Self::NotStarted,
             _ => Self::NotHere,
         }
     }

@@ -3,7 +3,9 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use multifd_core::Error;
+use multifd_core::{Error, Fault, Place, Side};
+
+use crate::HostError;
 
 /// Why a migration failed at its destination, and what is here of the guest.
 #[derive(Clone, Debug)]
@@ -28,6 +30,11 @@ pub enum GuestHere {
     /// must not run here, nor be thrown away, before whoever manages both hosts has made sure that it does
     /// not run at the source. If the source is gone, this is the last copy.
     WholeButNotReleased,
+    /// All of it is here, and the source has given it up for ever, but the host could not
+    /// [start](super::DestinationHost::start) it. It must not be thrown away. A source that hands over has been told, if
+    /// it could be, and keeps its own copy, paused: whoever manages both hosts starts one of the two, and drops the other
+    /// one. Any other source takes the guest for gone, so this may be the last copy.
+    WholeButNotStarted,
 }
 
 impl DestinationFailure {
@@ -45,6 +52,16 @@ impl DestinationFailure {
         Self {
             error: Error::new(error.fault(), what).at(error.place().clone()),
             guest: GuestHere::WholeButNotReleased,
+        }
+    }
+
+    /// The host could not start it.
+    pub(super) fn not_started(error: HostError) -> Self {
+        let what =
+            format!("all of the guest is here, but it could not be started, and is kept: {error}");
+        Self {
+            error: Error::new(Fault::Caller, what).at(Place::on(Side::Destination)),
+            guest: GuestHere::WholeButNotStarted,
         }
     }
 }

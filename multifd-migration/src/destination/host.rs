@@ -3,7 +3,7 @@
 use multifd_core::GuestMemory;
 
 use crate::stream::{AnnouncedBlock, Configuration, EarlyPart, SyncMode, Tail};
-use crate::{HostError, Work};
+use crate::{HostError, RunState, Work};
 
 /// What a destination wants of the host.
 pub trait DestinationHost {
@@ -67,4 +67,21 @@ pub trait DestinationHost {
     /// # Errors
     /// The state cannot be loaded; the source is told, and its guest runs on.
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError>;
+
+    /// Starts the guest, or leaves it paused if it was paused when it left. Called once, behind [`Self::complete`], when
+    /// the source has given the guest up for ever, and before it hears that the guest runs: so what this takes is
+    /// downtime, at the source as well, which waits for [`Limits::confirm`](crate::Limits::confirm). A source that does not
+    /// hand over, such as a QEMU, takes the guest for gone when [`Self::complete`] has returned, and waits for nothing.
+    ///
+    /// What the default leaves to do, the host does when [`Destination::run`](super::Destination::run) has returned.
+    ///
+    /// # Errors
+    /// The guest does not run here, nor will it before whoever manages both hosts says so. The migration has failed, and
+    /// [all of it is kept](super::GuestHere::WholeButNotStarted); the source is told, and its guest stays paused, as
+    /// nobody there knows how far the start has come. What can be found out before is a matter for
+    /// [`Self::complete`]: if that fails the guest runs on at the source.
+    fn start(&mut self, run_state: RunState) -> Result<(), HostError> {
+        let _ = run_state;
+        Ok(())
+    }
 }

@@ -121,8 +121,9 @@ impl Destination {
         self.receiver.for_each_missing(act)
     }
 
-    /// Migrates. Blocks until the host has everything and the source has been told so. With an answer of
-    /// `Ok` the guest is this side's, and runs here or [stays paused](Report::run_state).
+    /// Migrates. Blocks until the host has everything, the source has given it up, and the host has
+    /// [started](DestinationHost::start) it. With an answer of `Ok` the guest is this side's, and runs here or
+    /// [stays paused](Report::run_state).
     ///
     /// # Errors
     /// Whatever failed first, and [what is here of the guest](DestinationFailure::guest); it must not run here.
@@ -137,7 +138,7 @@ impl Destination {
         let reader = Reader::new(main, &MAIN_MAGIC.to_be_bytes());
         let mut stream = Incoming::new(reader, self.config.receiver.page_size);
         stream.set_silence_limit(Some(self.limits().silence));
-        let mut arrived = match self.take_in(&mut stream, host, start) {
+        let mut arrived = match self.take_in(&mut stream, &mut *host, start) {
             Ok(arrived) => arrived,
             Err(error) => {
                 let error = self.fail(error);
@@ -162,6 +163,11 @@ impl Destination {
         if stream.has_return_path() {
             confirm(&mut stream, arrived.hands_over, self.limits())?;
         }
+        let started = host.start(arrived.report.run_state.unwrap_or_default());
+        if arrived.hands_over {
+            tell_started(&mut stream, started.is_ok());
+        }
+        started.map_err(DestinationFailure::not_started)?;
         Ok(Report {
             total_time: start.elapsed(),
             down_time: arrived.ram_end.elapsed(),
@@ -289,10 +295,18 @@ fn confirm(
             let what = "the source did not say that it has given it up";
             DestinationFailure::not_released(what, &error.into())
         })?;
-        // The guest is this side's now: a source that cannot be told so is in doubt, and looks here.
-        if let Err(error) = stream.reply(ReturnMessage::Pong(handover::GO)) {
-            log::warn!("the guest is here, but the source could not be told so: {error}");
-        }
     }
     Ok(())
+}
+
+/// Tells a source that has given the guest up what became of it. The guest is this side's by now: a source that
+/// cannot be told so is in doubt, and looks here.
+fn tell_started(stream: &mut Incoming, is_started: bool) {
+    let word = match is_started {
+        true => ReturnMessage::Pong(handover::GO),
+        false => ReturnMessage::Shut(1),
+    };
+    if let Err(error) = stream.reply(word) {
+        log::warn!("the guest is here, but the source could not be told so: {error}");
+    }
 }

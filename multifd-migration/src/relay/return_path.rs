@@ -199,10 +199,12 @@ impl Listener {
     /// The destination has not got the guest. The source closes its connections when it hears that, so
     /// this is noted first.
     fn refuse(&mut self, message: ReturnMessage, code: u32) -> Error {
-        let what = format!(
-            "the destination could not take the guest (SHUT {code}): what was wrong stands in its own \
-             log"
-        );
+        let what = match self.link.is_released() {
+            true => "has all of the guest, and could not start it",
+            false => "could not take the guest",
+        };
+        let what =
+            format!("the destination {what} (SHUT {code}): what was wrong stands in its own log");
         let error = to_destination(Error::new(Fault::Peer, what));
         self.abort.fail(error.clone());
         if self.tell(message).is_ok() {

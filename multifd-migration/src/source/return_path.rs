@@ -312,7 +312,13 @@ impl Listener {
     fn shut(&mut self, code: u32) -> Result<Answer, Error> {
         let hands_over = self.hands_over.load(Ordering::Acquire);
         if code != 0 && self.confirmed {
-            let what = format!("the destination sent SHUT {code} after it had confirmed");
+            let what = match hands_over {
+                true => format!(
+                    "the destination has all of the guest, and could not start it (SHUT {code}): it is kept there, and \
+                     what was wrong stands in its own log"
+                ),
+                false => format!("the destination sent SHUT {code} after it had confirmed"),
+            };
             return Err(Error::new(Fault::Peer, what));
         }
         if code != 0 {

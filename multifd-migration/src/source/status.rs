@@ -96,8 +96,8 @@ pub enum GuestAfter {
     /// It is paused here, and was not resumed: the destination was sent everything, and may run it
     /// or not. Whoever manages both hosts has to look, and then to resume it on one of them.
     ///
-    /// A destination that hands over, one of this crate, can be in doubt only from the moment when it is told to run
-    /// the guest. Any other one runs the guest before it says so: there it is in doubt from the moment when
+    /// With a destination that hands over, one of this crate, it can be in doubt only from the moment when that is told to
+    /// run the guest: it has not answered, or has said that it could not start it. Any other one runs the guest before it says so: there it is in doubt from the moment when
     /// the devices are sent, unless it says that it could not take the guest.
     InDoubt,
 }

@@ -10,7 +10,7 @@ use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{AbortHandle, GuestMemory, PageSize, RamBlock};
 use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
-use multifd_migration::{DestinationHost, HostError};
+use multifd_migration::{DestinationHost, HostError, RunState};
 
 /// Maps files as the blocks of a guest, shared and whole.
 ///
@@ -38,7 +38,6 @@ fn file_block(name: &str, path: &Path) -> Result<RamBlock> {
 }
 
 /// A destination's host whose memory is there before the migration. It keeps what else it is told.
-#[derive(Debug)]
 pub struct FileHost {
     memory: GuestMemory,
     /// What the source calls its machine.
@@ -47,7 +46,12 @@ pub struct FileHost {
     pub devices: Option<Tail>,
     /// Aborted when the devices are there.
     pub on_complete: Option<AbortHandle>,
+    /// What starts the guest.
+    pub on_start: Option<Start>,
 }
+
+/// Starts a guest that has come, or fails to.
+pub type Start = Box<dyn FnMut(RunState) -> Result<(), HostError> + Send>;
 
 impl FileHost {
     /// A host with this memory.
@@ -57,6 +61,7 @@ impl FileHost {
             machine: None,
             devices: None,
             on_complete: None,
+            on_start: None,
         }
     }
 }
@@ -77,5 +82,12 @@ impl DestinationHost for FileHost {
             abort.abort();
         }
         Ok(())
+    }
+
+    fn start(&mut self, run_state: RunState) -> Result<(), HostError> {
+        match &mut self.on_start {
+            Some(start) => start(run_state),
+            None => Ok(()),
+        }
     }
 }

@@ -5,7 +5,7 @@
 mod memory;
 mod sockets;
 
-pub use memory::{FileHost, file_memory};
+pub use memory::{FileHost, Start, file_memory};
 pub use sockets::{accept_all, accept_all_as, connect};
 
 use std::sync::Arc;

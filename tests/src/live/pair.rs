@@ -17,7 +17,7 @@ use multifd_migration::{
 
 use super::Guest;
 use super::guest::memory;
-use crate::host::FileHost;
+use crate::host::{FileHost, Start};
 use crate::network::Endpoint;
 
 /// How a migration is set up.
@@ -32,6 +32,8 @@ pub struct Pair {
     pub return_path: bool,
     /// Whether the destination is aborted while its host loads the devices.
     pub ends_destination_late: bool,
+    /// What starts the guest at the destination.
+    pub on_start: Option<Start>,
 }
 
 /// What came of a migration.
@@ -115,7 +117,7 @@ impl Pair {
     }
 
     fn run(
-        self,
+        mut self,
         (mut config, main, mut streams): (DestinationConfig, Ends, Vec<UnixStream>),
         guest: &mut Guest,
         meanwhile: impl FnOnce(Controls) + Send,
@@ -128,6 +130,7 @@ impl Pair {
         let (main, theirs) = main;
         destination.accept(theirs)?;
         let ends_late = self.ends_destination_late;
+        let on_start = self.on_start.take();
         let mut channels = Vec::new();
         for _ in 0..self.channels {
             let (ours, theirs) = connect(&mut streams)?;
@@ -141,6 +144,7 @@ impl Pair {
             streams,
         };
         let mut host = FileHost::new(copy.clone());
+        host.on_start = on_start;
         host.on_complete = ends_late.then(|| destination.abort_handle());
         let (source, received) = thread::scope(|scope| {
             scope.spawn(|| meanwhile(controls));

@@ -245,6 +245,7 @@ fn pair(name: &str, channels: u8, config: SourceConfig) -> Result<Pair> {
         channels,
         return_path: true,
         ends_destination_late: false,
+        on_start: None,
     })
 }
 

@@ -190,5 +190,6 @@ pub(super) fn pair() -> Result<Pair> {
         channels: 2,
         return_path: true,
         ends_destination_late: false,
+        on_start: None,
     })
 }

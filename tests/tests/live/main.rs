@@ -7,6 +7,7 @@ mod late_devices;
 mod log_order;
 mod promise;
 mod silence;
+mod start;
 mod strangers;
 mod threads;
 mod working;

@@ -223,6 +223,7 @@ fn between_two_sections_a_source_may_be_silent() -> Result<()> {
         channels: 2,
         return_path: true,
         ends_destination_late: false,
+        on_start: None,
     };
     let mut config = DestinationConfig::default();
     config.receiver.limits.silence = SHORT;

@@ -16,8 +16,8 @@ use multifd_migration::source::GuestAfter;
 use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
 use multifd_migration::{
     Connections, Destination, DestinationConfig, DestinationFailure, DestinationHost, HostError,
-    Relay, RelayConfig, RelayHandle, RelayHost, RelayReport, Report, Source, SourceConfig,
-    SourceHandle, Work,
+    Relay, RelayConfig, RelayHandle, RelayHost, RelayReport, Report, RunState, Source,
+    SourceConfig, SourceHandle, Work,
 };
 use multifd_tests::conformance::{Kind, PageSource};
 use multifd_tests::network::{self, Endpoint, Link, Taps};
@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     pub(crate) links: Links,
     /// What the destination says in the end.
     pub(crate) verdict: Result<(), &'static str>,
+    /// Whether it can start the guest.
+    pub(crate) starts: Result<(), &'static str>,
     pub(crate) seed: u64,
     /// How long the destination takes to make its memory.
     pub(crate) memory_takes: Duration,
@@ -98,6 +100,7 @@ impl Setup {
             return_path: true,
             links: Box::new(|_, _| (Link::default(), Link::default())),
             verdict: Ok(()),
+            starts: Ok(()),
             seed: 1,
             memory_takes: Duration::ZERO,
             disk_takes: Duration::ZERO,
@@ -177,6 +180,7 @@ impl Setup {
             memory_takes: self.memory_takes,
             disk_takes: self.disk_takes,
             verdict: self.verdict,
+            starts: self.starts,
             complete: false,
             devices: None,
         };
@@ -300,6 +304,7 @@ struct Host {
     memory_takes: Duration,
     disk_takes: Duration,
     verdict: Result<(), &'static str>,
+    starts: Result<(), &'static str>,
     complete: bool,
     devices: Option<Tail>,
 }
@@ -324,6 +329,10 @@ impl DestinationHost for Host {
         self.complete = true;
         self.devices = Some(devices.clone());
         Ok(())
+    }
+
+    fn start(&mut self, _: RunState) -> Result<(), HostError> {
+        Ok(self.starts?)
     }
 }
 

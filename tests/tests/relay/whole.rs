@@ -2,6 +2,7 @@
 
 use migration_params::ZeroPageDetection;
 use multifd_core::{DeviceState, Side};
+use multifd_migration::GuestHere;
 use multifd_migration::stream::{DeviceSection, SyncMode};
 use multifd_tests::network::{Link, Pieces, Watchdog};
 
@@ -189,5 +190,23 @@ fn the_destinations_reason_reaches_the_source() {
             assert_eq!(error.place().side, Some(Side::RelayOut));
             assert!(error.to_string().contains("SHUT 1"), "{error}");
         }
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_be_started_is_kept_behind_a_relay_too() {
+    let _watchdog = Watchdog::start();
+    let mut setup = Setup::new(&[("none", 2), ("zstd", 3)]);
+    setup.starts = Err("its disk is locked");
+    let outcome = setup.run();
+    assert!(outcome.complete);
+    let there = outcome.destination.unwrap_err();
+    assert_eq!(there.guest, GuestHere::WholeButNotStarted);
+    let words = [
+        outcome.source.unwrap_err().error.to_string(),
+        outcome.relays[0].as_ref().unwrap_err().to_string(),
+    ];
+    for text in words {
+        assert!(text.contains("could not start it (SHUT 1)"), "{text}");
     }
 }

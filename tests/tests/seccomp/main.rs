@@ -115,6 +115,7 @@ fn migrate(
         channels: CHANNELS,
         return_path: true,
         ends_destination_late: false,
+        on_start: None,
     };
     pair.migrate_to(destination, guest, |controls| {
         let source = controls.source;

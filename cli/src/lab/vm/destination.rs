@@ -9,7 +9,7 @@ use anyhow::bail;
 use hypervisor::{GuestReport, Machine, Memory};
 use multifd_core::{Error, GuestMemory};
 use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
-use multifd_migration::{DestinationConfig, DestinationHost, HostError, channel_count};
+use multifd_migration::{DestinationConfig, DestinationHost, HostError, RunState, channel_count};
 
 use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;
@@ -45,16 +45,11 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
         machine: &mut machine,
         signs: receiving.signs(),
         total: Arc::clone(&total),
+        arrived: GuestReport::default(),
     };
-    let mut arrived = None;
-    let migrate = || {
-        let report = destination.run(&mut host)?;
-        arrived = Some(host.machine.report());
-        host.machine.run();
-        Ok(report)
-    };
+    let migrate = || destination.run(&mut host);
     let received = receiving.run(&args.migration, Some(STANDSTILL), &total, migrate)?;
-    let arrived = arrived.transpose()?.unwrap_or_default();
+    let arrived = host.arrived;
     let guest = look_at_all(&machine, &arrived, &interrupt)?;
     let mut report = received.report(address, &*method);
     report.guest_check = Some(summary(guest, arrived.written));
@@ -97,6 +92,8 @@ struct Host<'a> {
     machine: &'a mut Machine,
     signs: Signs,
     total: Total,
+    /// What the guest had done when it came.
+    arrived: GuestReport,
 }
 
 impl DestinationHost for Host<'_> {
@@ -112,6 +109,12 @@ impl DestinationHost for Host<'_> {
     }
 
     fn complete(&mut self, devices: &Tail) -> Result<(), HostError> {
-        self.machine.complete(devices)
+        self.machine.complete(devices)?;
+        self.arrived = self.machine.report()?;
+        Ok(())
+    }
+
+    fn start(&mut self, run_state: RunState) -> Result<(), HostError> {
+        self.machine.start(run_state)
     }
 }
