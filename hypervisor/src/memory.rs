@@ -52,7 +52,7 @@ impl Memory {
         let len = length(file)?;
         let names = ranges(len).map(|range| range.name);
         let migrated =
-            adapter::guest_memory(migrated, PageSize::X86, names).map_err(Error::memory)?;
+            adapter::sparse_guest_memory(migrated, PageSize::X86, names).map_err(Error::memory)?;
         Ok(Self {
             guest,
             migrated,

@@ -82,6 +82,32 @@ pub fn guest_memory<'n, B: Bitmap + Send + Sync + 'static>(
     page_size: PageSize,
     names: impl IntoIterator<Item = &'n str>,
 ) -> Result<GuestMemory, VmMemoryError> {
+    blocks(memory, page_size, names, |_| ())
+}
+
+/// As [`guest_memory`], and what nobody has touched is neither read at a source nor allocated at a destination: see
+/// [`Untouched`](multifd_core::memory::Untouched), which also says for what memory this is not. A region of which the
+/// system cannot tell, as one of hugetlbfs, is read.
+///
+/// # Errors
+/// As [`guest_memory`].
+pub fn sparse_guest_memory<'n, B: Bitmap + Send + Sync + 'static>(
+    memory: &GuestMemoryMmap<B>,
+    page_size: PageSize,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Result<GuestMemory, VmMemoryError> {
+    // What it cannot tell is read, which is right and slower.
+    blocks(memory, page_size, names, |region| {
+        drop(region.learn_untouched());
+    })
+}
+
+fn blocks<'n, B: Bitmap + Send + Sync + 'static>(
+    memory: &GuestMemoryMmap<B>,
+    page_size: PageSize,
+    names: impl IntoIterator<Item = &'n str>,
+    prepare: impl Fn(&mut Region<B>),
+) -> Result<GuestMemory, VmMemoryError> {
     let names: Vec<_> = names.into_iter().collect();
     if names.len() != memory.num_regions() {
         return Err(VmMemoryError::Names {
@@ -91,7 +117,7 @@ pub fn guest_memory<'n, B: Bitmap + Send + Sync + 'static>(
     }
     let blocks = memory.iter().zip(names).map(|(region, name)| {
         let name = BlockName::new(name).ok_or_else(|| VmMemoryError::Name(name.into()))?;
-        block(region, name)
+        block(region, name, &prepare)
     });
     let blocks = blocks.collect::<Result<_, _>>()?;
     Ok(GuestMemory::new(page_size, blocks)?)
@@ -100,8 +126,11 @@ pub fn guest_memory<'n, B: Bitmap + Send + Sync + 'static>(
 fn block<B: Bitmap + Send + Sync + 'static>(
     region: &GuestRegionMmap<B>,
     name: BlockName,
+    prepare: impl Fn(&mut Region<B>),
 ) -> Result<RamBlock, VmMemoryError> {
-    let region = Region::new(region).ok_or_else(|| VmMemoryError::Access(name.clone()))?;
+    let region = Region::new(region);
+    let mut region = region.ok_or_else(|| VmMemoryError::Access(name.clone()))?;
+    prepare(&mut region);
     Ok(RamBlock::new(name, Arc::new(region))?)
 }
 
@@ -158,7 +187,7 @@ impl DirtyLog for VmMemoryLog {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use vm_memory::{Bytes as _, GuestAddress};
+    use vm_memory::{Bytes as _, FileOffset, GuestAddress};
 
     use super::*;
 
@@ -188,6 +217,38 @@ mod tests {
         let mut bytes = [0; 4];
         high.span(0x1000, 4).unwrap().copy_to(&mut bytes);
         assert_eq!(u32::from_le_bytes(bytes), 0x1234_5678);
+    }
+
+    #[test]
+    fn what_nobody_has_touched_is_known_if_it_is_asked_for() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(0x6000).unwrap();
+        let region = |sharing: i32| {
+            let mapping = vm_memory::mmap::MmapRegionBuilder::new(0x4000)
+                .with_file_offset(FileOffset::new(file.try_clone().unwrap(), 0x2000))
+                .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
+                .with_mmap_flags(libc::MAP_NORESERVE | sharing)
+                .build();
+            let region = GuestRegionMmap::new(mapping.unwrap(), GuestAddress(0)).unwrap();
+            GuestMemoryMmap::<()>::from_regions(vec![region]).unwrap()
+        };
+        let anonymous = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+        let shared = region(libc::MAP_SHARED);
+        for vmm in [&shared, &region(libc::MAP_PRIVATE), &anonymous] {
+            vmm.write_obj(1_u8, GuestAddress(0x1000)).unwrap();
+            let touched = |memory: GuestMemory| {
+                let mut touched = Vec::new();
+                let block = &memory.blocks()[0];
+                block.for_each_touched(0..0x4000, &mut |part| touched.push(part));
+                touched
+            };
+            let (page, all) = (0x1000..0x2000, 0..0x4000);
+            let plain = guest_memory(vmm, PageSize::X86, ["ram"]).unwrap();
+            assert_eq!(touched(plain), std::slice::from_ref(&all));
+            let got = touched(sparse_guest_memory(vmm, PageSize::X86, ["ram"]).unwrap());
+            // Other file systems than the common ones are not asked.
+            assert!(got == [page] || got == [all], "{got:?}");
+        }
     }
 
     #[test]

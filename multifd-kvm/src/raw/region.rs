@@ -1,9 +1,12 @@
 //! Memory that vm-memory has mapped.
 
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsFd as _;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use multifd_core::memory::RamRegion;
+use multifd_core::memory::{RamRegion, Untouched};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::mmap::MmapRegionBuilder;
 use vm_memory::{GuestRegionMmap, MmapRegion};
@@ -16,6 +19,7 @@ const _: fn(usize) -> MmapRegionBuilder = MmapRegionBuilder::new;
 pub(crate) struct Region<B> {
     mapping: Arc<MmapRegion<B>>,
     base: NonNull<u8>,
+    untouched: Option<Untouched>,
 }
 
 // SAFETY: `base` points into `mapping`, which is Send if its bitmap is and is kept alive by the Arc;
@@ -33,7 +37,26 @@ impl<B: Bitmap> Region<B> {
         }
         let mapping = region.get_mmap();
         let base = NonNull::new(mapping.as_ptr())?;
-        Some(Self { mapping, base })
+        Some(Self {
+            mapping,
+            base,
+            untouched: None,
+        })
+    }
+
+    /// From now on finds out what of the memory nobody has touched.
+    pub(crate) fn learn_untouched(&mut self) -> io::Result<()> {
+        let (base, len) = (self.base, self.mapping.size());
+        let is_shared = self.mapping.flags() & libc::MAP_SHARED != 0;
+        let untouched = match self.mapping.file_offset() {
+            Some(file) if is_shared => Untouched::of_file(file.file().as_fd(), file.start())?,
+            Some(file) => {
+                Untouched::of_private_file(file.file().as_fd(), file.start(), (base, len))?
+            }
+            None => Untouched::of_anonymous(base, len)?,
+        };
+        self.untouched = Some(untouched);
+        Ok(())
     }
 }
 
@@ -48,5 +71,12 @@ unsafe impl<B: Bitmap + Send + Sync> RamRegion for Region<B> {
 
     fn len(&self) -> usize {
         self.mapping.size()
+    }
+
+    fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
+        match &self.untouched {
+            Some(untouched) => untouched.for_each_touched(range, act),
+            None => act(range),
+        }
     }
 }
