@@ -16,7 +16,7 @@ use multifd_migration::stream::AnnouncedBlock;
 use super::lock::Lock;
 use super::pending::Pending;
 use super::writeback::Writeback;
-use super::{left_behind, sparse, sync, unreleased, zeros};
+use super::{holes, left_behind, sparse, sync, unreleased, zeros};
 use crate::disk::ram::{self, RamArg};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -271,8 +271,13 @@ impl BlockFile {
             Place::New(_) if sparse::is_memory(file)? => file.set_len(len)?,
             Place::New(_) => sparse::reserve(file, len)?,
         }
-        let mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
+        let mut mapping = Mapping::shared(file.as_fd(), usize::try_from(len)?)?;
+        // A new file is all zero.
+        if let Place::InPlace(file) = &self.place {
+            holes::learn(&mut mapping, file);
+        }
         let block = RamBlock::new(self.arg.name.clone(), Arc::new(mapping))?;
+        sparse::fill(&block);
         Ok(self.mapped.insert(block).clone())
     }
 

@@ -7,6 +7,7 @@ mod create;
 mod distinct;
 pub(crate) mod fault;
 pub(crate) mod files;
+mod holes;
 mod left_behind;
 mod lock;
 mod naming;

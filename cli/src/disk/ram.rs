@@ -11,7 +11,7 @@ use multifd_core::memory::Mapping;
 use multifd_core::wire::BlockName;
 use multifd_core::{GuestMemory, PageSize, RamBlock};
 
-use super::distinct;
+use super::{distinct, holes};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
@@ -81,7 +81,8 @@ fn map(path: &Path) -> anyhow::Result<(Mapping, u64)> {
     if len == 0 {
         anyhow::bail!("is empty or no regular file");
     }
-    let mapping = Mapping::private(file.as_fd(), usize::try_from(len)?)?;
+    let mut mapping = Mapping::private(file.as_fd(), usize::try_from(len)?)?;
+    holes::learn(&mut mapping, &file);
     Ok((mapping, len))
 }
 

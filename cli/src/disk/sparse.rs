@@ -36,6 +36,18 @@ pub(crate) fn reserve(file: &File, len: u64) -> anyhow::Result<()> {
     }
 }
 
+/// To be called before a file that is mapped is filled: what is around the pages that are written to is left alone.
+pub(crate) fn fill(block: &RamBlock) {
+    set_read_ahead(block, false);
+}
+
+fn set_read_ahead(block: &RamBlock, may: bool) {
+    let len = usize::try_from(block.len()).ok();
+    if let Some(all) = len.and_then(|len| block.span(0, len)) {
+        all.set_read_ahead(may);
+    }
+}
+
 /// Whether a file is of memory, where lengths are whole huge pages or chosen ahead.
 pub(crate) fn is_memory(file: &File) -> anyhow::Result<bool> {
     let system = rustix::fs::fstatfs(file)?;
@@ -61,26 +73,33 @@ pub(crate) fn release_zeros(file: &File, block: &RamBlock) -> anyhow::Result<Kep
     let mut checksum = Checksum::default();
     let mut content = [0; PAGE];
     let mut end = 0;
-    while let Some(data) = next_data(file, end, block.len())? {
-        punch(file, end..data.start)?;
-        checksum.zeros(data.start - end);
-        let mut zeros = data.start..data.start;
-        for page in pages(&data) {
-            let span = block.span(page.start, PAGE);
-            span.context("a page behind the end")?.copy_to(&mut content);
-            if content == ZEROS {
-                zeros.end = page.end;
-                continue;
-            }
-            data_bytes += page.end - page.start;
-            checksum.zeros(zeros.end - zeros.start);
-            checksum.update(&content);
-            punch(file, zeros)?;
-            zeros = page.end..page.end;
+    set_read_ahead(block, true);
+    loop {
+        let parts = next_parts(file, end, block.len())?;
+        if parts.is_empty() {
+            break;
         }
-        checksum.zeros(zeros.end - zeros.start);
-        punch(file, zeros)?;
-        end = data.end;
+        for data in parts {
+            punch(file, end..data.start)?;
+            checksum.zeros(data.start - end);
+            let mut zeros = data.start..data.start;
+            for page in pages(&data) {
+                let span = block.span(page.start, PAGE);
+                span.context("a page behind the end")?.copy_to(&mut content);
+                if content == ZEROS {
+                    zeros.end = page.end;
+                    continue;
+                }
+                data_bytes += page.end - page.start;
+                checksum.zeros(zeros.end - zeros.start);
+                checksum.update(&content);
+                punch(file, zeros)?;
+                zeros = page.end..page.end;
+            }
+            checksum.zeros(zeros.end - zeros.start);
+            punch(file, zeros)?;
+            end = data.end;
+        }
     }
     punch(file, end..block.len())?;
     checksum.zeros(block.len() - end);
@@ -109,6 +128,20 @@ pub(crate) fn checksum(file: &File, len: u64) -> anyhow::Result<u32> {
     }
     checksum.zeros(len - end);
     Ok(checksum.value())
+}
+
+/// The next parts of a file that are not holes, until there are no more. They are looked for ahead: to read the one
+/// brings pages behind it into memory, which then count as data although nobody has written to them.
+fn next_parts(file: &File, from: u64, len: u64) -> anyhow::Result<Vec<Range<u64>>> {
+    let mut parts = Vec::new();
+    let mut end = from;
+    while parts.len() < PARTS
+        && let Some(data) = next_data(file, end, len)?
+    {
+        end = data.end;
+        parts.push(data);
+    }
+    Ok(parts)
 }
 
 /// The next part of a file that is not a hole, in whole pages; `None` if only a hole is left. A file
@@ -155,6 +188,8 @@ const TMPFS_MAGIC: u32 = 0x0102_1994;
 /// Pages of the file system, as far as holes go.
 const PAGE: usize = 4096;
 static ZEROS: [u8; PAGE] = [0; PAGE];
+/// Parts that are looked for ahead.
+const PARTS: usize = 1 << 16;
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
 

@@ -27,6 +27,7 @@ mod relayed;
 mod room;
 mod sent_again;
 mod service;
+mod sparse;
 mod strangers;
 mod targets;
 mod tls_setup;

@@ -87,17 +87,38 @@ impl<'a> Span<'a> {
             Access::Read => libc::MADV_POPULATE_READ,
             Access::Write => libc::MADV_POPULATE_WRITE,
         };
-        // The pages that the span lies in: what the system does is done to whole pages.
-        let before = self.base.as_ptr().addr() % HOST_PAGE;
-        let start = self.base.as_ptr().wrapping_sub(before);
-        // SAFETY: the pages are mapped (type invariant), and mapping them for an access that is
-        // allowed neither moves nor changes their content.
-        match unsafe { libc::madvise(start.cast(), before + self.len, advice) } {
-            0 => Ok(true),
-            _ => match PageFault::of(&io::Error::last_os_error(), access) {
+        match self.advise(advice) {
+            Ok(()) => Ok(true),
+            Err(error) => match PageFault::of(&error, access) {
                 None => Ok(false),
                 Some(fault) => Err(fault),
             },
+        }
+    }
+
+    /// Whether the system may read more of a file than is touched, which it does by itself. Where little of a file is
+    /// written to, the pages around would be read for nothing, and count as data while they are in memory. A
+    /// system that cannot do otherwise does as it likes.
+    pub fn set_read_ahead(&self, may: bool) {
+        let advice = if may {
+            libc::MADV_NORMAL
+        } else {
+            libc::MADV_RANDOM
+        };
+        // It is a hint.
+        let _ = self.advise(advice);
+    }
+
+    /// Gives the system advice about the pages that the span lies in: what it does is done to whole pages. Only such
+    /// that leaves their content as it is.
+    fn advise(&self, advice: libc::c_int) -> io::Result<()> {
+        let before = self.base.as_ptr().addr() % HOST_PAGE;
+        let start = self.base.as_ptr().wrapping_sub(before);
+        // SAFETY: the pages are mapped (type invariant); to map them for an access that is allowed, or to hint at
+        // what is to come, neither moves nor changes their content.
+        match unsafe { libc::madvise(start.cast(), before + self.len, advice) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 

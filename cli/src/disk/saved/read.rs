@@ -21,7 +21,7 @@ use super::manifest::{Manifest, SyncName, is_file_name};
 use super::names::{ALL, DEVICES, EARLY, MANIFEST, PACKETS, RAM};
 use super::packets::read_packets;
 use crate::disk::checksum::Checksum;
-use crate::disk::sparse;
+use crate::disk::{holes, sparse};
 
 /// A folder that `recv --save` has written, checked.
 pub(crate) struct Saved {
@@ -110,8 +110,9 @@ impl Saved {
     /// Maps the memory. What is written to it does not reach the files.
     pub(crate) fn memory(&self) -> anyhow::Result<GuestMemory> {
         let blocks = self.blocks.iter().map(|(name, file, len)| {
-            let mapping = Mapping::private(file.as_fd(), *len)
+            let mut mapping = Mapping::private(file.as_fd(), *len)
                 .with_context(|| format!("cannot map the block {name}"))?;
+            holes::learn(&mut mapping, file);
             Ok(RamBlock::new(name.clone(), Arc::new(mapping))?)
         });
         let blocks: anyhow::Result<Vec<_>> = blocks.collect();

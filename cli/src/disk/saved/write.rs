@@ -277,6 +277,7 @@ fn new_block(path: &Path, block: &AnnouncedBlock) -> anyhow::Result<(File, RamBl
     sparse::reserve(&file, block.used_length)?;
     let mapping = Mapping::shared(file.as_fd(), usize::try_from(block.used_length)?)?;
     let block = RamBlock::new(block.name.clone(), Arc::new(mapping))?;
+    sparse::fill(&block);
     Ok((file, block))
 }
 
