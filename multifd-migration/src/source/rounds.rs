@@ -54,6 +54,8 @@ impl Source {
             main_zero_pages: &mut self.main_zero_pages,
             pacer: (!paused).then_some(&pacer),
             batch,
+            unpaced: 0,
+            last: Content::Read,
         };
         let mut end = RoundEnd::Complete;
         let blocks = memory.indexed().zip(dirty.blocks_mut());
@@ -170,6 +172,10 @@ struct Queue<'a, 's> {
     main_zero_pages: &'a mut u64,
     pacer: Option<&'a Pacer>,
     batch: u64,
+    /// How many pages may be queued before the pacer is asked again.
+    unpaced: u64,
+    /// What was queued last.
+    last: Content,
 }
 
 impl Queue<'_, '_> {
@@ -183,11 +189,13 @@ impl Queue<'_, '_> {
         let page_size = self.memory.page_size().bytes_u64();
         let end = run.first_page + run.pages;
         let mut page = run.first_page;
+        if std::mem::replace(&mut self.last, content) != content {
+            // The pacer takes what is queued for as many bytes as it is in memory.
+            self.sender.flush()?;
+        }
         while page < end {
-            if let Some(pacer) = self.pacer {
-                pacer.wait(self.sender)?;
-            }
             let pages = self.batch.min(end - page);
+            self.pace(content, pages)?;
             let offset = page * page_size;
             match (self.zero_pages, content) {
                 (ZeroPageDetection::Legacy, _) => self.legacy(block, content, offset, pages)?,
@@ -197,6 +205,20 @@ impl Queue<'_, '_> {
             self.sender.flush_from(self.batch)?;
             page += pages;
         }
+        Ok(())
+    }
+
+    /// Waits until pages may be queued, once for each batch however short the runs are: less is not sent anyway.
+    fn pace(&mut self, content: Content, pages: u64) -> Result<(), Error> {
+        let is_sent = content == Content::Read || self.zero_pages == ZeroPageDetection::None;
+        let Some(pacer) = self.pacer.filter(|_| is_sent) else {
+            return Ok(());
+        };
+        if self.unpaced < pages {
+            pacer.wait(self.sender)?;
+            self.unpaced = self.batch.max(pages);
+        }
+        self.unpaced -= pages;
         Ok(())
     }
 

@@ -350,11 +350,13 @@ impl Cpu {
     }
 }
 
-/// Zeroed memory of one block.
+/// Zeroed memory of one block, which knows what of it nobody has touched.
 pub fn memory(pages: u64) -> Result<GuestMemory> {
     let len = usize::try_from(pages)? * PAGE;
     let name = BlockName::new("ram").context("a name")?;
-    let block = RamBlock::new(name, Arc::new(Mapping::anonymous(len)?))?;
+    let mut mapping = Mapping::anonymous(len)?;
+    mapping.learn_untouched(None)?;
+    let block = RamBlock::new(name, Arc::new(mapping))?;
     Ok(GuestMemory::new(PageSize::X86, vec![block])?)
 }
 

@@ -107,10 +107,11 @@ fn migrates(threads: Arc<dyn Spawn>, starts: &[&str]) -> Result<()> {
         let connections = Connections::new(main, channels)?;
         Ok(Source::new(config, from, none, connections)?)
     })?;
-    let rows = [&["`Destination::run`"], starts].concat();
+    let untouched = "`Source::run`, `Destination::run`, of memory with an `Untouched`, also";
+    let rows = [&["`Destination::run`", untouched], starts].concat();
     let (sent, received) = thread::scope(|scope| {
         let received = scope.spawn(|| on_confined(&rows, || Ok(destination.run(&mut host))));
-        let sent = on_confined(&["`Source::run`"], || Ok(source.run(&mut guest)));
+        let sent = on_confined(&["`Source::run`", untouched], || Ok(source.run(&mut guest)));
         (sent, received.join())
     });
     let outcome = Outcome {

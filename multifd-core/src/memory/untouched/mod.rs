@@ -89,3 +89,60 @@ impl Untouched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::super::{Mapping, RamRegion, memfd};
+    use super::*;
+
+    fn touched(mapping: &Mapping) -> Vec<Range<u64>> {
+        let mut touched = Vec::new();
+        mapping.for_each_touched(0..mapping.len() as u64, &mut |part| touched.push(part));
+        touched
+    }
+
+    #[test]
+    fn a_private_mapping_has_the_files_data_and_its_own() {
+        const PAGE: u64 = 0x1000;
+        let file = File::from(memfd(c"ram", 0x20 * 0x1000).unwrap());
+        for page in [3, 4, 9] {
+            file.write_all_at(&[1; 0x1000], page * PAGE).unwrap();
+        }
+        let mut mapping = Mapping::private(file.as_fd(), 0x20 * 0x1000).unwrap();
+        let all = 0..0x20 * PAGE;
+        assert_eq!(touched(&mapping), std::slice::from_ref(&all));
+        mapping.learn_untouched(Some(file.as_fd())).unwrap();
+        assert_eq!(touched(&mapping), [3 * PAGE..5 * PAGE, 9 * PAGE..10 * PAGE]);
+        // In holes before, between and behind, and in what was data.
+        for page in [0, 3, 6, 0x1f] {
+            // SAFETY: the byte is mapped, and nobody else uses it.
+            unsafe { mapping.base().add(page * 0x1000).write(1) };
+        }
+        let touched = touched(&mapping);
+        for page in 0..0x20 {
+            let is_touched = touched.iter().any(|part| part.contains(&(page * PAGE)));
+            let want = [0, 3, 4, 6, 9, 0x1f].contains(&page);
+            assert_eq!(is_touched, want, "{page}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_mapped_can_be_asked() {
+        let file = File::from(memfd(c"ram", 0x1000).unwrap());
+        let mut anonymous = Mapping::anonymous(0x1000).unwrap();
+        let mut shared = Mapping::shared(file.as_fd(), 0x1000).unwrap();
+        assert!(anonymous.learn_untouched(Some(file.as_fd())).is_err());
+        assert!(shared.learn_untouched(None).is_err());
+        // The file system of /proc tells of no holes.
+        let proc = File::open("/proc/self/maps").unwrap();
+        assert!(shared.learn_untouched(Some(proc.as_fd())).is_err());
+        assert_eq!(touched(&shared), std::slice::from_ref(&(0..0x1000)));
+        shared.learn_untouched(Some(file.as_fd())).unwrap();
+        anonymous.learn_untouched(None).unwrap();
+        assert_eq!((touched(&shared), touched(&anonymous)), (vec![], vec![]));
+    }
+}
