@@ -52,15 +52,14 @@ impl<'a> ClearRange<'a> {
         let first_word = (from - slot.first_page) / 64;
         let end_word = (to - slot.first_page).div_ceil(64);
         let words = room.get_mut(..usize::try_from(end_word - first_word).ok()?)?;
-        let mut any = 0;
-        for (word, at) in words.iter_mut().zip(first_word..) {
-            let bits = dirty.bits(slot.first_page + at * 64) & inside(slot.pages, at);
-            *word = bits.to_le();
-            any |= bits;
+        dirty.copy_bits(slot.first_page + first_word * 64, words);
+        if let Some(last) = words.last_mut() {
+            *last &= inside(slot.pages, end_word - 1);
         }
-        if any == 0 {
+        if words.iter().all(|word| *word == 0) {
             return None;
         }
+        words.iter_mut().for_each(|word| *word = word.to_le());
         let first_page = first_word * 64;
         let end_page = (end_word * 64).min(slot.pages);
         Some(Self {

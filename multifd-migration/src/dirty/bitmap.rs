@@ -107,14 +107,20 @@ impl DirtyBitmap {
         word.is_some_and(|word| word >> (page % PAGES_PER_WORD) & 1 != 0)
     }
 
-    /// The 64 pages from `page` on, which need not be a multiple of 64: the lowest bit is that page.
-    pub fn bits(&self, page: u64) -> u64 {
+    /// Copies the bits of the pages from `page` on, which need not be a multiple of 64, to the lowest bit of the first word
+    /// and on. Behind the block's last page they are 0.
+    pub fn copy_bits(&self, page: u64, words: &mut [u64]) {
         let (at, bit) = (index(page / PAGES_PER_WORD), page % PAGES_PER_WORD);
-        let word = |at: usize| self.words.get(at).copied().unwrap_or(0);
-        match bit {
-            0 => word(at),
-            _ => word(at) >> bit | word(at.saturating_add(1)) << (PAGES_PER_WORD - bit),
+        let mut from = self.words.get(at..).unwrap_or_default().iter().copied();
+        if bit == 0 {
+            words.fill_with(|| from.next().unwrap_or(0));
+            return;
         }
+        let mut low = from.next().unwrap_or(0);
+        words.fill_with(|| {
+            let high = from.next().unwrap_or(0);
+            std::mem::replace(&mut low, high) >> bit | high << (PAGES_PER_WORD - bit)
+        });
     }
 
     /// What a log [clears](super::DirtyLog::clear) at once: whole chunks from that of the page `from` on, until
@@ -326,18 +332,19 @@ mod tests {
     }
 
     #[test]
-    fn bits_begin_at_any_page() {
+    fn bits_are_copied_from_any_page_on() {
         let mut bitmap = DirtyBitmap::clean(200);
-        [3, 64, 130, 199]
-            .into_iter()
-            .for_each(|page| bitmap.mark(page, 1));
+        let dirty = [3, 64, 130, 199];
+        dirty.into_iter().for_each(|page| bitmap.mark(page, 1));
         for page in (0..260).chain([u64::MAX, u64::MAX - 63]) {
-            let bits = bitmap.bits(page);
-            for bit in 0..64 {
+            let mut words = [u64::MAX; 3];
+            bitmap.copy_bits(page, &mut words);
+            for bit in 0..192 {
                 let dirty = page
                     .checked_add(bit)
                     .is_some_and(|page| bitmap.contains(page));
-                assert_eq!(bits >> bit & 1 != 0, dirty, "bit {bit} from page {page} on");
+                let copied = words[index(bit / 64)] >> (bit % 64) & 1 != 0;
+                assert_eq!(copied, dirty, "bit {bit} from page {page} on");
             }
         }
     }

@@ -119,9 +119,10 @@ mod tests {
             let stride = dirty.stride(from, self.stride.0, self.stride.1);
             assert!(stride.start == from && stride.end <= PAGES, "{stride:?}");
             for word in (stride.start..stride.end).step_by(64) {
-                let bits = dirty.bits(word);
+                let mut bits = [0];
+                dirty.copy_bits(word, &mut bits);
                 for page in
-                    (word..PAGES.min(word + 64)).filter(|page| bits >> (page - word) & 1 != 0)
+                    (word..PAGES.min(word + 64)).filter(|page| bits[0] >> (page - word) & 1 != 0)
                 {
                     // Only what was noted is protected again.
                     if std::mem::take(&mut self.noted[index(page)]) {
