@@ -206,7 +206,10 @@ fn migrates(config: &MachineConfig) -> Result<()> {
     while guests.source.report()?.written < 200 {
         std::thread::yield_now();
     }
-    guests.migrate(SourceConfig::default())?;
+    let mut source = SourceConfig::default();
+    // Its devices stand still, too.
+    source.check_pause = true;
+    guests.migrate(source)?;
     guests.is_whole_there()
 }
 

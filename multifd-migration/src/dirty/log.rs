@@ -20,6 +20,7 @@ use crate::HostError;
 /// 3. A fetch: [`fetch`](Self::fetch) once, then [`harvest`](Self::harvest) once for each block, in the order of the
 ///    blocks, from the first to the last. Then 2 again; or another fetch, without a round between them.
 /// 4. With the guest paused and its devices saved, one more fetch. Its pages are sent without `clear`.
+///    Another one follows if [`SourceConfig::check_pause`](crate::SourceConfig::check_pause) is set.
 /// 5. [`stop`](Self::stop), once.
 ///
 /// A call that fails ends the migration, and so may others at any time: then `stop` is the next call, and the last.

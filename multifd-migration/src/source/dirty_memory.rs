@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use multifd_core::memory::BlockIndex;
 use multifd_core::{Error, GuestMemory};
 
 use super::SourceHost;
@@ -9,7 +10,7 @@ use crate::dirty::DirtyBitmap;
 use crate::host_error::refused;
 
 /// The dirty pages of all blocks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct DirtyMemory {
     blocks: Vec<DirtyBitmap>,
 }
@@ -48,6 +49,28 @@ impl DirtyMemory {
             log.harvest(index, dirty).map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// The first page that is dirty here and not in `other`.
+    pub(super) fn first_beside(
+        &self,
+        memory: &GuestMemory,
+        other: &Self,
+    ) -> Option<(BlockIndex, u64)> {
+        let pairs = self.blocks.iter().zip(&other.blocks);
+        memory
+            .indexed()
+            .zip(pairs)
+            .find_map(|((index, _), (dirty, other))| {
+                let (mut dirty, mut from) = (dirty.clone(), 0);
+                std::iter::from_fn(|| dirty.take_chunk(&mut from)).find_map(|chunk| {
+                    let pages = chunk
+                        .runs()
+                        .flat_map(|run| run.first_page..run.first_page + run.pages);
+                    let mut beside = pages.filter(|page| !other.contains(*page));
+                    beside.next().map(|page| (index, page))
+                })
+            })
     }
 }
 

@@ -31,7 +31,8 @@ pub trait SourceHost {
 
     /// The state of each device, in the order in which the destination loads it. Called once, with
     /// the guest paused and before the last memory is sent: what is written to memory meanwhile, and noted in the
-    /// [log](Self::dirty_log), arrives as well. Afterwards nothing may write to it any more.
+    /// [log](Self::dirty_log), arrives as well. Afterwards nothing may write to it any more:
+    /// [`SourceConfig::check_pause`](super::SourceConfig::check_pause) finds out whether something does.
     ///
     /// # Errors
     /// The migration fails, and [`Self::resume`] is called.

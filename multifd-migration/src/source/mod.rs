@@ -17,6 +17,7 @@ mod precopy;
 mod return_path;
 mod rounds;
 mod status;
+mod stillness;
 mod supervised;
 mod switchover;
 mod throttle;

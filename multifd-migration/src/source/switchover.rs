@@ -39,9 +39,13 @@ impl Source {
         self.fetch(host, dirty)?;
         down_time.fetch = clock.lap();
 
+        let sent = self.config.check_pause.then(|| dirty.clone());
         self.send_device_packets()?;
         self.send_round(host.host, dirty, true)?;
         self.sender.wait_sent()?;
+        if let Some(sent) = sent {
+            self.check_still(host.host, dirty, &sent)?;
+        }
         down_time.memory = clock.lap();
 
         self.send_tail(&devices)?;

@@ -59,6 +59,8 @@ pub struct Guest {
     pub refuses_devices: bool,
     /// When its devices are saved, one of them writes to this page.
     pub device_writes: Option<u64>,
+    /// When all that is left has been fetched, a device that was not stopped writes to this page.
+    pub writes_late: Option<u64>,
     /// Called at each step.
     pub on_step: Option<Box<dyn FnMut(Step) + Send>>,
     /// The number of the last write to each page when it was paused last.
@@ -119,6 +121,7 @@ impl Guest {
             refuses_pause: false,
             refuses_devices: false,
             device_writes: None,
+            writes_late: None,
             on_step: None,
             frozen: None,
         })
@@ -273,7 +276,13 @@ impl DirtyLog for Guest {
     }
 
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError> {
-        self.log.harvest(block, dirty)
+        self.log.harvest(block, dirty)?;
+        if self.log.1.is_paused()
+            && let Some(page) = self.writes_late.take()
+        {
+            self.cpu.write(page);
+        }
+        Ok(())
     }
 
     fn clear(

@@ -46,6 +46,11 @@ impl Order {
         self.paused = true;
     }
 
+    /// Whether the migration has paused the guest.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Whether writes are not noted any more.
     pub fn is_stopped(&self) -> bool {
         self.at == At::Stopped

@@ -228,6 +228,33 @@ fn what_devices_write_when_they_are_saved_arrives() -> Result<()> {
 }
 
 #[test]
+fn a_device_that_writes_too_late_is_found() -> Result<()> {
+    let mut guest = Guest::start(PAGES, Rate::Never)?;
+    guest.writes_late = Some(PAGES / 2);
+    let mut checked = pair()?;
+    checked.config.check_pause = true;
+    let failure = checked.migrate(&mut guest, |_| ())?.source;
+    let failure = failure.err().context("a write was lost")?;
+    let error = failure.to_string();
+    let place = format!("block \"ram\", offset {:#x}", PAGES / 2 * 4096);
+    ensure!(
+        error.contains(&place) && error.contains("not stopped"),
+        "{error}"
+    );
+    ensure!(failure.guest == GuestAfter::Here && guest.is_running());
+
+    // Without one, all is well.
+    let mut guest = Guest::start(PAGES, Rate::Pages(1000))?;
+    guest.device_writes = Some(PAGES / 2);
+    let mut checked = pair()?;
+    checked.config.check_pause = true;
+    let outcome = checked.migrate(&mut guest, |_| ())?;
+    outcome.source?;
+    outcome.destination?;
+    guest.check_copy(&outcome.copy)
+}
+
+#[test]
 fn a_paused_guest_stays_paused() -> Result<()> {
     let mut guest = Guest::start(PAGES, Rate::Pages(1000))?;
     guest.stop();
