@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// Memory that cannot be had or migrated.
     #[error("guest memory: {0}")]
-    Memory(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Memory(Box<dyn std::error::Error + Send + Sync>),
     /// The dirty log.
     #[error(transparent)]
     Log(#[from] multifd_kvm::KvmError),

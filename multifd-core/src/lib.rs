@@ -21,6 +21,9 @@
 //!
 //! Nothing here is global: two migrations can run in one process.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("multifd-core is for Linux: event descriptors, poll and madvise are Linux's");
+
 mod channel;
 pub mod engine;
 pub mod error;

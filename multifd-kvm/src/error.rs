@@ -11,8 +11,7 @@ pub enum KvmError {
     Vm {
         /// What was wanted.
         what: &'static str,
-        /// Its answer.
-        #[source]
+        /// Its answer, which is part of the text.
         error: io::Error,
     },
     /// KVM refused something that concerns a memory slot.
@@ -22,8 +21,7 @@ pub enum KvmError {
         slot: u32,
         /// What was wanted.
         what: &'static str,
-        /// Its answer.
-        #[source]
+        /// Its answer, which is part of the text.
         error: io::Error,
     },
     /// A memory slot that the guest memory has no place for.

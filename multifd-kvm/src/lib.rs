@@ -30,6 +30,9 @@
 //! # }
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("multifd-kvm is for Linux: KVM is Linux's");
+
 #[cfg(feature = "kvm")]
 mod calls;
 #[cfg(feature = "kvm")]

@@ -12,6 +12,9 @@
     reason = "loads libraries, and names the types of their functions"
 )]
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("vendor-library is for Linux: /proc and the way it loads libraries are Linux's");
+
 mod loaded_file;
 
 use std::ffi::{CStr, OsStr};

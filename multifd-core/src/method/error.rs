@@ -20,12 +20,12 @@ pub enum MethodError {
         what: String,
     },
     /// The peer announced a payload that is shorter than its content.
-    #[error("{method}: {source}")]
+    #[error("{method}: {error}")]
     Payload {
         /// The method's name.
         method: &'static str,
         /// Where it ended.
-        source: PayloadError,
+        error: PayloadError,
     },
     /// The payload's connection failed.
     #[error(transparent)]
@@ -76,9 +76,9 @@ impl MethodError {
 
     /// What reading a payload answered: `payload.read_exact(..).map_err(MethodError::payload("zstd"))`.
     pub fn payload(method: &'static str) -> impl Fn(PayloadError) -> Self {
-        move |source| match source {
+        move |error| match error {
             PayloadError::Connection(error) => Self::Connection(error),
-            source => Self::Payload { method, source },
+            error => Self::Payload { method, error },
         }
     }
 
