@@ -27,6 +27,7 @@ pub mod stream;
 #[doc = include_str!("system_calls.md")]
 pub mod system_calls {}
 mod thread;
+mod unsupported;
 
 pub use destination::{
     Destination, DestinationConfig, DestinationFailure, DestinationHost, GuestHere,
@@ -42,3 +43,4 @@ pub use run_state::RunState;
 pub use source::{
     Connections, EarlySections, Source, SourceConfig, SourceFailure, SourceHandle, SourceHost,
 };
+pub use unsupported::Unsupported;

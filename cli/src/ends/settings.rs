@@ -1,6 +1,7 @@
 //! The settings of one side.
 
-use migration_params::{Mode, Settings};
+use migration_params::Settings;
+use multifd_migration::{DestinationConfig, SourceConfig, Unsupported};
 
 use crate::show::failure::Failure;
 
@@ -11,11 +12,8 @@ use crate::show::failure::Failure;
 /// A wrong name or value, a combination that a rule forbids, or what this command does not do.
 pub(crate) fn effective(set: &[String]) -> anyhow::Result<Settings> {
     let settings = parsed(set)?;
+    SourceConfig::try_from(&settings).map_err(refused)?;
     check_supported(&settings)?;
-    if settings.capabilities.switchover_ack {
-        let why = "only a destination sends it, and the guest of this command is stopped";
-        return Err(unsupported("switchover-ack", why).into());
-    }
     Ok(settings)
 }
 
@@ -25,6 +23,7 @@ pub(crate) fn effective(set: &[String]) -> anyhow::Result<Settings> {
 /// As [`effective`].
 pub(crate) fn receiving(set: &[String]) -> anyhow::Result<Settings> {
     let settings = parsed(set)?;
+    DestinationConfig::try_from(&settings).map_err(refused)?;
     check_supported(&settings)?;
     Ok(settings)
 }
@@ -39,21 +38,11 @@ fn parsed(set: &[String]) -> anyhow::Result<Settings> {
 /// What this command sets before `--set`.
 const DEFAULTS: [&str; 3] = ["multifd=on", "return-path=on", "max-bandwidth=0"];
 
-/// A setting that would be without the effect that it promises is refused. Those that steer a running
+/// What the crate can do and this command cannot. Those that steer a running
 /// guest or its switchover are taken: the guest of this command is stopped.
 fn check_supported(settings: &Settings) -> Result<(), Failure> {
-    let (parameters, on) = (&settings.parameters, &settings.capabilities);
+    let on = &settings.capabilities;
     let refused = [
-        (
-            !on.multifd,
-            "multifd=off",
-            "pages go over multifd channels only",
-        ),
-        (
-            parameters.mode != Mode::Normal,
-            "mode",
-            "only normal migration is",
-        ),
         (
             on.validate_uuid,
             "validate-uuid",
@@ -64,12 +53,15 @@ fn check_supported(settings: &Settings) -> Result<(), Failure> {
             "pause-before-switchover",
             "nobody could let it go on",
         ),
-        (on.x_ignore_shared, "x-ignore-shared", "all memory is sent"),
     ];
     match refused.iter().find(|(given, ..)| *given) {
         None => Ok(()),
         Some((_, name, why)) => Err(unsupported(name, why)),
     }
+}
+
+fn refused(setting: Unsupported) -> Failure {
+    Failure::usage(setting.to_string())
 }
 
 fn unsupported(name: &str, why: &str) -> Failure {
@@ -106,7 +98,7 @@ mod tests {
             "x-ignore-shared=on",
         ] {
             let error = set(&[refused]).unwrap_err().to_string();
-            assert!(error.contains("not supported by this command"), "{error}");
+            assert!(error.contains("not supported"), "{error}");
         }
         let settings = receiving(&["switchover-ack=on".to_owned()]).unwrap();
         assert!(settings.capabilities.switchover_ack);

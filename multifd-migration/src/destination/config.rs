@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use migration_params::Settings;
 use multifd_core::ReceiverConfig;
+
+use crate::options::channel_count;
+use crate::unsupported::{self, Unsupported};
 
 /// How a [`Destination`](super::Destination) works.
 #[derive(Clone, Debug)]
@@ -31,5 +35,18 @@ impl Default for DestinationConfig {
             switchover_ack: false,
             wait: None,
         }
+    }
+}
+
+/// The defaults, with what parameters and capabilities say: `multifd-channels` and `switchover-ack`.
+impl TryFrom<&Settings> for DestinationConfig {
+    type Error = Unsupported;
+
+    fn try_from(settings: &Settings) -> Result<Self, Unsupported> {
+        unsupported::at_destination(settings)?;
+        let mut config = Self::default();
+        config.receiver.channels = channel_count(&settings.parameters);
+        config.switchover_ack = settings.capabilities.switchover_ack;
+        Ok(config)
     }
 }

@@ -12,6 +12,7 @@ use multifd_core::{DeviceState, Limits, Spawn, StdThreads};
 
 use super::{AutoConverge, EarlySections, Tuning};
 use crate::stream::{DeviceSection, RAM_SECTION_ID, SyncMode};
+use crate::unsupported::{self, Unsupported};
 
 /// How a [`Source`](super::Source) works.
 #[derive(Clone)]
@@ -113,7 +114,8 @@ pub enum OverTime {
 }
 
 impl SourceConfig {
-    /// The defaults, with what the parameters say.
+    /// The defaults, with what the parameters say. For a host that offers capabilities, too, there is
+    /// [`TryFrom<&Settings>`](#impl-TryFrom%3C%26Settings%3E-for-SourceConfig).
     pub fn with_parameters(parameters: &Parameters) -> Self {
         let tuning = Tuning {
             downtime_limit: Duration::from_millis(parameters.downtime_limit.value()),
@@ -127,9 +129,20 @@ impl SourceConfig {
         }
     }
 
-    /// The defaults, with what parameters and capabilities say: `auto-converge` and
-    /// `pause-before-switchover` are capabilities.
-    pub fn with_settings(settings: &Settings) -> Self {
+    /// The time limit, if a migration that began at `start` has passed it.
+    pub(super) fn passed_limit(&self, start: Instant) -> Option<Duration> {
+        self.time_limit.filter(|limit| start.elapsed() > *limit)
+    }
+}
+
+/// The defaults, with what parameters and capabilities say. `auto-converge`, `pause-before-switchover` and
+/// `validate-uuid` are capabilities; the return path is a matter of the [connections](Connections::new), the method of
+/// the registry, TLS of the transports.
+impl TryFrom<&Settings> for SourceConfig {
+    type Error = Unsupported;
+
+    fn try_from(settings: &Settings) -> Result<Self, Unsupported> {
+        unsupported::at_source(settings)?;
         let Settings {
             parameters,
             capabilities,
@@ -141,16 +154,12 @@ impl SourceConfig {
             tail_slow: parameters.cpu_throttle_tailslow,
             max: parameters.max_cpu_throttle.value(),
         };
-        Self {
+        Ok(Self {
             auto_converge: capabilities.auto_converge.then_some(auto_converge),
             pause_before_switchover: capabilities.pause_before_switchover,
+            validate_uuid: capabilities.validate_uuid,
             ..Self::with_parameters(parameters)
-        }
-    }
-
-    /// The time limit, if a migration that began at `start` has passed it.
-    pub(super) fn passed_limit(&self, start: Instant) -> Option<Duration> {
-        self.time_limit.filter(|limit| start.elapsed() > *limit)
+        })
     }
 }
 

@@ -75,7 +75,7 @@ impl Migration<'_> {
             interrupt: self.interrupt,
             cpu_start: cpu_time(),
         };
-        let mut config = SourceConfig::with_settings(self.settings);
+        let mut config = SourceConfig::try_from(self.settings)?;
         config.limits = limits;
         let source = hypervisor::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
