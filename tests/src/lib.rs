@@ -19,6 +19,8 @@ pub mod one_byte;
 pub mod peer;
 pub mod stand_in;
 pub mod streams;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod system_calls;
 pub mod vendor_library;
 pub mod wiretap;
 

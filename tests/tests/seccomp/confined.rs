@@ -1,13 +1,13 @@
 //! Threads that get a filter when they are ready.
 
 use std::io;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use multifd_core::{Spawn, StdThreads, ThreadKind};
+use multifd_tests::system_calls::settle_malloc;
 use parking_lot::Mutex;
 use seccompiler::apply_filter;
 
@@ -108,24 +108,4 @@ impl Spawn for Confined {
 pub(crate) fn confine(calls: &[&str]) -> Result<()> {
     let rows = [calls, EACH, &[END]].concat();
     Ok(apply_filter(&filter(&rows)?)?)
-}
-
-/// Has glibc do what it does once in a process: it opens `/proc/sys/vm/overcommit_memory` when it shrinks a thread's heap
-/// for the first time, and `/sys/devices/system/cpu/online` for the ninth heap. No thread may do so later. A
-/// hypervisor does the same at its start, or has only one heap (`M_ARENA_MAX`).
-fn settle_malloc() -> Result<()> {
-    const HEAPS: usize = 16;
-    let together = Barrier::new(HEAPS);
-    let allocate = || {
-        let blocks: Vec<_> = (0..256).map(|_| vec![1_u8; 64 << 10]).collect();
-        together.wait();
-        drop(blocks);
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..HEAPS).map(|_| scope.spawn(allocate)).collect();
-        let ended = threads.into_iter().map(|thread| thread.join().ok());
-        ended
-            .collect::<Option<()>>()
-            .context("memory can be allocated and freed")
-    })
 }
