@@ -7,6 +7,7 @@
 mod advise;
 mod args;
 mod config;
+mod control;
 mod credentials;
 mod disk;
 mod doctor;
@@ -46,6 +47,9 @@ pub fn run() -> impl Termination {
         Command::Send(args) => send::run(args),
         Command::Recv(args) => recv::run(args),
         Command::Relay(args) => relay::run(args, &in_force, &given),
+        Command::Status(args) => control::status(args),
+        Command::Cancel(args) => control::cancel(args),
+        Command::Tune(args) => control::tune(args),
         Command::Bench(args) => bench::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Release(args) => Ok(release::release(args)),

@@ -4,6 +4,7 @@ mod accelerator;
 mod advise;
 mod allow;
 mod bench;
+mod control;
 mod demo;
 mod doctor;
 mod guest;
@@ -25,6 +26,7 @@ pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
 pub(crate) use advise::AdviseArgs;
 pub(crate) use allow::AllowArgs;
 pub(crate) use bench::BenchArgs;
+pub(crate) use control::{CancelArgs, ControlArgs, RelayChoice, StatusArgs, TuneArgs, Which};
 pub(crate) use demo::DemoArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use guest::GuestArgs;
@@ -69,6 +71,12 @@ pub(crate) enum Command {
     Recv(RecvArgs),
     /// Pass migrations on while they run, with other methods, channels and bandwidths on each side
     Relay(RelayArgs),
+    /// Say what a running relay does: the migrations under way, who waits, what has ended
+    Status(StatusArgs),
+    /// Cancel a migration that a relay passes on: its guest runs on at the source
+    Cancel(CancelArgs),
+    /// Change the bandwidth of a migration that a relay passes on
+    Tune(TuneArgs),
     /// Measure methods, levels and numbers of channels between two processes of this host
     Bench(BenchArgs),
     /// Say what is in a saved migration, or in the recorded bytes of a connection
@@ -98,6 +106,8 @@ impl Command {
             Self::Recv(args) => args.migration.json,
             Self::Inspect(args) => args.json,
             Self::Relay(args) => args.json,
+            Self::Status(args) => args.json,
+            Self::Cancel(_) | Self::Tune(_) => false,
             Self::Release(_) | Self::Drop(_) | Self::TlsSetup(_) => false,
             Self::Params(args) => args.json,
             Self::Doctor(args) => args.json,

@@ -10,7 +10,7 @@ use multifd_core::wire::Uuid;
 use multifd_migration::Limits;
 
 use super::migration::{page_size, seconds, uuid};
-use super::{AcceleratorArgs, AllowArgs, TlsPeerArgs, side};
+use super::{AcceleratorArgs, AllowArgs, ControlArgs, TlsPeerArgs, side};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
@@ -94,6 +94,8 @@ pub(crate) struct RelayArgs {
         requires = "keep_listening"
     )]
     pub(crate) max_migrations: NonZeroUsize,
+    #[command(flatten)]
+    pub(crate) control: ControlArgs,
     #[command(flatten)]
     pub(crate) tls: TlsPeerArgs,
     #[command(flatten)]

@@ -15,7 +15,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
 
-use crate::net::listen::{FileId, file_id, is_left_behind};
+use crate::net::socket::{FileId, file_id, is_left_behind};
 
 /// Listens for this user and root only; its file is removed on drop, if it is still this one's.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 pub(crate) mod allowed;
 pub(crate) mod connect;
+pub(crate) mod control_socket;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod passed;

@@ -30,7 +30,7 @@ enum Kind {
 }
 
 /// The file system and the number of a file in it.
-type FileId = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// A connection that was accepted.
 pub(super) enum Accepted {
@@ -183,14 +183,14 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Which file has this name, if one does.
-fn file_id(path: &Path) -> Option<FileId> {
+pub(super) fn file_id(path: &Path) -> Option<FileId> {
     use std::os::unix::fs::MetadataExt as _;
     let file = std::fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino()))
 }
 
 /// Asks with a socket of another type, which a live listener does not notice.
-fn is_left_behind(path: &Path) -> bool {
+pub(super) fn is_left_behind(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;

@@ -53,7 +53,8 @@ struct State {
     /// When what is under way is cancelled, once the relay takes no more.
     ending: Option<Instant>,
     passages: BTreeMap<usize, Posted>,
-    waiting: Vec<Outside>,
+    /// The first of those that wait, and how many there are.
+    waiting: (Vec<Outside>, usize),
     completed: u64,
     failed: u64,
     /// What ended last, the latest first.
@@ -67,7 +68,7 @@ impl Board {
             start: SystemTime::now(),
             ending: None,
             passages: BTreeMap::new(),
-            waiting: Vec::new(),
+            waiting: (Vec::new(), 0),
             completed: 0,
             failed: 0,
             history: VecDeque::new(),
@@ -100,14 +101,19 @@ impl Board {
         state.history.truncate(MOST_HISTORY);
     }
 
-    /// Connections that have no migration yet.
-    pub(super) fn set_waiting(&self, waiting: Vec<Outside>) {
+    /// The first of the connections that have no migration yet, and how many there are.
+    pub(super) fn set_waiting(&self, waiting: (Vec<Outside>, usize)) {
         self.lock().waiting = waiting;
     }
 
     /// The relay takes no more migrations, and cancels those under way then.
     pub(super) fn set_ending(&self, then: Option<Instant>) {
         self.lock().ending = then;
+    }
+
+    /// From now on so many migrations may be under way at once.
+    pub(super) fn set_most(&self, most: usize) {
+        self.lock().frame.most = most;
     }
 
     /// The relay in a line.
@@ -158,7 +164,7 @@ impl Board {
             "target": state.frame.target,
             "max-migrations": state.frame.most,
             "under-way": state.passages.len(),
-            "waiting": state.waiting.len(),
+            "waiting": state.waiting.1,
             "completed": state.completed,
             "failed": state.failed,
         });
@@ -172,12 +178,12 @@ impl Board {
     /// Connections that have no migration yet.
     pub(super) fn waiting(&self) -> Value {
         let state = self.lock();
-        let waiting = state.waiting.iter().map(|outside| {
+        let waiting = state.waiting.0.iter().map(|outside| {
             json!({
                 "peer": outside.peer.to_string(),
                 "said": outside.said,
                 "uuid": outside.uuid.map(|uuid| uuid.to_string()),
-                "time": millis(outside.since.elapsed()),
+                "time": outside.since.map(|since| millis(since.elapsed())),
             })
         });
         waiting.collect()
@@ -215,7 +221,7 @@ impl State {
     fn missing(&self, which: Which) -> Missing {
         let name = match which {
             Which::Number(number) => format!("migration {number}"),
-            Which::Uuid(uuid) => format!("migration of guest {uuid}"),
+            Which::Uuid(uuid) => format!("a migration of guest {uuid}"),
         };
         let is_meant = |record: &&Map<String, Value>| match which {
             Which::Number(number) => record.get("migration") == Some(&number.into()),
@@ -224,7 +230,7 @@ impl State {
         if let Some(record) = self.history.iter().find(is_meant) {
             let status = record.get("status").and_then(Value::as_str);
             let status = status.unwrap_or("ended");
-            return Missing::Over(format!("the {name} is over: {status}"));
+            return Missing::Over(format!("{name} is over: {status}"));
         }
         let there = match self.passages.is_empty() {
             true => "none is under way".to_owned(),
@@ -233,7 +239,9 @@ impl State {
                 format!("under way: {}", list(names))
             }
         };
-        Missing::Unknown(format!("there is no {name}; {there}"))
+        Missing::Unknown(format!(
+            "{name} is not under way, and none that ended of late; {there}"
+        ))
     }
 }
 

@@ -1,7 +1,10 @@
 //! `multifd relay`: between a source and a destination.
 
+mod board;
 mod check;
+mod control;
 mod entrance;
+mod outcome;
 mod passage;
 mod plan;
 mod reload;
@@ -18,7 +21,6 @@ use std::time::{Duration, Instant, SystemTime};
 use multifd_core::Error;
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
-use multifd_migration::RelayReport;
 
 use crate::args::RelayArgs;
 use crate::config::{Given, InForce};
@@ -31,13 +33,14 @@ use crate::net::peer::Peer;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::log::{self, Identity, SERVICE};
+use crate::show::output;
 use crate::show::progress::Progress;
-use crate::show::{output, tell};
-use entrance::{Arrival, Entrance, Party, Places, Refusal};
+use board::{Board, Frame};
+use control::Control;
+use entrance::{Arrival, Entrance, Party, Places};
 use passage::{Desk, Message, News, Passage};
 use plan::{Plan, check_ends};
 use reload::{Changeable, Options};
-use report::PassageReport;
 
 pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow::Result<ExitCode> {
     if args.check_config {
@@ -86,6 +89,15 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
             ExitCode::Interrupted
         }),
     }
+    let board = Board::new(Frame {
+        listening: address.clone(),
+        target: args.to.to_string(),
+        most: match args.keep_listening {
+            true => args.max_migrations.get(),
+            false => 1,
+        },
+    });
+    let control = Control::start(&args.control, &board)?;
     listener.announce(args.json);
     let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
@@ -105,7 +117,8 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
         wishes,
         end: None,
         supervisor: Supervisor::new(),
-        done: Done::default(),
+        board,
+        _control: control,
         passages: BTreeMap::new(),
         started: 0,
         progress: None,
@@ -129,17 +142,12 @@ struct Relaying<'a> {
     /// When what still runs is cancelled, once this is to end.
     end: Option<Instant>,
     supervisor: Supervisor,
-    done: Done,
+    board: Board,
+    /// What answers whoever asks.
+    _control: Option<Control>,
     passages: BTreeMap<usize, Passage>,
     started: usize,
     progress: Option<Progress>,
-}
-
-/// What has become of the migrations that have ended.
-#[derive(Default)]
-struct Done {
-    completed: u64,
-    failed: u64,
 }
 
 impl Relaying<'_> {
@@ -174,7 +182,8 @@ impl Relaying<'_> {
                 .map(|end| end.saturating_duration_since(Instant::now()));
             // What is cancelled says so by itself.
             let left = left.filter(|left| !left.is_zero());
-            self.supervisor.status(self.status());
+            self.supervisor.status(self.board.summary());
+            self.board.set_waiting(self.entrance.outside());
             let alive = self.supervisor.alive();
             let is_asked = self
                 .passages
@@ -185,12 +194,6 @@ impl Relaying<'_> {
             self.entrance
                 .wait(left.into_iter().chain(alive).chain(pause).min())?;
         }
-    }
-
-    /// In a line.
-    fn status(&self) -> String {
-        let (under_way, Done { completed, failed }) = (self.passages.len(), &self.done);
-        format!("{under_way} migrations under way; {completed} have arrived, {failed} have failed")
     }
 
     /// Takes what has been accepted.
@@ -224,6 +227,7 @@ impl Relaying<'_> {
         if self.started == 0 {
             let identity = self.identify(None, None);
             let passage = Passage::start(&identity, &self.plan, &self.desk)?;
+            self.post(&passage);
             self.passages.insert(ONLY, passage);
         }
         self.accept(ONLY, connection);
@@ -239,6 +243,7 @@ impl Relaying<'_> {
                 log::within(&identity, || {
                     ::log::info!(target: SERVICE, "from {}, to {to}", party.peer);
                 });
+                self.post(&passage);
                 self.passages.insert(identity.number, passage);
                 for connection in iter::once(party.main).chain(party.channels) {
                     self.accept(identity.number, connection);
@@ -290,18 +295,6 @@ impl Relaying<'_> {
         }
     }
 
-    /// Connections of a source that are no migration.
-    fn refused(&mut self, refusal: &Refusal) {
-        let identity = self.identify(refusal.uuid, Some(refusal.peer));
-        self.failed(&identity, &refusal.failure().into());
-    }
-
-    /// Counts and reports a migration that has failed, where others go on.
-    fn failed(&mut self, identity: &Arc<Identity>, error: &anyhow::Error) {
-        self.done.failed += 1;
-        tell::failure_of(identity, error, self.args.json);
-    }
-
     fn announced(&mut self, number: usize, reply: mpsc::Sender<()>) -> anyhow::Result<()> {
         let Some(passage) = self.passages.get_mut(&number) else {
             return Ok(());
@@ -326,35 +319,6 @@ impl Relaying<'_> {
                 // It may have failed meanwhile.
                 let _ = reply.send(());
             }
-        }
-    }
-
-    /// Reports a migration that has ended; answers how the command ends, if it does.
-    fn ended(
-        &mut self,
-        number: usize,
-        result: Result<Box<RelayReport>, Error>,
-    ) -> anyhow::Result<Option<ExitCode>> {
-        self.progress = None;
-        let Some(Passage { identity, .. }) = self.passages.remove(&number) else {
-            return Ok(None);
-        };
-        let more = self.args.keep_listening;
-        match result {
-            Ok(report) => {
-                self.done.completed += 1;
-                let report =
-                    PassageReport::new(&report, &identity, &self.plan, self.address.clone());
-                log::within(&identity, || {
-                    tell::printed(report.print(self.args.json, more))
-                });
-                Ok((!more).then_some(ExitCode::Ok))
-            }
-            Err(error) if more => {
-                self.failed(&identity, &error.into());
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
         }
     }
 

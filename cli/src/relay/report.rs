@@ -153,6 +153,21 @@ impl PassageReport {
         }
     }
 
+    /// What is remembered of it: all but the channels.
+    pub(super) fn brief(&self) -> Map<String, Value> {
+        // Numbers and texts are always JSON.
+        let Ok(Value::Object(mut members)) = serde_json::to_value(self) else {
+            return Map::new();
+        };
+        for side in ["in", "out"] {
+            if let Some(Value::Object(side)) = members.get_mut(side) {
+                side.remove("channels");
+                side.remove("paths");
+            }
+        }
+        members
+    }
+
     /// Prints the result to stdout; as JSON on one line if there may be more.
     pub(super) fn print(&self, json: bool, more: bool) -> io::Result<()> {
         if json && more {

@@ -17,6 +17,7 @@ impl Relaying<'_> {
                 let grace = self.changeable.grace;
                 self.supervisor.stopping(grace);
                 self.end = Instant::now().checked_add(grace);
+                self.board.set_ending(self.end);
                 let (left, seconds) = (self.passages.len(), grace.as_secs_f32());
                 if left > 0 {
                     ::log::info!(
@@ -26,7 +27,10 @@ impl Relaying<'_> {
                     );
                 }
             }
-            Wish::Cancel => self.end = Some(Instant::now()),
+            Wish::Cancel => {
+                self.end = Some(Instant::now());
+                self.board.set_ending(self.end);
+            }
             Wish::Reload => self.reload(),
         }
     }
@@ -47,6 +51,7 @@ impl Relaying<'_> {
             self.entrance.set_tls(self.plan.tls.clone());
             self.entrance.take_only(allowed);
             self.changeable = changeable;
+            self.board.set_most(self.changeable.max_migrations);
         }
         if !is_ending {
             self.supervisor.ready();

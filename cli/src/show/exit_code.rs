@@ -41,7 +41,7 @@ Exit status:
     6  demo, bench: the memory that arrived is not what was sent
     7  in doubt: the destination may have the guest; look there before it runs anywhere
     8  kept: all of the guest is here, but the source has not released it
-  130  ended by SIGINT (Ctrl-C) or SIGTERM";
+  130  ended by SIGINT (Ctrl-C) or SIGTERM, or by multifd cancel";
 
 impl ExitCode {
     /// The status that a child process of this command has ended with; `None` if it is none of these,

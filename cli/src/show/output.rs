@@ -11,6 +11,14 @@ pub(crate) fn line(text: Arguments<'_>) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}").map_err(unprintable)
 }
 
+/// Writes lines to the terminal behind stdout, in place of all that is there.
+pub(crate) fn redraw(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "\x1b[2J\x1b[H{}", safe(text))
+        .and_then(|()| stdout.flush())
+        .map_err(unprintable)
+}
+
 /// Writes an object to stdout, as the only one of the whole run.
 pub(crate) fn json(object: &impl Serialize) -> io::Result<()> {
     serde_json::to_string_pretty(object)

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::{exit_code, guest};
@@ -51,13 +51,19 @@ pub(crate) fn failure_of(identity: &Arc<Identity>, error: &anyhow::Error, json: 
         }
     });
     if json {
-        let mut members = identity.members();
-        if let Value::Object(object) = object(error) {
-            members.extend(object);
-        }
+        let members = record(identity, error);
         // There is a failure to report already.
         let _ = output::json_line(&members);
     }
+}
+
+/// What a migration that failed leaves behind.
+pub(crate) fn record(identity: &Identity, error: &anyhow::Error) -> Map<String, Value> {
+    let mut members = identity.members();
+    if let Value::Object(object) = object(error) {
+        members.extend(object);
+    }
+    members
 }
 
 fn message(error: &anyhow::Error) {

@@ -5,6 +5,7 @@ mod activated;
 mod advise;
 mod allowed;
 mod arguments;
+mod asked;
 mod beside_memory;
 mod configured;
 mod crowd;

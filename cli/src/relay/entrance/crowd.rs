@@ -15,6 +15,7 @@ use multifd_core::wire::{InitPacket, Uuid};
 use super::candidate::Candidate;
 use super::hopeless::Hopeless;
 use super::index::Index;
+use super::outside::Outside;
 use super::pairing::{self, Guest};
 use super::queue::Party;
 use super::readiness::Readiness;
@@ -104,6 +105,15 @@ impl Crowd {
         let is_open = self.news.pairs || self.news.hopeless;
         let due = self.due.first().map(|(due, _)| *due);
         due.into_iter().chain(is_open.then_some(self.decides)).min()
+    }
+
+    /// All of them, in the order in which they came.
+    pub(super) fn outside(&self) -> impl Iterator<Item = Outside> {
+        self.waiting.values().map(Waiting::outside)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Closes all.

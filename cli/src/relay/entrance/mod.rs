@@ -11,6 +11,7 @@ mod group;
 mod hearing;
 mod hopeless;
 mod index;
+mod outside;
 mod pairing;
 #[cfg(test)]
 mod pairing_tests;
@@ -37,6 +38,7 @@ use crate::net::tls::ServerSide;
 use candidate::Candidate;
 use crowd::{Crowd, Decision};
 use hearing::Hearings;
+pub(super) use outside::Outside;
 pub(super) use queue::Party;
 use queue::Queue;
 pub(super) use refusal::Refusal;
@@ -133,6 +135,13 @@ impl Entrance {
         self.listener.stop();
         self.crowd.clear();
         self.queue = Queue::default();
+    }
+
+    /// The first of those that have no migration yet, and how many there are.
+    pub(super) fn outside(&self) -> (Vec<Outside>, usize) {
+        let (queued, waiting) = (self.queue.outside(), self.crowd.outside());
+        let count = self.queue.len() + self.crowd.len();
+        (queued.chain(waiting).take(MOST_SHOWN).collect(), count)
     }
 
     /// From now on other certificates are shown and wanted.
@@ -282,5 +291,8 @@ fn is_lost(error: &io::Error) -> bool {
 /// Most sources that are told of as refused within a while: whoever knocks without end does not fill the log.
 const MOST_TOLD: usize = 256;
 const WHILE: Duration = Duration::from_secs(10);
+/// Most connections that are shown to whoever asks: there may be many, and this is made out each time that there is
+/// something to do.
+const MOST_SHOWN: usize = 64;
 /// How long connections may be a guest only in part, or in doubt.
 const IN_DOUBT: Duration = Duration::from_secs(10);

@@ -15,8 +15,8 @@ pub(in crate::relay) struct Outside {
     pub(in crate::relay) said: &'static str,
     /// The guest, if it has named it.
     pub(in crate::relay) uuid: Option<Uuid>,
-    /// Since when it has said no more than that.
-    pub(in crate::relay) since: Instant,
+    /// Since when it has said no more than that, if that is known.
+    pub(in crate::relay) since: Option<Instant>,
 }
 
 impl Outside {
@@ -34,7 +34,17 @@ impl Outside {
             peer,
             said,
             uuid,
-            since,
+            since: Some(since),
+        }
+    }
+
+    /// All connections of a guest, which waits for its turn.
+    pub(super) fn queued(peer: Peer, uuid: Uuid) -> Self {
+        Self {
+            peer,
+            said: "all",
+            uuid: Some(uuid),
+            since: None,
         }
     }
 }

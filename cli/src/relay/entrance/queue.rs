@@ -6,6 +6,7 @@ use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
 
 use super::index::origin;
+use super::outside::Outside;
 use crate::net::peer::Peer;
 
 /// All connections of a guest whose migration can begin.
@@ -43,6 +44,16 @@ impl Queue {
         let parties = self.parties.iter().enumerate();
         let (last, _) = parties.max_by_key(|(_, party)| count(party))?;
         Some(self.parties.remove(last))
+    }
+
+    /// All of them, the first one first.
+    pub(super) fn outside(&self) -> impl Iterator<Item = Outside> {
+        let parties = self.parties.iter();
+        parties.map(|party| Outside::queued(party.peer, party.uuid))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parties.len()
     }
 
     /// Takes `most` of them at most, and none that `is_under_way`.

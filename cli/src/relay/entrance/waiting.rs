@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use multifd_core::wire::{InitPacket, Uuid};
 
 use super::candidate::Candidate;
+use super::outside::Outside;
 use super::said::Said;
 use super::seen::Seen;
 use crate::net::peer::Peer;
@@ -112,6 +113,10 @@ impl Waiting {
     pub(super) fn may_belong(&self, then: Instant) -> bool {
         let is_silent = matches!(self.said, Said::Handshake | Said::Nothing);
         is_silent && self.since.saturating_duration_since(then) < GRACE && !self.is_old(GRACE)
+    }
+
+    pub(super) fn outside(&self) -> Outside {
+        Outside::new(self.peer, self.said, self.since)
     }
 
     /// What it looks like, where `last` is the place of the last connection that was accepted.
