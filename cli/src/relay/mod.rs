@@ -97,7 +97,7 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
             false => 1,
         },
     });
-    let control = Control::start(&args.control, &board)?;
+    let control = Control::start(args, &board)?;
     listener.announce(args.json);
     let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;

@@ -55,6 +55,11 @@ impl Running {
     }
 
     fn start_with(command: &mut Command, stdout: Stdio) -> Result<Self> {
+        // Its relays are not to be found, nor in the way, where the user's own are.
+        const USERS: &str = "XDG_RUNTIME_DIR";
+        if !command.get_envs().any(|(name, _)| name == USERS) {
+            command.env_remove(USERS);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(stdout)

@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
 use super::board::Board;
-use crate::args::ControlArgs;
+use crate::args::RelayArgs;
 use crate::net::control_socket::{self, Asker, ControlSocket};
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
@@ -38,7 +38,8 @@ impl Control {
     ///
     /// # Errors
     /// It cannot listen where the user says.
-    pub(super) fn start(args: &ControlArgs, board: &Board) -> anyhow::Result<Option<Self>> {
+    pub(super) fn start(args: &RelayArgs, board: &Board) -> anyhow::Result<Option<Self>> {
+        let (is_service, args) = (args.keep_listening, &args.control);
         let usual = || control_socket::of_relay().filter(|_| !args.no_control);
         let Some(path) = args.control.clone().or_else(usual) else {
             return Ok(None);
@@ -47,11 +48,15 @@ impl Control {
             Ok(socket) => Ok(Some(Self::serve(socket, board.clone())?)),
             Err(error) if args.control.is_some() => Err(cannot_listen(path, &error).into()),
             Err(error) => {
-                let path = path.display();
-                log::warn!(
-                    target: SERVICE,
-                    "cannot be asked: the control socket {path}: {error}; --control gives it another one"
+                let what = format!(
+                    "cannot be asked: the control socket {}: {error}; --control gives it another one",
+                    path.display()
                 );
+                match is_service {
+                    true => log::warn!(target: SERVICE, "{what}"),
+                    // It is over soon, and there may be many.
+                    false => log::debug!("{what}"),
+                }
                 Ok(None)
             }
         }
