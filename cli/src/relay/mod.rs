@@ -11,6 +11,7 @@ mod reload;
 mod report;
 mod turn;
 mod turned_away;
+mod view;
 mod wishes;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use entrance::{Arrival, Entrance, Party, Places};
 use passage::{Desk, Message, News, Passage};
 use plan::{Plan, check_ends};
 use reload::{Changeable, Options};
+use view::View;
 
 pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow::Result<ExitCode> {
     if args.check_config {
@@ -99,6 +101,10 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
     });
     let control = Control::start(args, &board)?;
     listener.announce(args.json);
+    let view = match args.quiet {
+        true => None,
+        false => View::start(&board)?,
+    };
     let channels = plan.config.forwarder.channels.count();
     let limit = plan.config.forwarder.limits.init;
     let entrance = match args.keep_listening {
@@ -119,6 +125,7 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
         supervisor: Supervisor::new(),
         board,
         _control: control,
+        view,
         passages: BTreeMap::new(),
         started: 0,
         progress: None,
@@ -145,6 +152,8 @@ struct Relaying<'a> {
     board: Board,
     /// What answers whoever asks.
     _control: Option<Control>,
+    /// What a terminal shows.
+    view: Option<View>,
     passages: BTreeMap<usize, Passage>,
     started: usize,
     progress: Option<Progress>,
@@ -301,7 +310,7 @@ impl Relaying<'_> {
         };
         passage.asking = Some((reply, Instant::now()));
         // Not before: whoever connected first may have been somebody else.
-        if !self.args.keep_listening && !self.args.quiet {
+        if !self.args.keep_listening && !self.args.quiet && self.view.is_none() {
             let monitor = passage.relay.monitor();
             self.progress = Some(Progress::start(monitor, &passage.total, "passed on")?);
         }

@@ -17,6 +17,7 @@ pub(crate) mod page;
 pub(crate) mod progress;
 pub(crate) mod relay_status;
 pub(crate) mod report;
+pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod tell;
 pub(crate) mod timeline;

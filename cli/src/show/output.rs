@@ -5,10 +5,12 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::show::screen;
+
 /// Writes a line of the result to stdout.
 pub(crate) fn line(text: Arguments<'_>) -> io::Result<()> {
     let text = safe(&text.to_string());
-    writeln!(io::stdout().lock(), "{text}").map_err(unprintable)
+    screen::beside(|| writeln!(io::stdout().lock(), "{text}")).map_err(unprintable)
 }
 
 /// Writes lines to the terminal behind stdout, in place of all that is there.
@@ -23,14 +25,14 @@ pub(crate) fn redraw(text: &str) -> io::Result<()> {
 pub(crate) fn json(object: &impl Serialize) -> io::Result<()> {
     serde_json::to_string_pretty(object)
         .map_err(io::Error::from)
-        .and_then(|text| writeln!(io::stdout().lock(), "{}", visible(&text)))
+        .and_then(|text| screen::beside(|| writeln!(io::stdout().lock(), "{}", visible(&text))))
         .map_err(unprintable)
 }
 
 /// Writes an object to stdout, on a line of its own, as one of several.
 pub(crate) fn json_line(object: &impl Serialize) -> io::Result<()> {
     json_text(object)
-        .and_then(|text| writeln!(io::stdout().lock(), "{text}"))
+        .and_then(|text| screen::beside(|| writeln!(io::stdout().lock(), "{text}")))
         .map_err(unprintable)
 }
 
@@ -42,12 +44,12 @@ pub(crate) fn json_text(object: &impl Serialize) -> io::Result<String> {
 /// Writes a line for a human to stderr. If nobody listens there, nothing can be done about it.
 pub(crate) fn message(text: Arguments<'_>) {
     let text = safe(&text.to_string());
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = screen::beside(|| writeln!(io::stderr().lock(), "{text}"));
 }
 
 /// Writes lines of the log to stderr, which are [safe] already.
 pub(crate) fn raw_message(lines: &str) {
-    let _ = io::stderr().lock().write_all(lines.as_bytes());
+    let _ = screen::beside(|| io::stderr().lock().write_all(lines.as_bytes()));
 }
 
 /// As [`message`], in one line whatever is in the text: of an error, or of what a library logs.

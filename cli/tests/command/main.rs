@@ -31,6 +31,7 @@ mod service;
 mod sparse;
 mod strangers;
 mod targets;
+mod terminal;
 mod tls_setup;
 mod together;
 mod tree;
