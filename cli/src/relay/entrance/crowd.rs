@@ -364,7 +364,7 @@ impl Crowd {
         let last = self.accepted.saturating_sub(1);
         self.waiting
             .values()
-            .map(|waiting| waiting.seen(last))
+            .map(|waiting| waiting.seen(last, self.doubt))
             .collect()
     }
 }

@@ -107,7 +107,7 @@ impl<'c, 's> Pairing<'c, 's> {
             .filter_map(|(at, (group, claims))| {
                 let main = match self.mains.get(at) {
                     Some(0) => self.late_main_of(group),
-                    _ => self.main_among(&claims, group),
+                    _ => self.main_among(&claims, (at, group)),
                 };
                 Some((main?, at))
             })
@@ -125,17 +125,21 @@ impl<'c, 's> Pairing<'c, 's> {
     }
 
     /// The main connection of `group` among those that can have no other, if there is no doubt.
-    fn main_among(&self, claims: &[usize], group: &Group) -> Option<usize> {
-        let main = |at: &&usize| self.of.mains().get(**at);
-        let is_named =
-            |at: &&usize| main(at).is_some_and(|main| main.said == Said::Head(Some(group.uuid)));
+    fn main_among(&self, claims: &[usize], (at, group): (usize, &Group)) -> Option<usize> {
+        let main = |at: usize| self.of.mains().get(at).copied();
+        let is_named = |claim: &&usize| {
+            main(**claim).is_some_and(|main| main.said == Said::Head(Some(group.uuid)))
+        };
         let (named, others): (Vec<&usize>, Vec<&usize>) = claims.iter().partition(is_named);
         match (named.as_slice(), others.as_slice()) {
             (&[named], _) => Some(*named),
-            // Another one would have spoken by then.
-            (&[], &[claim]) => main(&claim)
-                .is_some_and(|main| main.settled || self.of.is_alone(group))
-                .then_some(*claim),
+            // Another one would have spoken by then, or may speak yet.
+            (&[], &[claim]) => {
+                let is_sure = main(*claim).is_some_and(|main| main.settled);
+                let mut mains = self.of.mains_of(at).filter_map(main);
+                let is_sure = is_sure && !mains.any(|other| other.speaks_yet());
+                (is_sure || self.of.is_alone(group)).then_some(*claim)
+            }
             _ => None,
         }
     }

@@ -390,3 +390,15 @@ fn what_a_stranger_holds_is_nobody_elses_doubt() {
         assert_eq!(hopeless.places(), [1]);
     }
 }
+
+/// Somebody says the head of a main stream, has no channels, and was there first; the source's main connection speaks
+/// late.
+#[test]
+fn whoever_speaks_first_does_not_get_the_channels_of_another() {
+    for silent in [Said::Magic, Said::Nothing] {
+        let mut seen = all_there(&[HEAD, silent, channel(1, 0), channel(1, 1)]);
+        assert_eq!(mains(&seen, 2), [], "{silent:?}");
+        seen[1].said = Said::Head(Some(uuid(1)));
+        assert_eq!(mains(&seen, 2), [(1, uuid(1))], "{silent:?}");
+    }
+}

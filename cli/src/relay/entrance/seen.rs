@@ -32,6 +32,12 @@ impl Seen {
         self.said == Said::Nothing && !self.settled
     }
 
+    /// Whether it may turn out to be a main connection whose channels are there: what says more than nothing is none of
+    /// somebody who only knocks.
+    pub(super) fn speaks_yet(&self) -> bool {
+        self.said == Said::Magic || self.said == Said::Nothing && self.settled
+    }
+
     pub(super) fn may_be_channel(&self) -> bool {
         matches!(self.said, Said::Handshake | Said::Nothing) && self.settled
     }

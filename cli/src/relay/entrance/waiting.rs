@@ -65,11 +65,11 @@ impl Waiting {
         }
     }
 
-    /// Makes out when time alone tells something of it next, where it may wait for `limit` to say what it is, and for `doubt` from then
-    /// on.
+    /// Makes out when time alone tells something of it next, where it may wait for `limit` to say what it is, and for `doubt`
+    /// from then on.
     pub(super) fn next_due(&self, limit: Duration, doubt: Duration) -> Option<Instant> {
         let times = match self.said {
-            Said::Handshake | Said::Nothing => [SPEAKS, limit],
+            Said::Handshake | Said::Nothing => [speaks(doubt), limit],
             Said::Magic => [limit, limit],
             Said::Head(_) => [GRACE, doubt],
             Said::Channel(_) => [doubt, doubt],
@@ -119,15 +119,16 @@ impl Waiting {
         Outside::new(self.peer, self.said, self.since)
     }
 
-    /// What it looks like, where `last` is the place of the last connection that was accepted.
-    pub(super) fn seen(&self, last: u64) -> Seen {
+    /// What it looks like, where `last` is the place of the last connection that was accepted, and a guest may be in `doubt` for
+    /// so long.
+    pub(super) fn seen(&self, last: u64, doubt: Duration) -> Seen {
         Seen {
             place: self.place,
             peer: self.peer,
             said: self.said,
             until: self.until.unwrap_or(last),
             settled: match self.said {
-                Said::Handshake | Said::Nothing => !self.is_old(SPEAKS),
+                Said::Handshake | Said::Nothing => !self.is_old(speaks(doubt)),
                 _ => self.is_old(GRACE),
             },
         }
@@ -138,7 +139,12 @@ impl Waiting {
     }
 }
 
+/// What is silent for longer is not waited for, so that those who wait for it are not in `doubt` for too long.
+fn speaks(doubt: Duration) -> Duration {
+    SPEAKS.min(doubt / 2)
+}
+
 /// After so long whoever has as much to say as another has said it.
 const GRACE: Duration = Duration::from_millis(300);
-/// A channel says what it is within this time.
+/// A source's connections say what they are within this time.
 const SPEAKS: Duration = Duration::from_secs(5);
