@@ -9,6 +9,8 @@
 
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100
+readonly SOAK=1000
+readonly SEEDS=200
 # The codecs, the formats and what drives them: what another processor or byte order could break.
 readonly PORTABLE=(migration-params multifd-core multifd-deflate multifd-migration multifd-none multifd-qatzip
     multifd-qpl multifd-uadk multifd-zlib multifd-zstd)
@@ -30,6 +32,7 @@ run_the_rest() {
     test_moments
     test_large_devices
     test_flood
+    test_soak
 }
 
 # Whether the toolchain $1 is there or can be installed.
@@ -136,8 +139,16 @@ test_large_devices() {
         cargo test --locked --workspace --all-features --test command large_devices
 }
 
-# Lets 10,000 others connect who never shake hands.
+# Lets 10,000 others connect who never shake hands, or hold what may be guests'.
 test_flood() {
     step "10,000 connections" env MULTIFD_CROWD=10000 \
-        cargo test --locked --workspace --all-features --test command flood
+        cargo test --locked --workspace --all-features --test command -- flood crowd
+}
+
+# Lets 1000 guests come and go through two relays that are left running, and two guests begin together 200 times.
+test_soak() {
+    step "$SOAK guests through two relays" env MULTIFD_SOAK=$SOAK \
+        cargo test --locked --workspace --all-features --test command soak
+    step "guests that begin together $SEEDS times" env MULTIFD_SEEDS=$SEEDS \
+        cargo test --locked --workspace --all-features --test command together
 }

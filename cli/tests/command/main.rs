@@ -29,6 +29,7 @@ mod room;
 mod sent_again;
 mod service;
 mod sparse;
+mod soak;
 mod strangers;
 mod targets;
 mod terminal;

@@ -1,0 +1,237 @@
+//! Two relays that are left running while guests come and go: some are cancelled, some sources and destinations
+//! killed, and others knock all the time.
+
+mod migration;
+mod strays;
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use multifd_tests::command::Running;
+use multifd_tests::streams::Random;
+use rustix::process::Signal;
+
+use crate::harness::{Folder, relay};
+use migration::{Migration, Outcome};
+
+/// So many migrate at once.
+const AT_ONCE: u64 = 4;
+/// So many make memory what it is from then on: that of libraries, and of the threads that have ended.
+const WARM_UP: u64 = 100;
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("{name}={text:?}, wanted a number")),
+        Err(_) => Ok(default),
+    }
+}
+
+/// Both relays, with a method between them.
+struct Pair {
+    near: (Running, String),
+    far: (Running, String),
+}
+
+impl Pair {
+    fn start(folder: &Folder) -> Result<Self> {
+        let to = format!("unix:{}", folder.text("{uuid}"));
+        let (zstd, keep) = ("multifd-compression=zstd", "--keep-listening");
+        let far = relay("tcp:127.0.0.1:0", &to, &[keep, "--in", zstd])?;
+        let near = relay("tcp:127.0.0.1:0", &far.1, &[keep, "--out", zstd])?;
+        let mut pair = Self { near, far };
+        for (relaying, address) in [&mut pair.near, &mut pair.far] {
+            // From then on it listens, and has opened all that it needs for that.
+            drop(TcpStream::connect(address.trim_start_matches("tcp:"))?);
+            relaying.wait_line("was closed")?;
+        }
+        Ok(pair)
+    }
+
+    fn footprints(&self) -> Result<[Footprint; 2]> {
+        Ok([
+            Footprint::of(self.near.0.id())?,
+            Footprint::of(self.far.0.id())?,
+        ])
+    }
+
+    /// Waits until both have as many descriptors and threads as they had.
+    fn settle(&self, before: &[Footprint; 2]) -> Result<[Footprint; 2]> {
+        let start = Instant::now();
+        loop {
+            let now = self.footprints()?;
+            let mut both = now.iter().zip(before);
+            if both.all(|(now, before)| now.is_as_small_as(before)) {
+                return Ok(now);
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "at first {before:?}, in the end {now:?}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What both have said of those that `error` names, once they have been ended.
+    fn ended(mut self, error: &anyhow::Error) -> Result<String> {
+        let error = format!("{error:#}");
+        let mut text = String::new();
+        for relaying in [&mut self.near.0, &mut self.far.0] {
+            let said = relaying.kill()?.stderr;
+            let guest = |line: &&str| {
+                let guest = line.split_once("guest ");
+                guest
+                    .is_none_or(|(_, uuid)| uuid.get(..36).is_some_and(|uuid| error.contains(uuid)))
+            };
+            let lines: Vec<&str> = said.lines().filter(guest).collect();
+            text.push_str(&format!("{lines:#?}\n"));
+        }
+        Ok(text)
+    }
+
+    fn end(self) -> Result<[String; 2]> {
+        let end = |relaying: Running| {
+            relaying.signal(Signal::TERM)?;
+            let ended = relaying.finish()?;
+            ensure!(ended.code == Some(0), "{ended:#?}");
+            Ok(ended.stdout)
+        };
+        Ok([end(self.near.0)?, end(self.far.0)?])
+    }
+}
+
+/// What a process has.
+#[derive(Debug)]
+struct Footprint {
+    descriptors: usize,
+    threads: u64,
+    /// In KiB.
+    resident: u64,
+}
+
+impl Footprint {
+    fn of(process: u32) -> Result<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let word = line.and_then(|line| line.split_whitespace().next());
+            Ok::<_, anyhow::Error>(word.with_context(|| name.to_owned())?.parse()?)
+        };
+        Ok(Self {
+            descriptors: std::fs::read_dir(format!("/proc/{process}/fd"))?.count(),
+            threads: field("Threads:")?,
+            resident: field("VmRSS:")?,
+        })
+    }
+
+    fn is_as_small_as(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors && self.threads <= before.threads
+    }
+}
+
+/// Lets `numbers` of migrations go through the relay at `address`, several at a time; answers how each ended.
+fn migrate(
+    address: &str,
+    folder: &Folder,
+    seed: u64,
+    numbers: std::ops::Range<u64>,
+) -> Result<Vec<Outcome>> {
+    let next = AtomicU64::new(numbers.start);
+    let (send, ended) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            let (send, next, numbers) = (send.clone(), &next, &numbers);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if !numbers.contains(&number) {
+                        return;
+                    }
+                    let run = || Migration::new(seed, number).run(folder, address);
+                    let what = || format!("seed {seed}, migration {number}");
+                    let result = run().with_context(what);
+                    let failed = result.is_err();
+                    // Nobody waits for more once one has gone wrong.
+                    if send.send(result).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    drop(send);
+    ended.into_iter().collect()
+}
+
+#[test]
+fn nothing_is_lost_doubled_mixed_or_left_over() -> Result<()> {
+    let count = number("MULTIFD_SOAK", 32)?;
+    let seed = number("MULTIFD_SOAK_SEED", 1)?;
+    let say = |text: &str| writeln!(std::io::stderr(), "soak, seed {seed}: {text}");
+    let folder = Folder::new()?;
+    let pair = Pair::start(&folder)?;
+    let before = pair.footprints()?;
+    let is_over = AtomicBool::new(false);
+    let outcomes = thread::scope(|scope| {
+        let addresses = [&*pair.near.1, &*pair.far.1];
+        let is_over = &is_over;
+        let knocking = scope.spawn(move || strays::knock(addresses, Random::new(seed), is_over));
+        let run = || {
+            let cold = WARM_UP.min(count / 2);
+            let mut outcomes = migrate(&pair.near.1, &folder, seed, 0..cold)?;
+            let warm = pair.footprints()?;
+            outcomes.extend(migrate(&pair.near.1, &folder, seed, cold..count)?);
+            Ok::<_, anyhow::Error>((outcomes, warm))
+        };
+        let result = run();
+        is_over.store(true, Ordering::Relaxed);
+        let knocks = knocking.join().map_err(|_| anyhow!("a stray panicked"))??;
+        say(&format!("{knocks} others knocked"))?;
+        result
+    });
+    let (outcomes, warm) = match outcomes {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            let said = pair.ended(&error)?;
+            return Err(error.context(said));
+        }
+    };
+    let after = pair.settle(&before)?;
+    let of = |wanted: Outcome| {
+        outcomes
+            .iter()
+            .filter(|outcome| **outcome == wanted)
+            .count()
+    };
+    let (arrived, stayed) = (of(Outcome::Arrived), of(Outcome::Stayed));
+    say(&format!(
+        "of {} guests {arrived} have arrived, {stayed} have stayed, {} were lost with their host; \
+         at first {before:?}, warm {warm:?}, in the end {after:?}",
+        outcomes.len(),
+        of(Outcome::Killed),
+    ))?;
+    ensure!(arrived > 0 && stayed > 0, "{outcomes:?}");
+    for (warm, after) in warm.iter().zip(&after).filter(|_| count > 2 * WARM_UP) {
+        let most = warm.resident + warm.resident / 10;
+        ensure!(after.resident <= most, "{warm:?}, in the end {after:?}");
+    }
+    let reports = pair.end()?;
+    for report in reports {
+        let completed = report.lines().filter(|line| line.contains("\"completed\""));
+        ensure!(
+            completed.count() >= arrived,
+            "{arrived} have arrived: {report}"
+        );
+    }
+    Ok(())
+}
+
+/// More than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
