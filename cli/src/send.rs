@@ -37,7 +37,7 @@ pub(crate) fn run(args: &SendArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::outgoing(&settings, &args.migration)?;
     let limits = args.migration.limits();
-    let tls = ClientSide::new(&settings.parameters, &args.to, limits.init)?;
+    let tls = ClientSide::new(&settings.parameters, "--set", &args.to, limits.init)?;
     let memory = match &saved {
         Some(saved) => checked_memory(saved)?,
         None => ram::source_memory(&args.ram, page_size)?,

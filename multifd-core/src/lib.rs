@@ -34,7 +34,9 @@ pub mod pages;
 pub mod transport;
 pub mod wire;
 
-pub use channel::{ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor};
+pub use channel::{
+    ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor, PeerClosed,
+};
 pub use engine::{
     AbortHandle, Forwarder, ForwarderConfig, Limits, Receiver, ReceiverConfig, Sender,
     SenderConfig, Spawn, StdThreads, Strangers, ThreadKind,

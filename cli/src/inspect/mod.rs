@@ -89,7 +89,7 @@ impl Record {
                 ChannelRecord::read(path, page_size)?.into(),
             )),
             got => bail!(
-                "the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
+                "no recorded connection, and no folder of a saved guest: the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
                  {MULTIFD_MAGIC:#010x} of a multifd channel"
             ),
         }

@@ -29,11 +29,17 @@ pub(crate) struct ServerSide {
 }
 
 impl ClientSide {
-    /// As `tls-creds` and `tls-hostname` say, for a destination at `to`. A handshake may take `limit`.
+    /// As `tls-creds` and `tls-hostname` say, for a destination at `to`. A handshake may take `limit`. The option that
+    /// sets parameters is called `set`.
     ///
     /// # Errors
     /// Credentials that cannot be used; a name that is missing or means nothing; a parameter of the other side.
-    pub(crate) fn new(parameters: &Parameters, to: &Uri, limit: Duration) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        parameters: &Parameters,
+        set: &str,
+        to: &Uri,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
         refuse(
             !parameters.tls_authz.is_empty(),
             "tls-authz is not for a source: the destination says who may connect",
@@ -54,8 +60,9 @@ impl ClientSide {
             ("", Uri::Tcp { host, .. }) => host,
             ("", Uri::Unix(_)) => {
                 let what = "tls-creds without tls-hostname: a unix socket has no host";
-                let hint =
-                    "give the name that the destination's certificate is for: --tls-hostname NAME";
+                let hint = format!(
+                    "give the name that the destination's certificate is for: {set} tls-hostname=NAME"
+                );
                 return Err(Failure::usage(what).hint(hint));
             }
             (name, _) => name,
@@ -189,7 +196,7 @@ mod tests {
 
     fn client(set: &[(&str, &str)], to: &str) -> String {
         let parameters = parameters(set);
-        let side = ClientSide::new(&parameters, &to.parse().unwrap(), Duration::ZERO);
+        let side = ClientSide::new(&parameters, "--set", &to.parse().unwrap(), Duration::ZERO);
         side.map(|side| side.client.is_some().to_string())
             .unwrap_or_else(|failure| failure.to_string())
     }

@@ -133,6 +133,6 @@ fn credentials(
     let Switch(verify_peer) = args.tls.tls_verify_peer;
     Ok((
         ServerSide::new(&incoming.parameters, verify_peer, limit)?,
-        ClientSide::new(&outgoing.parameters, to, limit)?,
+        ClientSide::new(&outgoing.parameters, "--out", to, limit)?,
     ))
 }

@@ -26,26 +26,26 @@ pub(crate) fn for_error(error: &anyhow::Error) -> Option<String> {
 
 /// What the error's cause tells.
 fn for_cause(error: &Error) -> Option<&'static str> {
-    let cause = error.cause();
+    let (cause, side) = (error.cause(), error.place().side);
     if let Some(wire) = cause.downcast_ref::<WireError>() {
         return match wire {
             WireError::Magic { .. } => Some(NOT_A_SOURCE),
-            WireError::Uuid { .. } => Some("give both sides the same --uuid"),
-            WireError::ChannelId { .. } => Some(CHANNELS),
-            WireError::Method { .. } => Some(METHOD),
+            WireError::Uuid { .. } => Some(UUID),
+            WireError::ChannelId { .. } => Some(of_side(side, CHANNELS)),
+            WireError::Method { .. } => Some(of_side(side, METHOD)),
             WireError::PageSize { .. } => Some(PAGE_SIZE),
             _ => None,
         };
     }
     let stream = cause.downcast_ref::<StreamError>()?;
-    match (error.place().side, stream.problem()) {
-        (_, Some(Problem::PageBits { want: Some(_), .. })) => Some(PAGE_SIZE),
-        (Some(Side::Source), Some(Problem::Message { got })) if *got == TLS_ALERT => {
-            Some(TLS_THERE)
-        }
-        (Some(Side::Source), Some(Problem::Message { .. } | Problem::Value { .. })) => {
-            Some(NOT_A_DESTINATION)
-        }
+    let is_client = matches!(side, Some(Side::Source | Side::RelayOut));
+    match stream.problem()? {
+        Problem::PageBits { want: Some(_), .. } => Some(PAGE_SIZE),
+        Problem::Message { got } if is_client && *got == TLS_ALERT => match side {
+            Some(Side::RelayOut) => Some(TLS_BEHIND),
+            _ => Some(TLS_THERE),
+        },
+        Problem::Message { .. } | Problem::Value { .. } if is_client => Some(NOT_A_DESTINATION),
         _ => None,
     }
 }
@@ -70,38 +70,171 @@ fn for_guest(guest: Whereabouts) -> Option<&'static str> {
 
 /// What the kind of error tells.
 fn for_fault(error: &Error) -> Option<&'static str> {
-    match (error.fault(), error.place().side?) {
-        (Fault::Connection, Side::Source) => Some(
-            "the destination may have refused the guest, ended, or be no multifd destination: see \
-             its own messages, and set multifd, multifd-channels, multifd-compression and TLS alike on \
-             both sides",
-        ),
-        (Fault::Connection, Side::Destination) => Some(
-            "the source may have ended or be set up differently: see its own messages, and set \
-             multifd, multifd-channels, multifd-compression and TLS alike on both sides",
-        ),
-        (Fault::Connection, Side::RelayIn) => Some(
-            "the source may have ended, given up or be set up differently: see its own messages, and \
-             set --in multifd-channels, multifd-compression and tls-creds as it has them",
-        ),
-        (Fault::Connection, Side::RelayOut) => Some(
-            "the destination may have refused the guest, ended, or not listen: see its own messages, \
-             and set --out multifd-channels, multifd-compression and tls-creds as it has them",
-        ),
-        (Fault::Peer, Side::RelayOut) => Some("see the destination's own messages"),
-        (Fault::Peer, Side::Source) => Some("see the destination's own messages"),
+    let side = error.place().side?;
+    match (error.fault(), side) {
+        (Fault::Connection, side) => Some(of_side(Some(side), CONNECTION)),
+        (Fault::Peer, Side::Source | Side::RelayOut) => Some(DESTINATION),
         _ => None,
     }
 }
 
+/// What is said to each side: options differ.
+struct Sides {
+    source: &'static str,
+    destination: &'static str,
+    relay_in: &'static str,
+    relay_out: &'static str,
+}
+
+fn of_side(side: Option<Side>, sides: Sides) -> &'static str {
+    match side {
+        Some(Side::Destination) => sides.destination,
+        Some(Side::RelayIn) => sides.relay_in,
+        Some(Side::RelayOut) => sides.relay_out,
+        Some(Side::Source) | None => sides.source,
+    }
+}
+
+const CONNECTION: Sides = Sides {
+    source: "the destination, or a relay before it, may have refused the guest, ended, or be no multifd destination: \
+             see its own messages, and set multifd, multifd-channels, multifd-compression and TLS alike on both sides",
+    destination: "the source may have ended or be set up differently: see its own messages, and set multifd, \
+                  multifd-channels, multifd-compression and TLS alike on both sides",
+    relay_in: "the source may have ended, given up or be set up differently: see its own messages, switch multifd on \
+               there, and set --in multifd-channels, multifd-compression and tls-creds as it has them",
+    relay_out: "the destination may have refused the guest, ended, or not listen: see its own messages, and set --out \
+                multifd-channels, multifd-compression and tls-creds as it has them",
+};
+const CHANNELS: Sides = Sides {
+    source: "set multifd-channels alike on both sides: --set multifd-channels=N",
+    destination: "set multifd-channels alike on both sides: --set multifd-channels=N",
+    relay_in: "set multifd-channels as the source has it: --in multifd-channels=N",
+    relay_out: "set multifd-channels as the destination has it: --out multifd-channels=N",
+};
+const METHOD: Sides = Sides {
+    source: "set multifd-compression alike on both sides: --set multifd-compression=NAME",
+    destination: "set multifd-compression alike on both sides: --set multifd-compression=NAME",
+    relay_in: "set multifd-compression as the source has it: --in multifd-compression=NAME",
+    relay_out: "set multifd-compression as the destination has it: --out multifd-compression=NAME",
+};
 const NOT_A_SOURCE: &str =
     "what connected is no QEMU or multifd source, or TLS is on at one side only";
 /// An alert record, which begins so whatever the version.
 const TLS_ALERT: MessageId = MessageId(0x1503);
 const TLS_THERE: &str =
-    "what listens there answers with TLS: --tls-dir DIR, or tls-creds off there";
+    "what listens there answers with TLS: --set tls-creds=DIR, or tls-creds off there";
+const TLS_BEHIND: &str =
+    "what listens there answers with TLS: --out tls-creds=DIR, or tls-creds off there";
 const NOT_A_DESTINATION: &str = "what listens there is no QEMU or multifd destination: check the \
                                  address";
-const CHANNELS: &str = "set multifd-channels alike on both sides: --set multifd-channels=N";
+const DESTINATION: &str = "see the destination's own messages";
+const UUID: &str = "give both sides the same --uuid";
 const PAGE_SIZE: &str = "give --page-size with the size that the guest has";
-const METHOD: &str = "set multifd-compression alike on both sides: --set multifd-compression=NAME";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use multifd_core::wire::{MethodId, Uuid};
+    use multifd_core::{PageSize, Place};
+    use multifd_migration::stream::{Direction, Position};
+
+    use super::*;
+    use crate::args::Args;
+
+    /// An error of each kind that there is a hint for.
+    fn errors() -> Vec<Error> {
+        let page = PageSize::new(4096).unwrap();
+        let wire = [
+            WireError::Magic { got: 1 },
+            WireError::Uuid {
+                got: Uuid([1; 16]),
+                want: Uuid([2; 16]),
+            },
+            WireError::ChannelId {
+                got: 9,
+                channels: 2,
+            },
+            WireError::PageSize {
+                got: None,
+                want: page,
+            },
+            WireError::Method {
+                got: MethodId::NONE,
+                want: MethodId::NONE,
+            },
+        ];
+        let stream = [
+            Problem::Message { got: TLS_ALERT },
+            Problem::Message { got: MessageId(9) },
+            Problem::PageBits {
+                got: 13,
+                want: Some(page),
+            },
+        ];
+        let at = Position {
+            direction: Direction::Main,
+            offset: 0,
+        };
+        let stream = stream.map(|problem| StreamError::Peer { at, problem });
+        let wire = wire.map(|error| Error::new(Fault::Peer, error));
+        let plain = [Fault::Connection, Fault::Peer].map(|fault| Error::new(fault, "why"));
+        let errors = wire.into_iter().chain(stream.map(Error::from));
+        errors.chain(plain).collect()
+    }
+
+    /// What a hint says is to be typed.
+    fn options(hint: &str) -> Vec<&str> {
+        let words = hint.split(|c: char| c.is_whitespace() || ",;:=()`".contains(c));
+        words.filter_map(|word| word.strip_prefix("--")).collect()
+    }
+
+    #[test]
+    fn a_command_has_the_options_that_its_hints_name() {
+        let mut command = Args::command();
+        command.build();
+        let mut named = 0;
+        for (side, commands) in [
+            (Side::Source, &["send", "vm"][..]),
+            (Side::Destination, &["recv", "vm"]),
+            (Side::RelayIn, &["relay"]),
+            (Side::RelayOut, &["relay"]),
+        ] {
+            for error in errors() {
+                let error = anyhow::Error::from(error.at(Place::on(side)));
+                let hint = for_error(&error).unwrap_or_default();
+                for (option, command) in options(&hint).into_iter().flat_map(|option| {
+                    let commands = commands
+                        .iter()
+                        .map(|name| command.find_subcommand(name).unwrap());
+                    commands.map(move |command| (option, command))
+                }) {
+                    named += 1;
+                    let mut all = command.get_arguments();
+                    let has = all.any(|arg| arg.get_long() == Some(option));
+                    assert!(has, "{} has no --{option}: {hint}", command.get_name());
+                }
+            }
+        }
+        assert!(named > 15, "{named}");
+    }
+
+    #[test]
+    fn a_relay_is_told_of_its_sides() {
+        let hint = |error: WireError, side| {
+            let error = Error::new(Fault::Peer, error).at(Place::on(side));
+            for_error(&error.into()).unwrap()
+        };
+        let method = || WireError::Method {
+            got: MethodId::NONE,
+            want: MethodId::NONE,
+        };
+        let channel = WireError::ChannelId {
+            got: 9,
+            channels: 2,
+        };
+        assert!(hint(method(), Side::RelayIn).contains("--in multifd-compression="));
+        assert!(hint(method(), Side::RelayOut).contains("--out multifd-compression="));
+        assert!(hint(channel, Side::RelayIn).contains("--in multifd-channels="));
+        assert!(hint(method(), Side::Source).contains("--set multifd-compression="));
+    }
+}

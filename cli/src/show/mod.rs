@@ -15,6 +15,7 @@ pub(crate) mod output;
 pub(crate) mod page;
 
 pub(crate) mod progress;
+pub(crate) mod reason;
 pub(crate) mod relay_status;
 pub(crate) mod report;
 pub(crate) mod screen;

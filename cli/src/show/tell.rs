@@ -9,7 +9,7 @@ use crate::show::exit_code::ExitCode;
 use crate::show::failure::{exit_code, guest};
 use crate::show::log::{self, Identity, SERVICE};
 use crate::show::whereabouts::Whereabouts;
-use crate::show::{hint, output};
+use crate::show::{hint, output, reason};
 
 /// Says what failed, and where the guest is: at `before` unless the error knows better. Returns the
 /// status to exit with.
@@ -44,7 +44,7 @@ pub(crate) fn printed(result: io::Result<()>) {
 /// Says that one of several migrations failed; its object is on a line of its own.
 pub(crate) fn failure_of(identity: &Arc<Identity>, error: &anyhow::Error, json: bool) {
     log::within(identity, || {
-        let text = format!("{error:#}");
+        let text = reason::text(error);
         match hint::for_error(error) {
             Some(hint) => ::log::error!(target: SERVICE, hint = hint.as_str(); "{text}"),
             None => ::log::error!(target: SERVICE, "{text}"),
@@ -67,7 +67,7 @@ pub(crate) fn record(identity: &Identity, error: &anyhow::Error) -> Map<String, 
 }
 
 fn message(error: &anyhow::Error) {
-    output::one_line(format_args!("multifd: {error:#}"));
+    output::one_line(format_args!("multifd: {}", reason::text(error)));
     if let Some(hint) = hint::for_error(error) {
         output::message(format_args!("hint: {hint}"));
     }
@@ -78,7 +78,7 @@ fn object(error: &anyhow::Error) -> Value {
     let cancelled = code == ExitCode::Interrupted;
     json!({
         "status": if cancelled { "cancelled" } else { "failed" },
-        "error-desc": format!("{error:#}"),
+        "error-desc": reason::text(error),
         "hint": hint::for_error(error),
         "exit-code": code as u8,
     })

@@ -6,7 +6,7 @@ use multifd_tests::command::{Finished, Running};
 
 use multifd_tests::wiretap::Wiretap;
 
-use crate::harness::{Folder, guest, recv, relay, send};
+use crate::harness::{Folder, guest, recv, relay, run, send};
 
 /// A destination at 127.0.0.1 and a source at the same host, with these arguments each.
 fn migrate(folder: &Folder, recv_args: &[&str], send_args: &[&str]) -> Result<(Finished, Running)> {
@@ -159,7 +159,21 @@ fn a_socket_has_no_name() -> Result<()> {
     let failed = send(&at, &[&["--ram", &source], &tls[..]].concat())?;
     failed.failed(
         &[2],
-        &["tls-creds without tls-hostname", "--tls-hostname NAME"],
+        &["tls-creds without tls-hostname", "--set tls-hostname=NAME"],
+    )?;
+    let creds = format!("tls-creds={}", credentials.text());
+    let relay = [
+        "relay",
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--to",
+        &at,
+        "--out",
+        &creds,
+    ];
+    run(&relay)?.failed(
+        &[2],
+        &["tls-creds without tls-hostname", "--out tls-hostname=NAME"],
     )?;
     let (receiving, to) = recv(&at, &[&["--ram", &folder.text("new")], &tls[..]].concat())?;
     let named = [&["--ram", &source, "--tls-hostname", "there"], &tls[..]].concat();

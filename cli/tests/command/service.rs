@@ -75,6 +75,43 @@ fn what_takes_longer_is_cancelled() -> Result<()> {
 }
 
 #[test]
+fn the_likely_reason_comes_first() -> Result<()> {
+    let folder = Folder::new()?;
+    let (mut sending, mut relaying, receiving) = slow(&folder, &[], "64K")?;
+    sending.kill()?;
+    let said = relaying.wait_line("relay, source side: ")?;
+    // Which connection is seen first is the system's choice.
+    let is_reason = |said: &str, side: &str| {
+        let reasons = ["the source ended or cancelled", "the source closed the"];
+        let mut reasons = reasons.iter().map(|reason| format!("{side}: {reason}"));
+        reasons.any(|reason| said.contains(&reason))
+    };
+    ensure!(is_reason(&said, "relay, source side"), "{said}");
+    let ended = receiving.finish()?;
+    ensure!(
+        is_reason(&ended.stderr, "multifd: destination"),
+        "{ended:#?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_client_with_tls_is_told_apart() -> Result<()> {
+    let folder = Folder::new()?;
+    let authority = Authority::new("one")?;
+    let source = folder.write("source", &guest(8))?;
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", "unix:/nowhere", &["--keep-listening"])?;
+    let tls = authority.host("127.0.0.1")?;
+    send(&address, &["--ram", &source, "--tls-dir", &tls.text()])?.failed(&[4], &["TLS"])?;
+    let said = relaying.wait_line("a connection of 127.0.0.1 was closed")?;
+    ensure!(
+        said.contains("a TLS client, and TLS is off here: --in tls-creds=DIR"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
 fn certificates_are_read_again() -> Result<()> {
     let (old, new) = (Authority::new("old")?, Authority::new("new")?);
     let (before, after) = (old.host("127.0.0.1")?, new.host("127.0.0.1")?);

@@ -8,23 +8,37 @@ use crate::method::MethodError;
 use crate::pages::PagesError;
 use crate::wire::WireError;
 
+/// A peer has closed a channel's connection where it should not: it has ended, or given the migration up.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer closed the connection {how}")]
+pub struct PeerClosed {
+    how: String,
+}
+
+impl PeerClosed {
+    /// In these words: `in the middle of a packet`, for instance.
+    pub fn new(how: impl Into<String>) -> Self {
+        Self { how: how.into() }
+    }
+}
+
 /// The engine's error for what a transport reported.
 pub(super) fn connection_error(error: io::Error) -> Error {
     match error.kind() {
         // Only an abort interrupts a transport; whoever aborted has recorded why.
         io::ErrorKind::Interrupted => Error::aborted(),
-        io::ErrorKind::UnexpectedEof => Error::new(
-            Fault::Connection,
-            "the peer closed the connection in the middle of a packet",
-        ),
+        io::ErrorKind::UnexpectedEof => {
+            let closed = PeerClosed::new("in the middle of a packet");
+            Error::new(Fault::Connection, closed)
+        }
         io::ErrorKind::TimedOut if error.raw_os_error().is_some() => Error::new(
             Fault::Connection,
             format!("the peer's host does not answer any more ({error})"),
         ),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Error::new(
-            Fault::Connection,
-            format!("the peer closed the connection ({error})"),
-        ),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            let closed = PeerClosed::new(format!("({error})"));
+            Error::new(Fault::Connection, closed)
+        }
         _ => Error::new(Fault::Connection, error),
     }
 }

@@ -24,6 +24,7 @@ pub use device_state::{DeviceState, DeviceStateSink};
 pub use stats::{ChannelStats, MigrationStats, Monitor};
 
 pub(crate) use batch::{Batch, BatchChannel, Zeros, is_zero_page};
+pub use failure::PeerClosed;
 pub(crate) use failure::caller;
 pub(crate) use fill::GuestTarget;
 pub(crate) use init::{Prelude, recv_prelude};

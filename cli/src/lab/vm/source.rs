@@ -65,7 +65,7 @@ impl Migration<'_> {
         guest: &mut GuestAfter,
     ) -> anyhow::Result<MigrationReport> {
         let (limits, settings) = (self.args.migration.limits(), self.settings);
-        let tls = ClientSide::new(&settings.parameters, self.to, limits.init)?;
+        let tls = ClientSide::new(&settings.parameters, "--set", self.to, limits.init)?;
         let connections = sending::connect(self.to, Duration::ZERO, &limits, settings, &tls)?;
         let sending = Sending {
             to: self.to,

@@ -265,6 +265,10 @@ impl Entrance {
 
     fn turn_away(&mut self, peer: Peer, stranger: Stranger) {
         match stranger {
+            Stranger::Other([TLS_HANDSHAKE, ..]) if !self.tls.is_on() => {
+                let why = "it is a TLS client, and TLS is off here: --in tls-creds=DIR";
+                self.turned_away.add(peer, why);
+            }
             Stranger::Other(start) => {
                 let why = format_args!("it began with \"{}\"", start.escape_ascii());
                 self.turned_away.add(peer, why);
@@ -294,5 +298,7 @@ const WHILE: Duration = Duration::from_secs(10);
 /// Most connections that are shown to whoever asks: there may be many, and this is made out each time that there is
 /// something to do.
 const MOST_SHOWN: usize = 64;
+/// What TLS begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// How long connections may be a guest only in part, or in doubt.
 const IN_DOUBT: Duration = Duration::from_secs(10);

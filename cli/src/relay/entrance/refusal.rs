@@ -20,7 +20,9 @@ pub(in crate::relay) struct Refusal {
 /// Why connections are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::relay) enum Why {
-    #[error("the source sends over its main connection, and has made no channel")]
+    #[error(
+        "the source has multifd off: it sends over its main connection, and has made no channel"
+    )]
     NoChannels,
     #[error("the source has made {got} of {want} channels")]
     Missing { got: usize, want: usize },
@@ -41,8 +43,7 @@ impl Refusal {
         let failure = Failure::new(ExitCode::Peer, what);
         match self.why {
             Why::NoChannels => failure.hint(
-                "multifd is off at the source: switch it on there (HMP: migrate_set_capability multifd on; \
-                 virsh migrate: --parallel)",
+                "switch multifd on at the source (HMP: migrate_set_capability multifd on; virsh migrate: --parallel)",
             ),
             Why::Missing { got: number, .. } => failure.hint(channels(number)),
             Why::Surplus { .. } => failure.hint(

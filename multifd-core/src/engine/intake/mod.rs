@@ -164,7 +164,8 @@ impl<T: PageTarget> Intake<T> {
                 shared.uuid.value().ok_or_else(|| self.caller("a UUID that is known and not there"))
             }
             recv(deadline) -> _ => {
-                Err(self.missing("a main connection, but no multifd channel within", limit))
+                let what = "the source may have multifd off: a main connection, but no multifd channel within";
+                Err(self.missing(what, limit))
             }
         }
     }

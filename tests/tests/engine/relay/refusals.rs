@@ -50,7 +50,7 @@ fn a_uuid_that_is_wanted_is_waited_for() {
     let text = error.unwrap_err().to_string();
     assert_eq!(
         text,
-        "relay, source side: a main connection, but no multifd channel within 0.001 s"
+        "relay, source side: the source may have multifd off: a main connection, but no multifd channel within 0.001 s"
     );
     bench.send(0, &stream::init(0));
     bench.start();
