@@ -13,7 +13,7 @@ use multifd_migration::{
 use crate::devices::{PACE_STATE, SERIAL_STATE};
 use crate::{Error, Machine};
 
-/// What migrates a machine's guest away: [`Source::migrate`] does it, and [`Source::handle`] shows and
+/// What migrates a machine's guest away: [`Source::run`] does it, and [`Source::handle`] shows and
 /// steers it from other threads. After an answer of `Ok` the guest is paused here for ever.
 ///
 /// # Errors

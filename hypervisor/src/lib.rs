@@ -1,4 +1,4 @@
-//! A small hypervisor that embeds the live migration of the crate [`multifd-migration`].
+//! A small hypervisor that embeds the live migration of the crate `multifd-migration`.
 //!
 //! It has what a hypervisor has to have for that, and little more: RAM, vCPUs, a serial port, a device
 //! that writes to guest memory by itself, and state of all of them that can be saved and loaded. Its
