@@ -34,6 +34,7 @@ pub enum Fault {
 
 /// Which end of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Side {
     /// The end that sends.
     Source,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use migration_params::{Compression, Parameters, ZeroPageDetection};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
@@ -428,6 +428,7 @@ fn check_pages(case: &Case, report: &multifd_migration::Report, content: &[u8]) 
         ZeroPageDetection::Multifd => (all - zero, zero),
         ZeroPageDetection::Legacy => (all - zero, 0),
         ZeroPageDetection::None => (all, 0),
+        other => bail!("no case of {}", other.name()),
     };
     let total = report.channels.total();
     ensure!(

@@ -149,8 +149,6 @@ impl MainRecord {
                     });
                     section = Some(new());
                 }
-                // No sections of RAM: they have been noted.
-                Event::EarlyStart(_) | Event::EarlyData(_) | Event::EarlyEnd => {}
                 Event::Sync => section.get_or_insert_with(new).syncs += 1,
                 Event::ZeroPage { .. } => section.get_or_insert_with(new).zero_pages += 1,
                 Event::SectionEnd(part) => {
@@ -162,6 +160,8 @@ impl MainRecord {
                         return Ok(());
                     }
                 }
+                // No sections of RAM: they have been noted.
+                _ => {}
             }
         }
     }
@@ -218,9 +218,7 @@ impl CommandRecord {
             name: command.id().to_string(),
             value: match command {
                 Command::Ping(value) => Some(value),
-                Command::OpenReturnPath | Command::PostcopyAdvise(_) | Command::SwitchoverStart => {
-                    None
-                }
+                _ => None,
             },
         }
     }

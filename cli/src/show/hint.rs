@@ -91,7 +91,7 @@ fn of_side(side: Option<Side>, sides: Sides) -> &'static str {
         Some(Side::Destination) => sides.destination,
         Some(Side::RelayIn) => sides.relay_in,
         Some(Side::RelayOut) => sides.relay_out,
-        Some(Side::Source) | None => sides.source,
+        _ => sides.source,
     }
 }
 

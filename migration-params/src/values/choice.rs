@@ -14,6 +14,7 @@ macro_rules! choice {
     )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
         pub enum $enum { $( $(#[$variant_doc])* $variant, )* }
 
         impl $enum {

@@ -62,7 +62,7 @@ pub struct SourceConfig {
     /// this crate, too. On by default; it costs one round trip of down time.
     pub hand_over: bool,
     /// The state of each device of a guest that is stopped, in the order in which the destination
-    /// loads it: what [`Source::run`](super::Source::run) sends.
+    /// loads it: what [`Source::run_stopped`](super::Source::run_stopped) sends.
     pub devices: Vec<DeviceSection>,
     /// All that comes behind the memory, byte for byte: the [tail](crate::stream::Tail::bytes) of a
     /// migration that was received. It is sent instead of the devices.
@@ -105,6 +105,7 @@ impl Default for SourceConfig {
 
 /// What to do with a migration that takes longer than its time limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OverTime {
     /// It fails, and the guest runs on.
     #[default]

@@ -13,6 +13,7 @@ use super::{Problem, Reader, StreamError, Writer};
 
 /// A command of a precopy migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Command {
     /// Open the return path: from now on the source expects messages, at least a final SHUT.
     OpenReturnPath,

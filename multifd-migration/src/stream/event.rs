@@ -4,6 +4,7 @@ use super::{AnnouncedBlock, Command, Configuration, RamPart, SectionHead};
 
 /// What a source says on the main stream before the end of RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// The first event: what machine this is.
     Configuration(Configuration),

@@ -15,6 +15,7 @@ use super::{Direction, Position, Problem, Reader, StreamError};
 
 /// A message of a precopy migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReturnMessage {
     /// The last message: 0 if everything was received and is safe, anything else if it failed.
     /// Without it a QEMU source that opened the return path does not complete.

@@ -118,6 +118,7 @@ fn each_shape_of_the_main_stream() {
                     ZeroPageDetection::Multifd => {
                         assert_eq!((report.main_zero_pages, incoming.zero_pages), (0, zero));
                     }
+                    other => panic!("{} is no case here", other.name()),
                 }
             }
         }
