@@ -16,6 +16,7 @@
 //! | [`pages`] | the pages of one packet, as a method sees them |
 //! | [`transport`] | connected byte streams that can be interrupted |
 //! | [`method`] | the contract of a method, and the registry |
+//! | `adapt` | which rung of a method's ladder the next packet is made on |
 //! | `channel` | one channel's work: packets in, packets out |
 //! | [`engine`] | [`Sender`] and [`Receiver`]: all channels of one migration; [`Forwarder`]: a relay |
 //!
@@ -85,6 +86,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("multifd-core is for Linux: event descriptors, poll and madvise are Linux's");
 
+mod adapt;
 mod channel;
 pub mod engine;
 pub mod error;
@@ -95,6 +97,7 @@ pub mod pages;
 pub mod transport;
 pub mod wire;
 
+pub use adapt::AdaptConfig;
 pub use channel::{
     ChannelStats, DeviceState, DeviceStateSink, MigrationStats, Monitor, PeerClosed,
 };

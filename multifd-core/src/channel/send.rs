@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::device_state::DeviceState;
 use super::failure::{
     caller, connection_error, content_error, method_error, own_pages_error, wire_error,
 };
 use super::init::send_init;
-use super::stats::Counters;
+use super::stats::{Counters, thread_cpu_time};
+use crate::adapt::Pilot;
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::memory::{Access, IoVecList, RamBlock};
@@ -27,6 +29,8 @@ pub(crate) struct SendChannel<'m> {
     /// One count over all channels of the migration.
     packet_num: &'m AtomicU64,
     counters: Arc<Counters>,
+    /// Chooses the method's rung for each packet, if there is something to choose from.
+    pilot: Option<Pilot>,
     runs: PageRuns<'m>,
     vecs: IoVecList,
     header: RamHeaderBuffer,
@@ -47,10 +51,24 @@ impl<'m> SendChannel<'m> {
             transport,
             packet_num,
             counters,
+            pilot: None,
             runs: PageRuns::new(page_size),
             vecs: IoVecList::with_capacity(page_size.pages_per_packet() + 1 + HEADERS),
             header: RamHeaderBuffer::new(page_size),
             packets: 0,
+        }
+    }
+
+    /// From now on each packet is made on the rung that is chosen for it.
+    pub(crate) fn choose_rungs(&mut self, pilot: Pilot) {
+        self.counters.chooses_from(pilot.ladder());
+        self.pilot = Some(pilot);
+    }
+
+    /// The channel has waited for so long to keep to a bandwidth.
+    pub(crate) fn held(&mut self, time: Duration) {
+        if let Some(pilot) = &mut self.pilot {
+            pilot.held(time);
         }
     }
 
@@ -121,6 +139,9 @@ impl<'m> SendChannel<'m> {
         let mut segments = Segments::new(&mut self.vecs);
         if normal > 0 {
             let pages = self.runs.pages();
+            if let Some(pilot) = &mut self.pilot {
+                self.method.select(pilot.begin(thread_cpu_time()));
+            }
             self.method
                 .send_prepare(&pages, &mut segments)
                 .map_err(method_error)?;
@@ -149,6 +170,12 @@ impl<'m> SendChannel<'m> {
             self.counters.path(self.method.paths());
         }
         self.sent(normal, zero, wire_bytes);
+        if let Some(pilot) = self.pilot.as_mut().filter(|_| normal > 0) {
+            let guest_bytes = self.runs.pages().bytes();
+            let clocks = self.counters.read_clocks(self.transport.waited());
+            pilot.sent(guest_bytes, wire_bytes, clocks);
+            self.counters.rung(pilot.rung(), guest_bytes, wire_bytes);
+        }
         Ok(())
     }
 

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::adapt::Clocks;
 use crate::geometry::PageSize;
-use crate::method::{CodecPath, Fallback, PathCounts};
+use crate::method::{CodecPath, Fallback, MOST_RUNGS, PathCounts, Rung, RungCount};
 
 /// What one channel has sent or received so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,9 +33,17 @@ pub struct ChannelStats {
     pub waited_for_room: Duration,
     /// Which implementation of the method did the packets with payload.
     pub paths: PathCounts,
+    /// Which rungs of the method's ladder the packets were made on, the cheapest first, if that was chosen for each
+    /// packet; the others have no name.
+    pub rungs: [RungCount; MOST_RUNGS],
 }
 
 impl ChannelStats {
+    /// The rungs that were chosen from.
+    pub fn rungs(&self) -> impl Iterator<Item = &RungCount> {
+        self.rungs.iter().filter(|rung| !rung.name.is_empty())
+    }
+
     fn sum(channels: impl Iterator<Item = Self>) -> Self {
         channels.fold(Self::default(), |mut total, channel| {
             total.add(&channel);
@@ -53,6 +62,9 @@ impl ChannelStats {
         self.waited_for_connection += other.waited_for_connection;
         self.waited_for_room += other.waited_for_room;
         self.paths.add(&other.paths);
+        for (rung, other) in self.rungs.iter_mut().zip(&other.rungs) {
+            rung.add(other);
+        }
     }
 }
 
@@ -135,6 +147,16 @@ pub(crate) struct Counters {
     room_nanos: AtomicU64,
     paths: [AtomicU64; CodecPath::ALL.len()],
     fallbacks: [AtomicU64; Fallback::ALL.len()],
+    /// What is chosen from, once that is known.
+    ladder: OnceLock<&'static [Rung]>,
+    rungs: [RungCounters; MOST_RUNGS],
+}
+
+#[derive(Debug, Default)]
+struct RungCounters {
+    packets: AtomicU64,
+    guest_bytes: AtomicU64,
+    wire_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -164,6 +186,30 @@ impl Counters {
         }
         for (counter, reason) in self.fallbacks.iter().zip(Fallback::ALL) {
             counter.store(total.fallbacks(reason), Ordering::Relaxed);
+        }
+    }
+
+    /// From now on packets are made on rungs of this ladder.
+    pub(super) fn chooses_from(&self, ladder: &'static [Rung]) {
+        // Said once for each channel.
+        let _ = self.ladder.set(ladder);
+    }
+
+    /// Counts one packet with payload that was made on a rung.
+    pub(super) fn rung(&self, rung: usize, guest_bytes: usize, wire_bytes: usize) {
+        if let Some(counters) = self.rungs.get(rung) {
+            add(&counters.packets, 1);
+            add(&counters.guest_bytes, guest_bytes as u64);
+            add(&counters.wire_bytes, wire_bytes as u64);
+        }
+    }
+
+    /// What the clocks of the calling thread, which must be the channel's, have come to.
+    pub(super) fn read_clocks(&self, connection: Duration) -> Clocks {
+        Clocks {
+            cpu: Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed)),
+            blocked: connection,
+            idle: Duration::from_nanos(self.work_nanos.load(Ordering::Relaxed)),
         }
     }
 
@@ -216,7 +262,22 @@ impl Counters {
             waited_for_connection: time(&self.connection_nanos),
             waited_for_room: time(&self.room_nanos),
             paths: self.read_paths(),
+            rungs: self.read_rungs(),
         }
+    }
+
+    fn read_rungs(&self) -> [RungCount; MOST_RUNGS] {
+        let mut counts = [RungCount::default(); MOST_RUNGS];
+        let ladder = self.ladder.get().copied().unwrap_or_default();
+        for ((count, rung), counters) in counts.iter_mut().zip(ladder).zip(&self.rungs) {
+            *count = RungCount {
+                name: rung.name,
+                packets: counters.packets.load(Ordering::Relaxed),
+                guest_bytes: counters.guest_bytes.load(Ordering::Relaxed),
+                wire_bytes: counters.wire_bytes.load(Ordering::Relaxed),
+            };
+        }
+        counts
     }
 
     fn read_paths(&self) -> PathCounts {
@@ -238,7 +299,7 @@ fn add(counter: &AtomicU64, count: u64) {
 /// User and system time that the calling thread has used so far; none where the system has no such
 /// clock.
 #[allow(unsafe_code, reason = "the standard library has no thread clock")]
-fn thread_cpu_time() -> Duration {
+pub(super) fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::control::Control;
 use super::limits::Limits;
 use super::spawn::ready;
+use crate::adapt::{AdaptConfig, Steering};
 use crate::channel::{Counters, SendChannel};
 use crate::error::{Error, Fault};
 use crate::geometry::{ChannelCount, ChannelId, PageSize};
@@ -22,6 +23,8 @@ pub(crate) struct ChannelStart {
     pub(crate) threads: Arc<dyn Spawn>,
     accelerator_limit: Duration,
     last_word: Duration,
+    /// Chooses the method's rung for each packet, if it is to be chosen.
+    pub(crate) steering: Option<Steering>,
     /// Numbers the packets of all channels.
     packet_num: Arc<AtomicU64>,
 }
@@ -39,8 +42,22 @@ impl ChannelStart {
             threads: Arc::clone(threads),
             accelerator_limit: limits.accelerator,
             last_word: limits.last_word,
+            steering: None,
             packet_num: Arc::default(),
         }
+    }
+
+    /// The same, with a choice for each packet, for so many channels.
+    pub(crate) fn adapting(mut self, config: Option<AdaptConfig>, channels: usize) -> Self {
+        self.steering =
+            config.and_then(|config| Steering::new(config, self.method.ladder(), channels));
+        if config.is_some() && self.steering.is_none() {
+            log::warn!(
+                "{} has one way to send pages, and nothing to adapt",
+                self.method.name()
+            );
+        }
+        self
     }
 
     /// Sets up one channel on its own thread, up to its initial packet.
@@ -53,7 +70,12 @@ impl ChannelStart {
     ) -> Result<SendChannel<'m>, Error> {
         let setup = ChannelSetup::new(channel, page_size)
             .with_threads(Arc::clone(&self.threads))
-            .with_accelerator_limit(self.accelerator_limit);
+            .with_accelerator_limit(self.accelerator_limit)
+            .with_rungs(
+                self.steering
+                    .as_ref()
+                    .map(|steering| steering.ladder().len()),
+            );
         let method = self
             .method
             .send_setup(&setup)
@@ -65,6 +87,9 @@ impl ChannelStart {
             &self.packet_num,
             counters,
         );
+        if let Some(steering) = &self.steering {
+            opened.choose_rungs(steering.pilot());
+        }
         ready(&*self.threads, thread)?;
         opened.send_init(InitPacket {
             uuid: self.uuid,

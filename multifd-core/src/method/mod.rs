@@ -33,5 +33,5 @@ pub use implementation::Implementation;
 pub use options::MethodOptions;
 pub use path::{CodecPath, Fallback, PathCounts, Tally};
 pub use registry::{MethodFactory, Registry, RegistryError};
-pub use rung::{Rung, rungs_up_to};
+pub use rung::{MOST_RUNGS, Rung, RungCount, rungs_up_to};
 pub use spawn::{Spawn, StdThreads, ThreadKind};

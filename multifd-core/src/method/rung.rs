@@ -43,11 +43,39 @@ impl Rung {
     }
 }
 
-/// The rungs of a ladder up to a level; at least the lowest.
+/// What was sent on one rung.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RungCount {
+    /// The rung's name; none of a rung that is not there.
+    pub name: &'static str,
+    /// Packets with payload.
+    pub packets: u64,
+    /// Bytes of their pages with payload.
+    pub guest_bytes: u64,
+    /// Their bytes on the connection.
+    pub wire_bytes: u64,
+}
+
+impl RungCount {
+    /// Adds what another channel has sent.
+    pub fn add(&mut self, other: &Self) {
+        if self.name.is_empty() {
+            self.name = other.name;
+        }
+        self.packets += other.packets;
+        self.guest_bytes += other.guest_bytes;
+        self.wire_bytes += other.wire_bytes;
+    }
+}
+
+/// A ladder has no more rungs than this.
+pub const MOST_RUNGS: usize = 16;
+
+/// The rungs of a ladder up to a level, but no more than [`MOST_RUNGS`]; at least the lowest.
 pub fn rungs_up_to(ladder: &'static [Rung], level: u8) -> &'static [Rung] {
     let within = |rung: &&Rung| i16::from(rung.level) <= i16::from(level);
     let count = ladder.iter().take_while(within).count();
-    ladder.get(..count.max(1)).unwrap_or(ladder)
+    ladder.get(..count.clamp(1, MOST_RUNGS)).unwrap_or(ladder)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Parcels of a relay become packets.
 
+use std::time::Duration;
+
 use super::parcel::Parcel;
 use crate::channel::{SendChannel, caller, is_zero_page};
 use crate::error::Error;
@@ -57,6 +59,11 @@ impl<'m> ParcelChannel<'m> {
         };
         self.channel
             .send_pages(block, pages, (self.windows, &self.places))
+    }
+
+    /// The channel has waited for so long to keep to a bandwidth.
+    pub(super) fn held(&mut self, time: Duration) {
+        self.channel.held(time);
     }
 
     /// Sends a barrier.

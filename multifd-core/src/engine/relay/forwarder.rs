@@ -8,6 +8,7 @@ use super::exchange::{Bandwidths, Exchange};
 use super::forwarding::Forwarding;
 use super::pace::Bandwidth;
 use super::sink::RelayTarget;
+use crate::adapt::AdaptConfig;
 use crate::channel::Monitor;
 use crate::engine::channel_start::ChannelStart;
 use crate::engine::control::AbortHandle;
@@ -43,6 +44,9 @@ pub struct ForwarderConfig {
     /// Most bytes per second that are sent to the destination's channels, all together, until
     /// [`Forwarder::send_bandwidth`] is told otherwise.
     pub send_bandwidth: Option<NonZeroU64>,
+    /// Choose for each packet to the destination how much to compress it; `None`, the default, keeps to what its method
+    /// was opened with.
+    pub adapt: Option<AdaptConfig>,
     /// Starts the threads.
     pub threads: Arc<dyn Spawn>,
 }
@@ -57,6 +61,7 @@ impl Default for ForwarderConfig {
             zero_pages: true,
             recv_bandwidth: None,
             send_bandwidth: None,
+            adapt: None,
             threads: Arc::new(StdThreads),
         }
     }
@@ -173,7 +178,8 @@ impl Forwarder {
         let control = Arc::clone(self.intake.control());
         let parcels = parcels_of(self.config.channels.count(), connections.len());
         let bandwidths = self.bandwidths.clone();
-        let start = ChannelStart::new(uuid, method, &self.config.threads, &self.config.limits);
+        let start = ChannelStart::new(uuid, method, &self.config.threads, &self.config.limits)
+            .adapting(self.config.adapt, connections.len());
         let zero_pages = self.config.zero_pages;
         let page_size = self.intake.page_size().unwrap_or_default();
         let page_size = self.intake.set_page_size(page_size);

@@ -106,7 +106,9 @@ impl Outgoing<'_> {
         let sent = self.thread.counters.wire_bytes();
         let bytes = sent.saturating_sub(self.wire_bytes);
         self.wire_bytes = sent;
+        let start = Instant::now();
         self.thread.exchange.sent(parcel, bytes);
+        self.channel.held(start.elapsed());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::adapt::AdaptConfig;
 use crate::engine::limits::Limits;
 use crate::method::{Spawn, StdThreads};
 use crate::wire::Uuid;
@@ -15,6 +16,8 @@ pub struct SenderConfig {
     /// Look for zero pages in the channels' threads and list them without payload: QEMU's
     /// `zero-page-detection=multifd`. Only receivers since QEMU 9.0 understand it; on by default.
     pub zero_pages: bool,
+    /// Choose for each packet how much to compress it; `None`, the default, keeps to what the method was opened with.
+    pub adapt: Option<AdaptConfig>,
     /// How long things are waited for. A destination that is set to more channels than there are takes nothing.
     pub limits: Limits,
     /// Starts the threads.
@@ -26,6 +29,7 @@ impl Default for SenderConfig {
         Self {
             uuid: Uuid::default(),
             zero_pages: true,
+            adapt: None,
             limits: Limits::default(),
             threads: Arc::new(StdThreads),
         }

@@ -8,6 +8,7 @@ use crossbeam_channel::{self as queue, select_biased};
 
 use super::config::SenderConfig;
 use super::thread::{Job, JobDone, SenderThread};
+use crate::adapt::Steering;
 use crate::channel::{Batch, Counters};
 use crate::engine::channel_start::{ChannelStart, channel_count, dropped, not_set_up};
 use crate::engine::control::Control;
@@ -36,6 +37,8 @@ pub(super) struct Lanes {
     time_limit: Duration,
     /// While this is so it may take nothing for longer.
     excused: Excuse,
+    /// What chooses rungs for the channels, if they are chosen.
+    steering: Option<Steering>,
 }
 
 /// Whether there is a good reason why the destination takes nothing.
@@ -73,7 +76,9 @@ impl Lanes {
         let channels = channels.map_err(|error| error.at(Place::on(Side::Source)))?;
         let count = channels.count();
         let (report, reports) = queue::bounded(QUEUE_LEN * count);
-        let start = ChannelStart::new(config.uuid, method, &config.threads, &config.limits);
+        let start = ChannelStart::new(config.uuid, method, &config.threads, &config.limits)
+            .adapting(config.adapt, count);
+        let steering = start.steering.clone();
         let mut lanes = Vec::with_capacity(count);
         for (channel, transport) in channels.ids().zip(connections) {
             control.watch(transport.interrupter());
@@ -119,6 +124,7 @@ impl Lanes {
             unsynced: count,
             time_limit: config.limits.destination,
             excused: Excuse(Box::new(|| false)),
+            steering,
         };
         lanes.wait_set_up(config.limits.set_up)?;
         for _ in 0..BATCHES_PER_CHANNEL {
@@ -131,6 +137,11 @@ impl Lanes {
     /// From now on the destination may take nothing for longer while `excused`.
     pub(super) fn set_excuse(&mut self, excused: Excuse) {
         self.excused = excused;
+    }
+
+    /// What chooses rungs for the channels, if they are chosen.
+    pub(super) fn steering(&self) -> Option<&Steering> {
+        self.steering.as_ref()
     }
 
     /// An empty batch of a channel that can take it; waits for one.

@@ -91,6 +91,22 @@ impl Sender {
         self.lanes.set_excuse(Excuse(Box::new(excused)));
     }
 
+    /// The channels got nothing to do for so long, to keep to a bandwidth: for an adapting sender that is a limit like
+    /// a link's.
+    pub fn held_back(&self, time: Duration) {
+        if let Some(steering) = self.lanes.steering() {
+            steering.held(time);
+        }
+    }
+
+    /// The guest has been paused, and waits for what is still to be sent: an adapting sender uses nothing from now on
+    /// that takes long.
+    pub fn guest_paused(&self) {
+        if let Some(steering) = self.lanes.steering() {
+            steering.pause();
+        }
+    }
+
     /// The memory that is sent.
     pub fn memory(&self) -> &GuestMemory {
         &self.memory

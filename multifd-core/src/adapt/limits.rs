@@ -1,0 +1,207 @@
+//! What link, processors and receiver take, made out from what is sent.
+
+use super::mix::{Point, Rates};
+use super::window::Summary;
+
+/// How fast things go at most, as far as it has been seen.
+///
+/// A link that is never full has no known rate: it is believed to be faster and faster, until channels wait for it. One
+/// that is full shows its rate. A receiver that is slower than its link looks like a slow link, and more compression
+/// makes it slower still; that is told from the link by less coming through when it gets more to do.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    link: f64,
+    /// Seconds per unit of the receiver's work; 0 is not known.
+    receiver: f64,
+    /// The receiver's work per byte when the link's rate was seen last.
+    receiver_at_link: f64,
+    stretch: f64,
+    /// By how much the link is believed to be faster, next time that it is not full.
+    growth: f64,
+    /// Windows since a faster link was looked for.
+    since_look: u32,
+    /// After how many it is looked for again.
+    look_after: u32,
+    /// How far it has been looked, while that is done.
+    looking: Option<u32>,
+    seen: bool,
+    /// Full windows in a row that have shown the same link.
+    sure: u32,
+    /// The rate of the last window in which nothing was looked for.
+    usual_rate: f64,
+}
+
+impl Limits {
+    pub(super) fn new() -> Self {
+        Self {
+            link: 0.0,
+            receiver: 0.0,
+            receiver_at_link: 0.0,
+            stretch: 1.0,
+            growth: FIRST_GROWTH,
+            since_look: 0,
+            look_after: LOOK_AFTER,
+            looking: None,
+            seen: false,
+            sure: 0,
+            usual_rate: 0.0,
+        }
+    }
+
+    /// Takes note of a window in which a byte took `point`.
+    pub(super) fn learn(&mut self, window: &Summary, point: &Point) {
+        let follow = if window.stretch > self.stretch {
+            STRETCH_UP
+        } else {
+            STRETCH_DOWN
+        };
+        self.stretch += (window.stretch - self.stretch) * follow;
+        if window.idle > MOST_IDLE {
+            return;
+        }
+        if self.looking.is_none() {
+            self.usual_rate = window.wire_rate;
+        }
+        match window.slack > FULL {
+            true => self.full(window, point),
+            false => self.not_full(window),
+        }
+        self.receiver *= 1.0 - FORGET_RECEIVER;
+        self.receiver = self
+            .receiver
+            .min(1.0 / (window.guest_rate * point.receiver));
+    }
+
+    /// The rates, for so many channels on so many processors.
+    pub(super) fn rates(&self, channels: usize, processors: usize) -> Rates {
+        let working = channels.max(1) as f64 / self.stretch;
+        Rates {
+            link: self.link.max(SLOWEST),
+            processors: working.min(processors.max(1) as f64),
+            receiver: 1.0 / self.receiver.max(NO_TIME),
+        }
+    }
+
+    /// What share of the next packets is to be sent as it is to look for a faster link, out of `of`.
+    pub(super) fn looks(&self, of: u32) -> Option<u32> {
+        let far = self.looking?;
+        Some((of >> LOOK_FAR.saturating_sub(far)).max(1))
+    }
+
+    /// There is nothing more to send as it is.
+    pub(super) fn stop_looking(&mut self) {
+        self.looking = None;
+    }
+
+    /// More could have been sent than came through.
+    fn full(&mut self, window: &Summary, point: &Point) {
+        let rate = window.wire_rate;
+        let harder = self.sure >= SURE && point.receiver > self.receiver_at_link * MORE;
+        let same = rate > self.link / FAR && rate < self.link * FAR;
+        let found = self.has_found(rate);
+        if !self.seen {
+            (self.link, self.receiver_at_link) = (rate, point.receiver);
+        } else if found {
+            // The link takes more, and yet channels wait: for the receiver.
+            self.link = rate;
+            self.receiver = 1.0 / (window.guest_rate * point.receiver);
+        } else if harder && window.slack > RECEIVERS_SLACK && rate < self.link / MORE {
+            self.receiver = 1.0 / (window.guest_rate * point.receiver);
+            self.link *= 1.0 - FORGET;
+        } else {
+            let follow = if rate < self.link / FAR { 1.0 } else { FOLLOW };
+            self.link += (rate - self.link) * follow;
+            if rate > self.link / MORE {
+                self.receiver_at_link = point.receiver;
+            }
+            self.sure = if same { self.sure.saturating_add(1) } else { 0 };
+        }
+        self.seen = true;
+        self.growth = GROWTH;
+        self.look(found);
+    }
+
+    /// Nearly all that could be made came through at once.
+    fn not_full(&mut self, window: &Summary) {
+        let rate = window.wire_rate;
+        if rate <= 0.0 {
+            return;
+        }
+        let growth = self.growth * (1.0 - window.slack / FULL);
+        let link = self.link.max(rate) * (1.0 + growth);
+        self.link = link.min(rate * AHEAD).max(rate);
+        self.sure = 0;
+        let found = self.has_found(rate);
+        if window.slack < FULL / 4.0 && !found {
+            self.growth = (self.growth * 2.0).min(MOST_GROWTH);
+            self.looking = None;
+            self.since_look = 0;
+        } else {
+            self.growth = GROWTH;
+            self.look(found);
+        }
+    }
+
+    /// Whether more comes through since more is sent.
+    fn has_found(&self, rate: f64) -> bool {
+        self.looking.is_some() && rate > self.usual_rate * FOUND
+    }
+
+    /// A receiver that has always been slow has never shown the link: now and then a bit more is sent, and more and more
+    /// as long as that comes through. Where it was for nothing it is not tried again soon.
+    fn look(&mut self, found: bool) {
+        self.since_look += 1;
+        self.looking = match self.looking {
+            Some(far) if found => Some(far + 1).filter(|far| *far < LOOK_FAR),
+            Some(_) => {
+                self.look_after = (self.look_after * 2).min(LOOK_SELDOM);
+                None
+            }
+            None if self.since_look > self.look_after => Some(0),
+            None => None,
+        };
+        if found {
+            self.look_after = LOOK_AFTER;
+        }
+        if self.looking.is_some() {
+            self.since_look = 0;
+        }
+    }
+}
+
+/// A channel that waits for more than this share of its time has a full link.
+const FULL: f64 = 0.08;
+/// One that waits for less than this share has no slow receiver.
+const RECEIVERS_SLACK: f64 = 0.2;
+/// A window in which channels have nothing to do for more than this share of the time tells nothing of the link.
+const MOST_IDLE: f64 = 0.4;
+/// What is more than just noise.
+const MORE: f64 = 1.06;
+/// How much of the way to what a window has shown is gone at once.
+const FOLLOW: f64 = 0.5;
+/// A rate that differs from what was believed by this factor is that of another link.
+const FAR: f64 = 1.4;
+/// As many windows in a row make a rate sure.
+const SURE: u32 = 4;
+/// A link that is not full is believed to be this much faster at most than what is sent.
+const AHEAD: f64 = 6.0;
+/// What contention has shown is not forgotten with the first moment without it.
+const STRETCH_UP: f64 = 0.4;
+const STRETCH_DOWN: f64 = 0.08;
+const FORGET: f64 = 0.02;
+/// A receiver is tried again soon: it may have been something else.
+const FORGET_RECEIVER: f64 = 0.05;
+const FIRST_GROWTH: f64 = 3.0;
+const GROWTH: f64 = 0.06;
+const MOST_GROWTH: f64 = 2.0;
+/// How often that share doubles until it is all: an eighth is the first.
+const LOOK_FAR: u32 = 3;
+/// What is more than before, when it was looked for.
+const FOUND: f64 = 1.04;
+/// Windows between two looks, at first and at most.
+const LOOK_AFTER: u32 = 20;
+const LOOK_SELDOM: u32 = 160;
+/// Seconds.
+const NO_TIME: f64 = 1e-15;
+/// Bytes per second.
+const SLOWEST: f64 = 1e3;

@@ -1,0 +1,122 @@
+//! What happened in a short time.
+
+use std::time::Duration;
+
+use super::estimate::Taken;
+
+/// What one packet was, and what its channel has done since the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Observation {
+    pub(crate) rung: usize,
+    /// Bytes of the normal pages.
+    pub(crate) guest_bytes: usize,
+    /// Bytes on the wire.
+    pub(crate) wire_bytes: usize,
+    /// CPU time.
+    pub(crate) cpu: Duration,
+    /// Time, without waiting.
+    pub(crate) busy: Duration,
+    /// Time spent waiting for the connection.
+    pub(crate) blocked: Duration,
+    /// Time spent waiting for pages.
+    pub(crate) idle: Duration,
+}
+
+/// What all channels have done since some moment.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub(super) start: Duration,
+    /// By rung.
+    pub(super) taken: Vec<Taken>,
+    /// Channel time spent working, and waiting.
+    pub(super) busy: f64,
+    blocked: f64,
+    idle: f64,
+    /// Time in which the channels got nothing to do, to keep to a bandwidth.
+    held: f64,
+    /// Bytes on the wire that are no pages.
+    packets: usize,
+}
+
+/// What is made out of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Summary {
+    /// Bytes per second.
+    pub(super) wire_rate: f64,
+    /// Bytes of guest memory per second.
+    pub(super) guest_rate: f64,
+    /// The share of its time that a channel waits because no more can be sent.
+    pub(super) slack: f64,
+    /// The share of its time that a channel has nothing to do for another reason.
+    pub(super) idle: f64,
+    /// Time that working takes, in relation to CPU time.
+    pub(super) stretch: f64,
+}
+
+impl Window {
+    pub(super) fn new(rungs: usize, start: Duration) -> Self {
+        Self {
+            start,
+            taken: vec![Taken::default(); rungs],
+            busy: 0.0,
+            blocked: 0.0,
+            idle: 0.0,
+            held: 0.0,
+            packets: 0,
+        }
+    }
+
+    /// Starts anew.
+    pub(super) fn restart(&mut self, start: Duration) {
+        self.taken.fill(Taken::default());
+        (self.start, self.packets) = (start, 0);
+        (self.busy, self.blocked, self.idle, self.held) = (0.0, 0.0, 0.0, 0.0);
+    }
+
+    pub(super) fn add(&mut self, packet: &Observation) {
+        if let Some(taken) = self.taken.get_mut(packet.rung) {
+            taken.guest_bytes += packet.guest_bytes as f64;
+            taken.wire_bytes += packet.wire_bytes as f64;
+            taken.cpu += packet.cpu.as_secs_f64();
+        }
+        self.busy += packet.busy.as_secs_f64();
+        self.blocked += packet.blocked.as_secs_f64();
+        self.idle += packet.idle.as_secs_f64();
+        self.packets += 1;
+    }
+
+    pub(super) fn hold(&mut self, time: Duration) {
+        self.held += time.as_secs_f64();
+    }
+
+    /// Whether the window is long enough at `now` to tell something.
+    pub(super) fn is_full(&self, now: Duration, length: Duration, channels: usize) -> bool {
+        let time = now.saturating_sub(self.start);
+        let few = self.packets < 2 * channels.clamp(FEW, MANY);
+        time >= if few { length * 4 } else { length }
+    }
+
+    pub(super) fn summary(&self, now: Duration, channels: usize) -> Summary {
+        let time = now.saturating_sub(self.start).as_secs_f64().max(1e-6);
+        let all = time * channels.max(1) as f64;
+        let sum = |value: fn(&Taken) -> f64| self.taken.iter().map(value).sum::<f64>();
+        let (cpu, held) = (sum(|taken| taken.cpu), (self.held / time).min(1.0));
+        let idle = (self.idle / all).min(1.0);
+        let paced = held.min(idle);
+        Summary {
+            wire_rate: sum(|taken| taken.wire_bytes) / time,
+            guest_rate: sum(|taken| taken.guest_bytes) / time,
+            slack: (self.blocked / all + paced).min(1.0),
+            idle: idle - paced,
+            stretch: if cpu > 0.0 {
+                (self.busy / cpu).clamp(1.0, 64.0)
+            } else {
+                1.0
+            },
+        }
+    }
+}
+
+/// As many packets for each channel, and no fewer or more than for so many channels, are enough.
+const FEW: usize = 4;
+const MANY: usize = 16;
