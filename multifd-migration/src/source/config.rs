@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use migration_params::{Parameters, Settings, ZeroPageDetection};
 use multifd_core::transport::Transport;
 use multifd_core::wire::Uuid;
-use multifd_core::{DeviceState, Limits, Spawn, StdThreads};
+use multifd_core::{AdaptConfig, DeviceState, Limits, Spawn, StdThreads};
 
 use super::{AutoConverge, EarlySections, Tuning};
 use crate::stream::{DeviceSection, RAM_SECTION_ID, SyncMode};
@@ -39,6 +39,9 @@ pub struct SourceConfig {
     pub sync_mode: SyncMode,
     /// `zero-page-detection`. `multifd` wants a destination of QEMU 9.0 or later.
     pub zero_pages: ZeroPageDetection,
+    /// Choose for each packet how much to compress it, by what the link and the processors give; `None`, the default,
+    /// keeps to the method's level. The destination need not know.
+    pub adapt: Option<AdaptConfig>,
     /// Bandwidth and down time; may be changed while the migration runs.
     pub tuning: Tuning,
     /// `pause-before-switchover`: with the guest paused, wait for
@@ -87,6 +90,7 @@ impl Default for SourceConfig {
             early_sections: None,
             sync_mode: SyncMode::PerRound,
             zero_pages: ZeroPageDetection::Multifd,
+            adapt: None,
             tuning: Tuning::default(),
             pause_before_switchover: false,
             check_pause: false,

@@ -86,6 +86,7 @@ impl Source {
         let mut sender_config = SenderConfig::default();
         sender_config.uuid = config.uuid;
         sender_config.zero_pages = config.zero_pages == ZeroPageDetection::Multifd;
+        sender_config.adapt = config.adapt;
         sender_config.limits = config.limits.clone();
         sender_config.threads = Arc::clone(&config.threads);
         let page_size = memory.page_size();

@@ -46,7 +46,9 @@ impl Pacer {
     /// The migration failed.
     pub(crate) fn wait(&self, sender: &Sender) -> Result<(), Error> {
         while let Some(early) = self.early(sender) {
+            let start = Instant::now();
             self.abort.sleep(early.min(LONGEST_SLEEP))?;
+            sender.held_back(start.elapsed());
         }
         Ok(())
     }

@@ -26,6 +26,7 @@ impl Source {
         self.meet_destination()?;
         let run_state = host.pause()?;
         down_time.pause = clock.lap();
+        self.sender.guest_paused();
         if self.config.pause_before_switchover {
             self.enter(host, Status::PreSwitchover)?;
             self.handle.wait_proceed()?;
