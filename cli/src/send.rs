@@ -12,6 +12,7 @@ use crate::args::SendArgs;
 use crate::disk::saved::Saved;
 use crate::disk::{fault, ram, unreleased};
 use crate::ends::interrupt::Interrupt;
+use crate::ends::processors::ChannelThreads;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
 use crate::net::descriptors;
@@ -109,5 +110,7 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
         config.validate_uuid = uuid != Uuid::default();
     }
     config.limits = args.migration.limits();
+    config.adapt = args.adapt.config();
+    config.threads = Arc::new(ChannelThreads::new(&args.adapt));
     config
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod accelerator;
+mod adapt;
 mod advise;
 mod allow;
 mod bench;
@@ -23,6 +24,7 @@ mod vm;
 mod workload;
 
 pub(crate) use accelerator::{AcceleratorArgs, LibraryArgs};
+pub(crate) use adapt::{AdaptArgs, Cpus};
 pub(crate) use advise::AdviseArgs;
 pub(crate) use allow::AllowArgs;
 pub(crate) use bench::BenchArgs;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use multifd_migration::stream::SyncMode;
 
-use super::TlsClientArgs;
 use super::migration::{MigrationArgs, seconds};
+use super::{AdaptArgs, TlsClientArgs};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
 use crate::show::exit_code;
@@ -39,6 +39,8 @@ pub(crate) struct SendArgs {
     /// Most bytes per second over all channels together, as --set max-bandwidth
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_bandwidth: Option<Rate>,
+    #[command(flatten)]
+    pub(crate) adapt: AdaptArgs,
     /// The machine type to announce
     #[arg(long, value_name = "NAME", default_value = "none")]
     pub(crate) machine: String,

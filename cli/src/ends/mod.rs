@@ -4,6 +4,7 @@
 
 pub(crate) mod interrupt;
 pub(crate) mod methods;
+pub(crate) mod processors;
 pub(crate) mod receiving;
 pub(crate) mod reception;
 pub(crate) mod sending;

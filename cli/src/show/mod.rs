@@ -18,6 +18,7 @@ pub(crate) mod progress;
 pub(crate) mod reason;
 pub(crate) mod relay_status;
 pub(crate) mod report;
+pub(crate) mod rungs;
 pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod tell;

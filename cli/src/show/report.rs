@@ -12,6 +12,7 @@ use crate::show::clock::millis;
 use crate::show::codec_paths::PathsReport;
 use crate::show::early::EarlyReport;
 use crate::show::output;
+use crate::show::rungs::{self, RungReport};
 use crate::show::timeline::Sample;
 use crate::show::units::Bytes;
 use crate::show::whereabouts::Whereabouts;
@@ -40,6 +41,9 @@ pub(crate) struct MigrationReport {
     pub(crate) channels: Vec<ChannelReport>,
     /// Over all channels.
     pub(crate) paths: PathsReport,
+    /// What was chosen for the packets, if that was chosen for each; only at the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rungs: Vec<RungReport>,
     /// Where the down time went; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) downtime_items: Option<DownTime>,
@@ -182,6 +186,7 @@ impl MigrationReport {
                 .map(ChannelReport::new)
                 .collect(),
             paths: PathsReport::new(&report.channels.total().paths),
+            rungs: RungReport::all(&total),
             downtime_items: report.down_time_items,
             timeline: Vec::new(),
             guest: about.guest.name().into(),
@@ -216,6 +221,12 @@ impl MigrationReport {
             self.ram.pages_per_second,
             self.cpu.percent,
         ))?;
+        if !self.rungs.is_empty() {
+            output::line(format_args!(
+                "packets by level: {}",
+                rungs::line(&self.rungs)
+            ))?;
+        }
         let guest = match self.side.as_str() {
             "source" => Whereabouts::Left,
             _ => Whereabouts::Arrived,
