@@ -105,16 +105,22 @@ impl Barrier {
         let mut arrivals = 0;
         let mut stall = Stall::new(watch.limit);
         let mut left = stall.left((watch.moved)());
+        let mut farewell: Option<Stall> = None;
         while arrivals < self.release.len() {
             let tick = left.ok_or_else(|| self.missing(&waiting, watch))?;
             let arrival = select_biased! {
                 recv(control.woken()) -> _ => return Err(control.reason()),
                 recv(self.arrived) -> arrival => arrival.map_err(|_| control.reason())?,
                 default(tick.min(LOOK)) => {
+                    let moved = (watch.moved)();
                     if (watch.is_gone)() {
-                        return Err(self.gone(&waiting, watch));
+                        // What it has sent before on the channels may not have been read yet.
+                        let farewell = farewell.get_or_insert_with(|| Stall::new(FAREWELL));
+                        if farewell.left(moved).is_none() {
+                            return Err(self.gone(&waiting, watch));
+                        }
                     }
-                    left = stall.left((watch.moved)());
+                    left = stall.left(moved);
                     if left.is_none() && (watch.excused)() {
                         left = Some(stall.restart());
                     }
@@ -223,3 +229,59 @@ fn names(waiting: &[bool]) -> String {
 
 /// How often to look whether the source is still there.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long nothing may move on the channels once the source has left the main connection.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::error::Side;
+
+    #[test]
+    fn what_a_source_sent_before_it_left_is_waited_for() {
+        let channels = ChannelCount::new(1).unwrap();
+        let barrier = Barrier::new(Place::on(Side::Destination), channels);
+        let channel = barrier.take_place(channels.channel(0).unwrap()).unwrap();
+        let looks = Cell::new(0);
+        let moved = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 5 {
+                channel.arrive.send(Arrival::Sync(channel.channel)).unwrap();
+            }
+            looks.get()
+        };
+        let watch = Watch {
+            limit: Duration::from_secs(3600),
+            moved: &moved,
+            excused: &|| false,
+            is_gone: &|| true,
+            note: &String::new,
+            held: &String::new,
+            met: &|| (),
+        };
+        let control = Control::new();
+        barrier.meet(&control, &watch).unwrap();
+        assert_eq!(looks.get(), 5);
+    }
+
+    #[test]
+    fn a_source_that_left_and_sends_nothing_is_gone() {
+        let channels = ChannelCount::new(2).unwrap();
+        let barrier = Barrier::new(Place::on(Side::Destination), channels);
+        let watch = Watch {
+            limit: Duration::from_secs(3600),
+            moved: &|| 7,
+            excused: &|| true,
+            is_gone: &|| true,
+            note: &String::new,
+            held: &String::new,
+            met: &|| (),
+        };
+        let control = Control::new();
+        let error = barrier.meet(&control, &watch).unwrap_err();
+        let want = "the source closed the main connection before SYNC came from channel 0, 1";
+        assert!(error.to_string().contains(want), "{error}");
+    }
+}
