@@ -29,10 +29,10 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
             "did you mean 'multifd-channels'?",
         ),
         (["--set", "multifd-zlib-level=10"], "between 0 and 9"),
-        (["--set", "multifd=off"], "not supported by this command"),
+        (["--set", "multifd=off"], "multifd=off is not supported"),
         (
             ["--set", "zero-copy-send=on"],
-            "Zero copy send is not available",
+            "zero-copy-send=on is not supported",
         ),
         (["--uuid", "1234"], "wanted a UUID"),
         (["--ram", &ram], "names the block ram twice"),
