@@ -155,8 +155,9 @@ impl Migration {
             );
             Ok::<_, anyhow::Error>(())
         };
+        // A signal that comes before it is listened for kills.
         ensure!(
-            sent.code.is_some() || matches!(self.fate, Fate::SourceKilled(_)),
+            sent.code.is_some() || matches!(self.fate, Fate::SourceKilled(_) | Fate::Cancelled(_)),
             "died"
         );
         ensure!(
