@@ -1,5 +1,8 @@
 //! How many files and connections this process may have open.
 
+use std::os::fd::OwnedFd;
+
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::show::exit_code::ExitCode;
@@ -31,6 +34,30 @@ pub(crate) fn allow(connections: usize) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+/// Descriptors that nobody else takes before they are needed.
+#[derive(Default)]
+pub(crate) struct Reserve(Vec<OwnedFd>);
+
+impl Reserve {
+    /// As many as `connections` take; `None` if this process may not have so many now, and some beside them.
+    pub(crate) fn take(connections: usize) -> Option<Self> {
+        let count = 2 * connections + BESIDE;
+        let all = (0..count).map(|_| eventfd(0, EventfdFlags::CLOEXEC).ok());
+        let mut all: Vec<OwnedFd> = all.collect::<Option<_>>()?;
+        all.truncate(2 * connections);
+        Some(Self(all))
+    }
+
+    /// So many connections are made now.
+    pub(crate) fn release(&mut self, connections: usize) {
+        let left = self.0.len().saturating_sub(2 * connections);
+        self.0.truncate(left);
+    }
+}
+
+/// What others need who have reserved some and just make their connections.
+const BESIDE: usize = 16;
 
 /// Each connection is a socket and a descriptor through which it is interrupted.
 fn need(connections: usize) -> u64 {

@@ -27,7 +27,7 @@ use crate::args::RelayArgs;
 use crate::config::{Given, InForce};
 use crate::ends::interrupt::{Interrupt, Wish};
 use crate::ends::supervisor::Supervisor;
-use crate::net::descriptors;
+use crate::net::descriptors::{self, Reserve};
 use crate::net::listen::Listener;
 use crate::net::passed::Passed;
 use crate::net::peer::Peer;
@@ -38,7 +38,7 @@ use crate::show::output;
 use crate::show::progress::Progress;
 use board::{Board, Frame};
 use control::Control;
-use entrance::{Arrival, Entrance, Party, Places};
+use entrance::{Arrival, Entrance, Party};
 use passage::{Desk, Message, News, Passage};
 use plan::{Plan, check_ends};
 use reload::{Changeable, Options};
@@ -207,27 +207,34 @@ impl Relaying<'_> {
 
     /// Takes what has been accepted.
     fn arrivals(&mut self) -> anyhow::Result<()> {
-        let most = self.changeable.max_migrations;
-        let free = match self.end {
-            Some(_) => 0,
-            None => most.saturating_sub(self.passages.len()),
-        };
         let passages = &self.passages;
-        let under_way = |uuid| passages.values().any(|passage| passage.is_of(uuid));
-        let places = Places {
-            free,
-            is_under_way: &under_way,
-            takes: &|uuid, peer| passages.values().any(|passage| passage.takes(uuid, peer)),
-        };
-        for arrival in self.entrance.arrivals(&places)? {
+        let takes = |uuid, peer| passages.values().any(|passage| passage.takes(uuid, peer));
+        for arrival in self.entrance.arrivals(&takes)? {
             match arrival {
                 Arrival::Only(connection) => self.only(connection)?,
-                Arrival::Guest(party) => self.start(party),
                 Arrival::Surplus(uuid, peer, connection) => self.surplus(uuid, peer, connection),
                 Arrival::Refused(refusal) => self.refused(&refusal),
             }
         }
+        while let Some((party, reserve)) = self.next_guest() {
+            self.start(party, reserve);
+        }
         Ok(())
+    }
+
+    /// The next guest whose migration may begin, with descriptors for it. While others are under way it waits until there
+    /// are enough; alone it takes what there is.
+    fn next_guest(&mut self) -> Option<(Party, Reserve)> {
+        let most = self.changeable.max_migrations;
+        if self.end.is_some() || self.passages.len() >= most {
+            return None;
+        }
+        let passages = &self.passages;
+        let under_way = |uuid| passages.values().any(|passage| passage.is_of(uuid));
+        self.entrance.next_guest(under_way, || {
+            let reserve = Reserve::take(Passage::connections(&self.plan));
+            reserve.or_else(|| passages.is_empty().then(Reserve::default))
+        })
     }
 
     /// A connection of the only migration, which begins with the first.
@@ -235,7 +242,7 @@ impl Relaying<'_> {
         const ONLY: usize = 1;
         if self.started == 0 {
             let identity = self.identify(None, None);
-            let passage = Passage::start(&identity, &self.plan, &self.desk)?;
+            let passage = Passage::start(&identity, &self.plan, &self.desk, Reserve::default())?;
             self.post(&passage);
             self.passages.insert(ONLY, passage);
         }
@@ -243,10 +250,10 @@ impl Relaying<'_> {
         Ok(())
     }
 
-    /// Starts the migration of a guest.
-    fn start(&mut self, party: Party) {
+    /// Starts the migration of a guest, whose connections are to have the descriptors in `reserve`.
+    fn start(&mut self, party: Party, reserve: Reserve) {
         let identity = self.identify(Some(party.uuid), Some(party.peer));
-        match Passage::start(&identity, &self.plan, &self.desk) {
+        match Passage::start(&identity, &self.plan, &self.desk, reserve) {
             Ok(passage) => {
                 let to = &identity.target;
                 log::within(&identity, || {

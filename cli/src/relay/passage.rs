@@ -14,6 +14,7 @@ use multifd_migration::{HostError, Relay, RelayHost, RelayReport};
 use super::plan::Plan;
 use super::turn::Turn;
 use crate::net::connect;
+use crate::net::descriptors::Reserve;
 use crate::net::listen::Waker;
 use crate::net::peer::Peer;
 use crate::net::uri::Uri;
@@ -61,11 +62,17 @@ impl Desk {
 }
 
 impl Passage {
-    /// Starts a migration that has no connection yet.
+    /// How many connections a migration makes in this process, with second handles, once its source's are there.
+    pub(super) fn connections(plan: &Plan) -> usize {
+        3 + plan.config.outgoing_channels.count()
+    }
+
+    /// Starts a migration that has no connection yet, for which descriptors are in `reserve`.
     pub(super) fn start(
         identity: &Arc<Identity>,
         plan: &Arc<Plan>,
         desk: &Desk,
+        reserve: Reserve,
     ) -> io::Result<Self> {
         let threads = Named(Arc::clone(identity));
         let relay = Arc::new(plan.relay(&threads));
@@ -77,12 +84,17 @@ impl Passage {
             abort: relay.abort_handle(),
             total: Arc::clone(&total),
             turn: None,
+            reserve,
         };
         let running = Arc::clone(&relay);
         let run = move || {
+            // A second handle of the source's main connection.
+            host.reserve.release(1);
             let result = running.run(&mut host).map_err(Error::from);
-            let number = host.identity.number;
-            host.desk.tell(number, News::Ended(result.map(Box::new)));
+            let (number, desk) = (host.identity.number, host.desk.clone());
+            // Who is next finds their descriptors free.
+            drop((running, host));
+            desk.tell(number, News::Ended(result.map(Box::new)));
         };
         threads.start(format!("relay-{}", identity.number), run)?;
         Ok(Self {
@@ -128,6 +140,8 @@ struct Host {
     total: Total,
     /// While the connections are made.
     turn: Option<Turn>,
+    /// For the connections that are not made yet.
+    reserve: Reserve,
 }
 
 impl RelayHost for Host {
@@ -142,6 +156,8 @@ impl RelayHost for Host {
         let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
         let cancelled = || self.abort.error().is_some();
         let limit = self.plan.config.forwarder.limits.destination;
+        // Of the main connection there is a second handle.
+        self.reserve.release(channel.map_or(2, |_| 1));
         let Some(channel) = channel else {
             let turn = &mut self.turn;
             let mut dial = || {

@@ -11,6 +11,7 @@ mod configured;
 mod crowd;
 mod doctor;
 mod encrypted;
+mod few_files;
 mod flood;
 mod footprint;
 mod guest;

@@ -13,11 +13,11 @@ const LOCAL: i32 = 1;
 const PEER_OR_CONNECTION: [i32; 2] = [3, 4];
 
 /// A small file system in memory, unmounted on drop.
-struct Tmpfs<'f>(&'f Path);
+pub(crate) struct Tmpfs<'f>(&'f Path);
 
 impl<'f> Tmpfs<'f> {
     /// Mounts it; `None`, with a word on stderr, for those who may not.
-    fn mount(at: &'f Path, bytes: usize) -> Result<Option<Self>> {
+    pub(crate) fn mount(at: &'f Path, bytes: usize) -> Result<Option<Self>> {
         std::fs::create_dir(at)?;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"]);
@@ -33,7 +33,7 @@ impl<'f> Tmpfs<'f> {
     }
 
     /// Uses up all its room.
-    fn fill(&self) -> Result<()> {
+    pub(crate) fn fill(&self) -> Result<()> {
         let mut file = File::create(self.0.join("filler"))?;
         while file.write_all(&[1; PAGE]).is_ok() {}
         Ok(())

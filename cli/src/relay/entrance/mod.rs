@@ -76,22 +76,10 @@ enum Taking {
 pub(super) enum Arrival {
     /// One is for the only migration.
     Only(Box<dyn Transport>),
-    /// They are a guest, whose migration is to be started.
-    Guest(Party),
     /// It is a channel more than a migration under way has.
     Surplus(Uuid, Peer, Box<dyn Transport>),
     /// They were closed, and are a migration that has failed.
     Refused(Refusal),
-}
-
-/// Which migrations may start.
-pub(super) struct Places<'p> {
-    /// How many.
-    pub(super) free: usize,
-    /// Whether one of this guest is under way, so that another one waits.
-    pub(super) is_under_way: &'p dyn Fn(Uuid) -> bool,
-    /// Whether one of this guest, from this peer, may still have connections to come.
-    pub(super) takes: &'p dyn Fn(Uuid, Peer) -> bool,
 }
 
 impl Entrance {
@@ -160,16 +148,25 @@ impl Entrance {
         let due = self.crowd.due();
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let limit = due.into_iter().chain(limit).min();
+        // Channels may be there that are of who has just begun.
+        let limit = if self.is_begun {
+            Some(Duration::ZERO)
+        } else {
+            limit
+        };
         // Whoever hears what comes under TLS wakes the listener.
         self.listener.wait_beside(&[self.crowd.as_fd()], limit)?;
         Ok(())
     }
 
-    /// Takes all connections that are there.
+    /// Takes all connections that are there. A migration of a guest, from a peer, `takes` those that may be its own.
     ///
     /// # Errors
     /// The listener is lost.
-    pub(super) fn arrivals(&mut self, places: &Places<'_>) -> io::Result<Vec<Arrival>> {
+    pub(super) fn arrivals(
+        &mut self,
+        takes: &dyn Fn(Uuid, Peer) -> bool,
+    ) -> io::Result<Vec<Arrival>> {
         let mut arrivals = Vec::new();
         while let Some((connection, peer)) = self.accept()? {
             if let Some((peer, why)) = self.crowd.drop_least() {
@@ -197,7 +194,7 @@ impl Entrance {
             }
         }
         if self.taking == Taking::Several {
-            self.sort(places, &mut arrivals)?;
+            self.sort(takes, &mut arrivals)?;
         }
         Ok(arrivals)
     }
@@ -207,13 +204,28 @@ impl Entrance {
         self.crowd.is_sorted(then)
     }
 
-    fn sort(&mut self, places: &Places<'_>, arrivals: &mut Vec<Arrival>) -> io::Result<()> {
+    /// Takes the next guest that is not of one that `is_under_way`, with what it gets to `start` with.
+    pub(super) fn next_guest<T>(
+        &mut self,
+        is_under_way: impl Fn(Uuid) -> bool,
+        start: impl FnOnce() -> Option<T>,
+    ) -> Option<(Party, T)> {
+        let next = self.queue.next(is_under_way, start);
+        self.is_begun |= next.is_some();
+        next
+    }
+
+    fn sort(
+        &mut self,
+        takes: &dyn Fn(Uuid, Peer) -> bool,
+        arrivals: &mut Vec<Arrival>,
+    ) -> io::Result<()> {
         self.crowd.listen()?;
         for (peer, stranger) in self.crowd.take_strangers() {
             self.turn_away(peer, stranger);
         }
         let is_begun = std::mem::take(&mut self.is_begun);
-        let surplus = self.crowd.take_surplus(is_begun, places.takes);
+        let surplus = self.crowd.take_surplus(is_begun, takes);
         arrivals.extend(
             surplus
                 .into_iter()
@@ -234,9 +246,6 @@ impl Entrance {
                 }
             }
         }
-        let parties = self.queue.take(places.free, places.is_under_way);
-        self.is_begun = !parties.is_empty();
-        arrivals.extend(parties.into_iter().map(Arrival::Guest));
         Ok(())
     }
 

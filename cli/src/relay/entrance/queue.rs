@@ -56,18 +56,17 @@ impl Queue {
         self.parties.len()
     }
 
-    /// Takes `most` of them at most, and none that `is_under_way`.
-    pub(super) fn take(&mut self, most: usize, is_under_way: impl Fn(Uuid) -> bool) -> Vec<Party> {
-        let mut begun: Vec<Uuid> = Vec::new();
-        let may_begin = |party: &mut Party| {
-            let waits = begun.contains(&party.uuid) || is_under_way(party.uuid);
-            let begins = begun.len() < most && !(has_name(party.uuid) && waits);
-            if begins {
-                begun.push(party.uuid);
-            }
-            begins
-        };
-        self.parties.extract_if(.., may_begin).collect()
+    /// Takes the first one that is not of a guest that `is_under_way`, with what it gets to `start` with; nobody if it gets
+    /// nothing.
+    pub(super) fn next<T>(
+        &mut self,
+        is_under_way: impl Fn(Uuid) -> bool,
+        start: impl FnOnce() -> Option<T>,
+    ) -> Option<(Party, T)> {
+        let waits = |party: &Party| has_name(party.uuid) && is_under_way(party.uuid);
+        let next = self.parties.iter().position(|party| !waits(party))?;
+        let with = start()?;
+        Some((self.parties.remove(next), with))
     }
 }
 
