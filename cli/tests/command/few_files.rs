@@ -65,6 +65,7 @@ fn send_all(folder: &Folder, channels: usize, numbers: &[u8]) -> Result<usize> {
             arrived += 1;
         } else {
             sent.failed(&[3, 4], &["guest: it is here, as before"])?;
+            std::io::Write::write_all(&mut std::io::stderr(), sent.stderr.as_bytes())?;
             // Nobody may have connected to it.
             drop(receiving);
             ensure!(

@@ -12,7 +12,7 @@ use crate::wire::BlockName;
 /// Private memory with room for the pages of one packet, to which the system copies: it answers with an
 /// error where a load would be a `SIGBUS`.
 #[derive(Debug)]
-pub(crate) struct CopyWindow {
+pub struct CopyWindow {
     /// A memfd, mapped by `block`: what the system writes to the one is in the other.
     file: OwnedFd,
     block: RamBlock,
@@ -20,7 +20,10 @@ pub(crate) struct CopyWindow {
 
 impl CopyWindow {
     /// Room that is not used yet.
-    pub(crate) fn new(page_size: PageSize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What `memfd_create(2)`, `ftruncate(2)` and `mmap(2)` answer.
+    pub fn new(page_size: PageSize) -> io::Result<Self> {
         let len = page_size.pages_per_packet() * page_size.bytes();
         let file = memfd(NAME, len)?;
         let mapping = Mapping::shared(file.as_fd(), len)?;
@@ -30,12 +33,15 @@ impl CopyWindow {
     }
 
     /// The copies.
-    pub(crate) fn block(&self) -> &RamBlock {
+    pub fn block(&self) -> &RamBlock {
         &self.block
     }
 
     /// Copies a span to byte `at`.
-    pub(crate) fn copy(&self, span: Span<'_>, at: usize) -> Result<(), PageFault> {
+    ///
+    /// # Errors
+    /// The system does not have all of it any more, or the window has no room for it there.
+    pub fn copy(&self, span: Span<'_>, at: usize) -> Result<(), PageFault> {
         let (mut rest, mut at) = (span, at);
         while !rest.is_empty() {
             let place = libc::off_t::try_from(at).unwrap_or(libc::off_t::MAX);

@@ -25,6 +25,7 @@ mod zero;
 
 pub use bitmap::PageBitmap;
 pub use block::{BlockIndex, GuestMemory, MemoryError, RamBlock, RamRegion};
+pub use copy::CopyWindow;
 pub use fault::{Access, PageFault};
 pub use iovec::{IoVec, IoVecList, IoVecMut, IoVecs};
 pub use mapping::Mapping;
@@ -35,5 +36,4 @@ pub use writeback::start_writeback;
 #[cfg(test)]
 pub(crate) use copy::memfd;
 
-pub(crate) use copy::CopyWindow;
 pub(crate) use table::BlockTable;

@@ -22,6 +22,7 @@ mod supervised;
 mod switchover;
 mod throttle;
 mod untouched;
+mod zero_scan;
 
 pub use config::{Connections, OverTime, SourceConfig};
 pub use convergence::Tuning;

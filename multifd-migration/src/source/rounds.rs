@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use migration_params::ZeroPageDetection;
-use multifd_core::memory::{Access, BlockIndex, Span};
-use multifd_core::{Error, Fault, GuestMemory, Place, RamBlock, Sender, Side};
+use multifd_core::memory::BlockIndex;
+use multifd_core::{Error, GuestMemory, Sender};
 
 use super::convergence::Pass;
 use super::dirty_memory::{DirtyMemory, Fetched, LastFetch};
 use super::pacer::Pacer;
 use super::supervised::Supervised;
 use super::untouched::take_untouched;
+use super::zero_scan::ZeroScan;
 use super::{Source, SourceEvent, SourceHost};
 use crate::dirty::{Chunk, PageRun, Walk};
 use crate::host_error::refused;
@@ -49,6 +50,7 @@ impl Source {
         let mut queue = Queue {
             memory: &memory,
             zero_pages: self.config.zero_pages,
+            scan: ZeroScan::new(&memory)?,
             sender: &mut self.sender,
             section: &mut section,
             main_zero_pages: &mut self.main_zero_pages,
@@ -167,6 +169,8 @@ enum Content {
 struct Queue<'a, 's> {
     memory: &'a GuestMemory,
     zero_pages: ZeroPageDetection,
+    /// For zero pages that go on the main channel.
+    scan: ZeroScan,
     sender: &'a mut Sender,
     section: &'a mut RamSection<'s>,
     main_zero_pages: &'a mut u64,
@@ -239,11 +243,11 @@ impl Queue<'_, '_> {
                 *self.main_zero_pages += 1;
                 continue;
             }
-            let span = block.and_then(|block| block.span(offset, page_size.bytes()));
-            if let (Some(block), Some(span)) = (block, span) {
-                check_readable(block, offset, span)?;
-            }
-            if span.is_some_and(|span| span.is_zero()) {
+            let is_zero = match block {
+                Some(block) => self.scan.is_zero(block, offset, page_size.bytes())?,
+                None => false,
+            };
+            if is_zero {
                 self.section.zero_page(position, offset)?;
                 *self.main_zero_pages += 1;
             } else {
@@ -252,16 +256,4 @@ impl Queue<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// Refuses a page that the system does not have any more, of a block that may lose some.
-fn check_readable(block: &RamBlock, offset: u64, page: Span<'_>) -> Result<(), Error> {
-    if !block.may_shrink() {
-        return Ok(());
-    }
-    let readable = page.populate(Access::Read).map(drop);
-    readable.map_err(|fault| {
-        let place = Place::on(Side::Source).block(block.name().as_str());
-        Error::new(Fault::Caller, fault).at(place.offset(offset))
-    })
 }

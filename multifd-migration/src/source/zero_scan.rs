@@ -1,0 +1,43 @@
+//! The search for zero pages on the migration's own thread, for those that go on the main channel.
+
+use multifd_core::memory::CopyWindow;
+use multifd_core::{Error, Fault, GuestMemory, Place, RamBlock, Side};
+
+/// Tells zero pages from others, also in memory that its file may lose while it is read.
+pub(super) struct ZeroScan {
+    /// Where pages that may go are copied to before they are looked at; `None` if there are none.
+    copies: Option<CopyWindow>,
+}
+
+impl ZeroScan {
+    /// # Errors
+    /// The system has no memory for copies.
+    pub(super) fn new(memory: &GuestMemory) -> Result<Self, Error> {
+        let may_shrink = memory.blocks().iter().any(RamBlock::may_shrink);
+        let copies = may_shrink.then(|| CopyWindow::new(memory.page_size()));
+        let copies = copies.transpose().map_err(|error| {
+            let what = format!("no room for copies of pages: {error}");
+            Error::new(Fault::Caller, what).at(Place::on(Side::Source))
+        })?;
+        Ok(Self { copies })
+    }
+
+    /// Whether the `len` bytes at a byte of a block are all zero; `false` if they are not wholly inside it.
+    ///
+    /// # Errors
+    /// The system does not have them any more.
+    pub(super) fn is_zero(&self, block: &RamBlock, offset: u64, len: usize) -> Result<bool, Error> {
+        let Some(page) = block.span(offset, len) else {
+            return Ok(false);
+        };
+        let Some(copies) = self.copies.as_ref().filter(|_| block.may_shrink()) else {
+            return Ok(page.is_zero());
+        };
+        copies.copy(page, 0).map_err(|fault| {
+            let place = Place::on(Side::Source).block(block.name().as_str());
+            Error::new(Fault::Caller, fault).at(place.offset(offset))
+        })?;
+        let copy = copies.block().span(0, len);
+        Ok(copy.is_some_and(|copy| copy.is_zero()))
+    }
+}
