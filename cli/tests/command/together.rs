@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
@@ -19,7 +20,9 @@ const CHANNELS: u8 = 2;
 /// So many guests begin together.
 const GUESTS: usize = 2;
 /// So many times two guests begin together at once, too.
-const BESIDE: u64 = 4;
+const BESIDE: usize = 4;
+/// What became of so many is waited for before others begin: a relay tells of 256 refused sources in a while.
+const ROUND: usize = 20;
 
 /// One guest, its source and its destination.
 struct Guest {
@@ -149,20 +152,13 @@ fn seeds() -> Result<u64> {
     seeds.parse().context("MULTIFD_SEEDS is a number")
 }
 
-/// Sends guests through one relay, two and two, and one behind them; answers how many of the others arrive, of how
-/// many, and what the relay says.
-fn send_all(is_named: bool, limit: &str) -> Result<(u64, u64, Vec<Value>)> {
-    let folder = Folder::new()?;
-    let to = format!("unix:{}", folder.text("{uuid}"));
-    let args = ["--keep-listening", "--time-limit", limit];
-    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
-    let address = address.trim_start_matches("tcp:");
-    let all = thread::scope(|scope| {
+/// Lets guests begin, two and two, as `seeds` say, several times at once.
+fn play(address: &str, folder: &Path, seeds: &Range<u64>, is_named: bool) -> Result<Vec<Guest>> {
+    thread::scope(|scope| {
         let players = (0..BESIDE).map(|at| {
-            let folder = folder.root();
             scope.spawn(move || {
                 let mut all = Vec::new();
-                for seed in (at..seeds()?).step_by(usize::try_from(BESIDE)?) {
+                for seed in seeds.clone().skip(at).step_by(BESIDE) {
                     let guests = (1..)
                         .take(GUESTS)
                         .map(|number| Guest::new(folder, seed, number, is_named));
@@ -178,12 +174,27 @@ fn send_all(is_named: bool, limit: &str) -> Result<(u64, u64, Vec<Value>)> {
         for player in players {
             all.extend(player.join().map_err(|_| anyhow!("a player panicked"))??);
         }
-        Ok::<_, anyhow::Error>(all)
-    })?;
-    let results = all
-        .iter()
-        .map(|_| Ok(serde_json::from_str(&relaying.wait_result()?)?));
-    let mut results: Vec<Value> = results.collect::<Result<_>>()?;
+        Ok(all)
+    })
+}
+
+/// Sends guests through one relay, two and two, and one behind them; answers how many of the others arrive, of how
+/// many, and what the relay says.
+fn send_all(is_named: bool, limit: &str) -> Result<(u64, u64, Vec<Value>)> {
+    let folder = Folder::new()?;
+    let to = format!("unix:{}", folder.text("{uuid}"));
+    let args = ["--keep-listening", "--time-limit", limit];
+    let (mut relaying, address) = relay("tcp:127.0.0.1:0", &to, &args)?;
+    let address = address.trim_start_matches("tcp:");
+    let (mut all, mut results) = (Vec::new(), Vec::new());
+    for first in (0..seeds()?).step_by(ROUND) {
+        let seeds = first..seeds()?.min(first + ROUND as u64);
+        let guests = play(address, folder.root(), &seeds, is_named)?;
+        for _ in &guests {
+            results.push(serde_json::from_str(&relaying.wait_result()?)?);
+        }
+        all.extend(guests);
+    }
     let mut alone = Guest::new(folder.root(), u64::MAX, 0, is_named)?;
     begin_together(address, std::slice::from_mut(&mut alone), 0)?;
     results.push(serde_json::from_str(&relaying.wait_result()?)?);
