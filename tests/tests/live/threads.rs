@@ -60,7 +60,10 @@ fn the_guest_stays_where_it_is() -> Result<()> {
                 }
             }
         };
-        ensure!(error.contains(&reason), "{thread}: {error}");
+        // The destination may have ended before the source had all of its channels.
+        let is_theirs = matches!(thread, ThreadKind::Accepted | ThreadKind::Receive(_));
+        let is_lost = is_theirs && error.contains("the peer closed the connection");
+        ensure!(error.contains(&reason) || is_lost, "{thread}: {error}");
         ensure!(guest.is_running(), "{thread}");
     }
     Ok(())
