@@ -14,7 +14,7 @@ pub struct Mapping {
     len: usize,
     kind: Kind,
     may_shrink: bool,
-    untouched: Option<Untouched>,
+    untouched: Untouched,
 }
 
 /// What is mapped.
@@ -46,10 +46,7 @@ unsafe impl RamRegion for Mapping {
     }
 
     fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
-        match &self.untouched {
-            Some(untouched) => untouched.for_each_touched(range, act),
-            None => act(range),
-        }
+        self.untouched.for_each_touched(range, act);
     }
 }
 
@@ -90,7 +87,7 @@ impl Mapping {
     /// What [`Untouched`] answers: the system cannot tell, and all of it counts as touched.
     pub fn learn_untouched(&mut self, file: Option<BorrowedFd<'_>>) -> io::Result<()> {
         let memory = (self.base, self.len);
-        let untouched = match (self.kind, file) {
+        self.untouched = match (self.kind, file) {
             (Kind::Anonymous, None) => Untouched::of_anonymous(self.base, self.len)?,
             (Kind::Shared, Some(file)) => Untouched::of_file(file, 0)?,
             (Kind::Private, Some(file)) => Untouched::of_private_file(file, 0, memory)?,
@@ -98,7 +95,6 @@ impl Mapping {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
         };
-        self.untouched = Some(untouched);
         Ok(())
     }
 
@@ -121,7 +117,7 @@ impl Mapping {
             len,
             kind,
             may_shrink: false,
-            untouched: None,
+            untouched: Untouched::default(),
         })
     }
 }

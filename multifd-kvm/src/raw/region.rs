@@ -19,7 +19,7 @@ const _: fn(usize) -> MmapRegionBuilder = MmapRegionBuilder::new;
 pub(crate) struct Region<B> {
     mapping: Arc<MmapRegion<B>>,
     base: NonNull<u8>,
-    untouched: Option<Untouched>,
+    untouched: Untouched,
 }
 
 // SAFETY: `base` points into `mapping`, which is Send if its bitmap is and is kept alive by the Arc;
@@ -40,7 +40,7 @@ impl<B: Bitmap> Region<B> {
         Some(Self {
             mapping,
             base,
-            untouched: None,
+            untouched: Untouched::default(),
         })
     }
 
@@ -48,14 +48,13 @@ impl<B: Bitmap> Region<B> {
     pub(crate) fn learn_untouched(&mut self) -> io::Result<()> {
         let (base, len) = (self.base, self.mapping.size());
         let is_shared = self.mapping.flags() & libc::MAP_SHARED != 0;
-        let untouched = match self.mapping.file_offset() {
+        self.untouched = match self.mapping.file_offset() {
             Some(file) if is_shared => Untouched::of_file(file.file().as_fd(), file.start())?,
             Some(file) => {
                 Untouched::of_private_file(file.file().as_fd(), file.start(), (base, len))?
             }
             None => Untouched::of_anonymous(base, len)?,
         };
-        self.untouched = Some(untouched);
         Ok(())
     }
 }
@@ -74,9 +73,6 @@ unsafe impl<B: Bitmap + Send + Sync> RamRegion for Region<B> {
     }
 
     fn for_each_touched(&self, range: Range<u64>, act: &mut dyn FnMut(Range<u64>)) {
-        match &self.untouched {
-            Some(untouched) => untouched.for_each_touched(range, act),
-            None => act(range),
-        }
+        self.untouched.for_each_touched(range, act);
     }
 }

@@ -21,8 +21,10 @@ use page_map::{Entry, PageMap};
 /// Not for memory whose missing pages come from elsewhere when they are touched, as with `userfaultfd(2)`: they are
 /// not zero.
 ///
+/// By default it knows nothing: then all counts as touched.
+///
 /// [`RamRegion::for_each_touched`]: super::RamRegion::for_each_touched
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Untouched {
     file: Option<FileHoles>,
     pages: Option<PageMap>,
