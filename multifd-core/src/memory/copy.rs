@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 
-use super::{Access, Mapping, PageFault, RamBlock, Span};
+use super::{Access, GuestMemory, Mapping, PageFault, RamBlock, Span};
 use crate::geometry::PageSize;
 use crate::wire::BlockName;
 
@@ -19,11 +19,19 @@ pub struct CopyWindow {
 }
 
 impl CopyWindow {
-    /// Room that is not used yet.
+    /// Room that is not used yet, if a block of `memory` may lose pages that others can make it lose.
     ///
     /// # Errors
     /// What `memfd_create(2)`, `ftruncate(2)` and `mmap(2)` answer.
-    pub fn new(page_size: PageSize) -> io::Result<Self> {
+    pub fn for_memory(memory: &GuestMemory) -> io::Result<Option<Self>> {
+        let may_shrink = memory.blocks().iter().any(RamBlock::may_shrink);
+        may_shrink
+            .then(|| Self::new(memory.page_size()))
+            .transpose()
+    }
+
+    /// Room that is not used yet.
+    pub(crate) fn new(page_size: PageSize) -> io::Result<Self> {
         let len = page_size.pages_per_packet() * page_size.bytes();
         let file = memfd(NAME, len)?;
         let mapping = Mapping::shared(file.as_fd(), len)?;

@@ -52,6 +52,7 @@ use host::Stopped;
 use return_path::{MEMORY_PING, Over, ReturnPath};
 use status::Stage;
 use supervised::Supervised;
+use zero_scan::ZeroScan;
 
 /// Sends a guest: its memory while it runs, then its devices.
 #[derive(Debug)]
@@ -64,6 +65,7 @@ pub struct Source {
     start: Instant,
     setup_time: Duration,
     main_zero_pages: u64,
+    zero_scan: ZeroScan,
     convergence: Convergence,
     last_fetch: LastFetch,
     stage: Stage,
@@ -93,6 +95,7 @@ impl Source {
         let page_size = memory.page_size();
         let sizes = (memory.total_bytes(), page_size.bytes_u64());
         let start = Instant::now();
+        let zero_scan = ZeroScan::new(&memory, config.zero_pages)?;
         let sender = Sender::start(&sender_config, memory, &method, connections.channels)?;
         let abort = sender.abort_handle();
         abort.watch(connections.main.interrupter());
@@ -119,6 +122,7 @@ impl Source {
             start,
             setup_time: Duration::ZERO,
             main_zero_pages: 0,
+            zero_scan,
             convergence: Convergence::default(),
             last_fetch: LastFetch::none(start),
             stage: Stage::Sending,

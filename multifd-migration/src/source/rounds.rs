@@ -50,7 +50,7 @@ impl Source {
         let mut queue = Queue {
             memory: &memory,
             zero_pages: self.config.zero_pages,
-            scan: ZeroScan::new(&memory)?,
+            scan: &self.zero_scan,
             sender: &mut self.sender,
             section: &mut section,
             main_zero_pages: &mut self.main_zero_pages,
@@ -170,7 +170,7 @@ struct Queue<'a, 's> {
     memory: &'a GuestMemory,
     zero_pages: ZeroPageDetection,
     /// For zero pages that go on the main channel.
-    scan: ZeroScan,
+    scan: &'a ZeroScan,
     sender: &'a mut Sender,
     section: &'a mut RamSection<'s>,
     main_zero_pages: &'a mut u64,

@@ -1,24 +1,29 @@
 //! The search for zero pages on the migration's own thread, for those that go on the main channel.
 
+use migration_params::ZeroPageDetection;
 use multifd_core::memory::CopyWindow;
 use multifd_core::{Error, Fault, GuestMemory, Place, RamBlock, Side};
 
 /// Tells zero pages from others, also in memory that its file may lose while it is read.
+#[derive(Debug)]
 pub(super) struct ZeroScan {
     /// Where pages that may go are copied to before they are looked at; `None` if there are none.
     copies: Option<CopyWindow>,
 }
 
 impl ZeroScan {
+    /// For a migration that sends zero pages so; only a `Legacy` one looks for them here.
+    ///
     /// # Errors
     /// The system has no memory for copies.
-    pub(super) fn new(memory: &GuestMemory) -> Result<Self, Error> {
-        let may_shrink = memory.blocks().iter().any(RamBlock::may_shrink);
-        let copies = may_shrink.then(|| CopyWindow::new(memory.page_size()));
-        let copies = copies.transpose().map_err(|error| {
-            let what = format!("no room for copies of pages: {error}");
-            Error::new(Fault::Caller, what).at(Place::on(Side::Source))
-        })?;
+    pub(super) fn new(memory: &GuestMemory, zero_pages: ZeroPageDetection) -> Result<Self, Error> {
+        let copies = match zero_pages {
+            ZeroPageDetection::Legacy => CopyWindow::for_memory(memory).map_err(|error| {
+                let what = format!("no room for copies of pages: {error}");
+                Error::new(Fault::Caller, what).at(Place::on(Side::Source))
+            })?,
+            _ => None,
+        };
         Ok(Self { copies })
     }
 

@@ -94,15 +94,10 @@ impl SenderThread {
 
     /// Where pages are copied to that may go while they are read.
     fn window(&self) -> Result<Option<CopyWindow>, Error> {
-        if !self.memory.blocks().iter().any(RamBlock::may_shrink) {
-            return Ok(None);
-        }
-        let window = CopyWindow::new(self.memory.page_size());
-        let window = window.map_err(|error| {
+        CopyWindow::for_memory(&self.memory).map_err(|error| {
             let what = format!("no memory to copy pages to: {error}");
             Error::new(Fault::Caller, what)
-        })?;
-        Ok(Some(window))
+        })
     }
 
     /// What is sent of pages that nobody has touched, if zero pages are sent. It is never written to, so it takes no
