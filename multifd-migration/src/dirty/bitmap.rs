@@ -71,13 +71,8 @@ impl DirtyBitmap {
     /// Marks `pages` pages from `first_page` on; what is outside of the block is left out.
     pub fn mark(&mut self, first_page: u64, pages: u64) {
         let end = first_page.saturating_add(pages).min(self.pages);
-        let mut page = first_page;
-        while page < end {
-            let bit = page % PAGES_PER_WORD;
-            let count = (PAGES_PER_WORD - bit).min(end - page);
-            let ones = u64::MAX >> (PAGES_PER_WORD - count);
-            self.merge_word(index(page / PAGES_PER_WORD), ones << bit);
-            page += count;
+        for (word, bits) in words_of(first_page..end) {
+            self.merge_word(word, bits);
         }
     }
 
@@ -272,7 +267,19 @@ impl Iterator for Runs<'_> {
 
 const PAGES_PER_WORD: u64 = 64;
 /// Pages of a [`Chunk`].
-pub(super) const PAGES_PER_CHUNK: u64 = PAGES_PER_WORD * WORDS_PER_CHUNK as u64;
+pub const PAGES_PER_CHUNK: u64 = PAGES_PER_WORD * WORDS_PER_CHUNK as u64;
+
+/// The words of a bitmap that some pages are in, each with their bits.
+pub(crate) fn words_of(pages: Range<u64>) -> impl Iterator<Item = (usize, u64)> {
+    let (mut page, end) = (pages.start, pages.end);
+    std::iter::from_fn(move || {
+        let left = end.checked_sub(page).filter(|left| *left > 0)?;
+        let (word, bit) = (page / PAGES_PER_WORD, page % PAGES_PER_WORD);
+        let count = (PAGES_PER_WORD - bit).min(left);
+        page += count;
+        Some((index(word), (u64::MAX >> (PAGES_PER_WORD - count)) << bit))
+    })
+}
 
 /// An index into memory that exists. A number that is too large for this host is outside of all.
 pub(super) fn index(number: u64) -> usize {

@@ -6,8 +6,8 @@ mod log;
 mod vm_log;
 mod walk;
 
-use bitmap::PAGES_PER_CHUNK;
-pub use bitmap::{Chunk, DirtyBitmap, PageRun, Runs, WORDS_PER_CHUNK};
+pub(crate) use bitmap::words_of;
+pub use bitmap::{Chunk, DirtyBitmap, PAGES_PER_CHUNK, PageRun, Runs, WORDS_PER_CHUNK};
 pub use guest_map::{GuestMap, NoRam, Placement, PlacementError};
 pub use log::{BothLogs, DirtyLog, NoWrites, SoftwareLog};
 pub use vm_log::{VmDirtyLog, VmLog, Writes};

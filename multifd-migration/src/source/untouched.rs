@@ -2,7 +2,7 @@
 
 use multifd_core::{PageSize, RamBlock};
 
-use crate::dirty::{Chunk, WORDS_PER_CHUNK};
+use crate::dirty::{Chunk, PAGES_PER_CHUNK, WORDS_PER_CHUNK, words_of};
 
 /// Takes the pages out of a chunk of a block that [nobody has touched](RamBlock::for_each_touched): they are zero.
 ///
@@ -13,8 +13,12 @@ pub(super) fn take_untouched(block: &RamBlock, page_size: PageSize, chunk: &mut 
     let len = PAGES_PER_CHUNK * page;
     let mut touched = [0; WORDS_PER_CHUNK];
     block.for_each_touched(start..start.saturating_add(len), &mut |part| {
-        let first = (part.start - start) / page;
-        mark(&mut touched, first, (part.end - start).div_ceil(page));
+        let pages = (part.start - start) / page..(part.end - start).div_ceil(page);
+        for (word, bits) in words_of(pages) {
+            if let Some(word) = touched.get_mut(word) {
+                *word |= bits;
+            }
+        }
     });
     let mut untouched = chunk.clone();
     let words = untouched.words.iter_mut().zip(&mut chunk.words);
@@ -24,18 +28,6 @@ pub(super) fn take_untouched(block: &RamBlock, page_size: PageSize, chunk: &mut 
     }
     untouched
 }
-
-/// Sets the bits from `first` to the one before `end`.
-fn mark(words: &mut [u64; WORDS_PER_CHUNK], first: u64, end: u64) {
-    for (word, start) in words.iter_mut().zip((0..).step_by(64)) {
-        let (from, to) = (first.max(start), end.min(start + 64));
-        if from < to {
-            *word |= (u64::MAX >> (64 - (to - from))) << (from - start);
-        }
-    }
-}
-
-const PAGES_PER_CHUNK: u64 = 64 * WORDS_PER_CHUNK as u64;
 
 #[cfg(test)]
 mod tests {

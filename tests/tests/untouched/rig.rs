@@ -13,7 +13,7 @@ use multifd_core::memory::{BlockIndex, Mapping, RamRegion as _};
 use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
 use multifd_core::wire::BlockName;
 use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
-use multifd_migration::dirty::{DirtyBitmap, SoftwareLog, WORDS_PER_CHUNK};
+use multifd_migration::dirty::{DirtyBitmap, PAGES_PER_CHUNK, SoftwareLog};
 use multifd_migration::stream::DeviceSection;
 use multifd_migration::{
     Connections, Destination, DestinationConfig, DirtyLog, HostError, Report, Source, SourceConfig,
@@ -158,7 +158,7 @@ impl DirtyLog for Host<'_> {
     /// A chunk at a time, so that each is followed by the hook.
     fn clear(&mut self, _: BlockIndex, _: &DirtyBitmap, from: u64) -> Result<u64, HostError> {
         (self.on_clear)(&self.log, from);
-        Ok(from + 64 * WORDS_PER_CHUNK as u64)
+        Ok(from + PAGES_PER_CHUNK)
     }
 
     fn stop(&mut self) {
