@@ -209,10 +209,10 @@ impl RelayHandle {
     }
 
     pub(super) fn set_at_barrier(&self, is_there: bool) {
-        let pages = self.passed().pages();
+        let behind = (!is_there).then(|| self.passed().pages());
         let mut course = self.shared.course.lock();
         course.is_at_barrier = is_there;
-        if !is_there {
+        if let Some(pages) = behind {
             course.pages_at_barrier = pages;
         }
     }
