@@ -137,10 +137,16 @@ impl Pair {
             destination.accept(theirs)?;
             channels.push(ours);
         }
-        let source = self.source(guest, main, channels)?;
+        let abort = destination.abort_handle();
+        let source = self.source(guest, main, channels);
+        // One that cannot be made for a destination that has ended.
+        let source = source.map_err(|error| match abort.error() {
+            Some(reason) => error.context(reason),
+            None => error,
+        })?;
         let controls = Controls {
             source: source.handle(),
-            destination: destination.abort_handle(),
+            destination: abort,
             streams,
         };
         let mut host = FileHost::new(copy.clone());
