@@ -15,14 +15,14 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt,
 };
 
-use crate::net::socket::{FileId, file_id, is_left_behind};
+use crate::net::socket_file::SocketFile;
 
-/// Listens for this user and root only; its file is removed on drop, if it is still this one's.
+/// Listens for this user and root only.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
+    /// It goes first.
+    _file: SocketFile,
     listener: UnixListener,
-    path: PathBuf,
-    file: Option<FileId>,
 }
 
 /// Who has connected.
@@ -38,18 +38,8 @@ impl ControlSocket {
     /// The system's; somebody listens there, or it is something else than a socket.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let _alone = lock_folder(path);
-        let listener = match bind_private(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
-                std::fs::remove_file(path)?;
-                bind_private(path)?
-            }
-            result => result?,
-        };
-        Ok(Self {
-            listener,
-            path: path.to_owned(),
-            file: file_id(path),
-        })
+        let (_file, listener) = SocketFile::bind(path, bind_private)?;
+        Ok(Self { _file, listener })
     }
 
     /// Accepts a connection that is there already.
@@ -67,15 +57,6 @@ impl ControlSocket {
 impl AsFd for ControlSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
-    }
-}
-
-impl Drop for ControlSocket {
-    fn drop(&mut self) {
-        if self.file.is_some() && file_id(&self.path) == self.file {
-            // It may be gone already, with its folder.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -12,5 +12,6 @@ pub(crate) mod peer;
 pub(crate) mod refused;
 pub(crate) mod room;
 mod socket;
+mod socket_file;
 pub(crate) mod tls;
 pub(crate) mod uri;

@@ -4,8 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::path::Path;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use multifd_core::transport::SocketTransport;
@@ -13,24 +12,23 @@ use rustix::net::sockopt;
 
 use crate::net::allowed::Caller;
 use crate::net::peer::Peer;
+use crate::net::socket_file::SocketFile;
 use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 
-/// A socket that listens. A unix socket's file is removed on drop, if it is still this one's.
+/// A socket that listens.
 pub(super) struct Socket {
+    /// Of a unix socket that was made here. It goes first.
+    _file: Option<SocketFile>,
     kind: Kind,
     uri: Uri,
 }
 
 enum Kind {
     Tcp(TcpListener),
-    /// With the number of its file: another one of the same name is somebody else's.
-    Unix(UnixListener, Option<FileId>),
+    Unix(UnixListener),
 }
-
-/// The file system and the number of a file in it.
-pub(super) type FileId = (u64, u64);
 
 /// A connection that was accepted.
 pub(super) enum Accepted {
@@ -60,11 +58,11 @@ impl Socket {
         match uri {
             Uri::Tcp { host, port } => Self::tcp(bind_tcp(host, *port)?),
             Uri::Unix(path) => {
-                let socket = bind_unix(path)?;
+                let (file, socket) = SocketFile::bind(path, |path| UnixListener::bind(path))?;
                 socket.set_nonblocking(true)?;
-                let kind = Kind::Unix(socket, file_id(path));
+                let (_file, kind) = (Some(file), Kind::Unix(socket));
                 let uri = uri.clone();
-                Ok(Self { kind, uri })
+                Ok(Self { _file, kind, uri })
             }
         }
     }
@@ -77,8 +75,8 @@ impl Socket {
             host: address.ip().to_string(),
             port: address.port(),
         };
-        let kind = Kind::Tcp(socket);
-        Ok(Self { kind, uri })
+        let (_file, kind) = (None, Kind::Tcp(socket));
+        Ok(Self { _file, kind, uri })
     }
 
     /// As [`Self::tcp`]. Whoever made its file removes it.
@@ -93,8 +91,8 @@ impl Socket {
                 Uri::Unix(format!("@{name}").into())
             }
         };
-        let kind = Kind::Unix(socket, None);
-        Ok(Self { kind, uri })
+        let (_file, kind) = (None, Kind::Unix(socket));
+        Ok(Self { _file, kind, uri })
     }
 
     /// The address, with the port that the kernel chose for port 0.
@@ -108,7 +106,7 @@ impl Socket {
                 let (stream, address) = socket.accept()?;
                 Ok(Accepted::Tcp(stream, address))
             }
-            Kind::Unix(socket, _) => Ok(Accepted::Unix(socket.accept()?.0)),
+            Kind::Unix(socket) => Ok(Accepted::Unix(socket.accept()?.0)),
         }
     }
 }
@@ -117,19 +115,7 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
             Kind::Tcp(socket) => socket.as_fd(),
-            Kind::Unix(socket, _) => socket.as_fd(),
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let (Uri::Unix(path), Kind::Unix(_, file)) = (&self.uri, &self.kind)
-            && file.is_some()
-            && file_id(path) == *file
-        {
-            // It may be gone already, with its folder.
-            let _ = std::fs::remove_file(path);
+            Kind::Unix(socket) => socket.as_fd(),
         }
     }
 }
@@ -169,30 +155,4 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<TcpListener> {
     }
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     TcpListener::bind(addresses.as_slice())
-}
-
-/// Binds, also where a process that has ended left its socket behind.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        result => result,
-    }
-}
-
-/// Which file has this name, if one does.
-pub(super) fn file_id(path: &Path) -> Option<FileId> {
-    use std::os::unix::fs::MetadataExt as _;
-    let file = std::fs::symlink_metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-/// Asks with a socket of another type, which a live listener does not notice.
-pub(super) fn is_left_behind(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt as _;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixDatagram::unbound().is_ok_and(|probe| probe.connect(path).is_err_and(refused))
 }
