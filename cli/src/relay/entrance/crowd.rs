@@ -4,7 +4,7 @@
 //! that tells something is kept in order, and what belongs together is only made out where there is
 //! [something to find](Index). A decision that has taken long is not made again at once.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -200,9 +200,13 @@ impl Crowd {
         if !is_open || begin < self.decides {
             return Decision::Guests(Vec::new());
         }
+        let may_pair = std::mem::take(&mut self.news.pairs) && self.index.may_pair();
+        if !may_pair && !self.news.hopeless {
+            return Decision::Guests(Vec::new());
+        }
         let seen = self.seen();
         let mut guests = Vec::new();
-        if std::mem::take(&mut self.news.pairs) && self.index.may_pair() {
+        if may_pair {
             guests = pairing::guests(&seen, self.channels);
             guests.sort_by_key(|guest| guest.main);
         }
@@ -229,10 +233,10 @@ impl Crowd {
     }
 
     fn take_hopeless(&mut self, seen: &[Seen]) -> Vec<Refusal> {
-        let old = self.waiting.values();
-        let old = old.filter(|waiting| waiting.is_old(self.doubt));
-        let old: HashSet<u64> = old.map(|waiting| waiting.place).collect();
-        let hopeless = Hopeless::among(seen, self.channels, |seen| old.contains(&seen.place));
+        let hopeless = Hopeless::among(seen, self.channels, |seen| {
+            let waiting = self.waiting.get(&seen.place);
+            waiting.is_some_and(|waiting| waiting.is_old(self.doubt))
+        });
         for place in hopeless.places() {
             self.take(place);
         }
@@ -258,7 +262,7 @@ impl Crowd {
         match said {
             Said::Channel(init) => {
                 self.drop_former(place, init);
-                let is_surplus = usize::from(init.channel) >= self.channels;
+                let is_surplus = self.index.surplus().contains(&place);
                 self.news.pairs = true;
                 self.news.surplus |= is_surplus;
                 self.news.hopeless |= is_surplus;
