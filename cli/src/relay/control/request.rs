@@ -41,7 +41,7 @@ impl Request {
             let what = format!(
                 "wanted a line like {{\"execute\": \"query-relay\"}}, with \"arguments\" and \"id\" if need be: {error}"
             );
-            Refused::new(Class::BadRequest, what)
+            Refused::bad(what)
         })
     }
 
@@ -52,7 +52,7 @@ impl Request {
             None => Ok(()),
             Some(given) => {
                 let what = format!("{} has no argument {given:?}", self.execute);
-                Err(Refused::new(Class::BadRequest, what))
+                Err(Refused::bad(what))
             }
         }
     }
