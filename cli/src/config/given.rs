@@ -83,6 +83,9 @@ impl Given {
 
     /// What was typed behind `relay`, whatever may be wrong with it, and where that word is.
     fn typed(&self, command: &Command) -> Option<(usize, ArgMatches)> {
+        if !self.words.iter().any(|word| word == RELAY) {
+            return None;
+        }
         let relay = |words: &[OsString]| {
             let command = command.clone().ignore_errors(true);
             // --help and --version.
