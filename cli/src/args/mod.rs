@@ -40,6 +40,7 @@ pub(crate) use params::ParamsArgs;
 pub(crate) use recv::RecvArgs;
 pub(crate) use relay::RelayArgs;
 pub(crate) use send::SendArgs;
+pub(crate) use side::pair;
 pub(crate) use tls::{Switch, TlsClientArgs, TlsPeerArgs, TlsServerArgs};
 pub(crate) use tls_setup::TlsSetupArgs;
 pub(crate) use vm::VmArgs;

@@ -30,8 +30,7 @@ const OUT: [&str; 2] = ["zero-page-detection", "tls-hostname"];
 fn checked(text: &str, own: &[&str]) -> Result<String, String> {
     text.parse::<SettingsUpdate>()
         .map_err(|error| error.to_string())?;
-    let end = text.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
-    let name = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+    let (name, _) = pair(text);
     let known = [&BOTH, own].concat();
     if !known.contains(&name) {
         let known = known.join(", ");
@@ -40,6 +39,15 @@ fn checked(text: &str, own: &[&str]) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+/// The name of a setting, and what it is to be; there is more than one way to write it.
+pub(crate) fn pair(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    let rest = rest.trim_start();
+    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+    (name, value.trim_start())
 }
 
 #[cfg(test)]

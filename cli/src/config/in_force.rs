@@ -8,7 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::file::ConfigFile;
-use super::value::{is_of_pairs, is_option, pair};
+use super::value::{is_of_pairs, is_option};
+use crate::args::pair;
 
 /// The options of a relay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
+use crate::args::pair;
+
 /// What is wrong, and where, if that is not the key's own place.
 pub(super) type Wrong = (Option<usize>, String);
 
@@ -26,15 +28,6 @@ pub(super) fn is_option(arg: &Arg) -> bool {
 /// Whether its values are pairs of a name and something else, of which each name counts for itself.
 pub(super) fn is_of_pairs(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::Append) && value_name(arg).contains('=')
-}
-
-/// The name of such a pair, and what it is to be; the command line has more than one way to write it.
-pub(super) fn pair(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| c == '=' || c == ':' || c.is_whitespace());
-    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
-    let rest = rest.trim_start();
-    let value = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-    (name, value.trim_start())
 }
 
 /// The values of an option, each with its place; nothing stands for the option alone.
