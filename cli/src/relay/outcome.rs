@@ -30,7 +30,7 @@ impl Relaying<'_> {
         self.board.begin(Posted {
             identity: Arc::clone(&passage.identity),
             handle: passage.relay.handle(),
-            methods: [incoming.method.name(), outgoing.method.name()],
+            methods: [incoming.name(), outgoing.name()],
         });
     }
 

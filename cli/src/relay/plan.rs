@@ -19,8 +19,9 @@ use crate::show::log::Named;
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) config: RelayConfig,
-    pub(super) incoming: Side,
-    pub(super) outgoing: Side,
+    /// The methods of the two sides.
+    pub(super) incoming: Arc<dyn MultifdMethods>,
+    pub(super) outgoing: Arc<dyn MultifdMethods>,
     /// The destination.
     pub(super) to: Uri,
     /// With the source.
@@ -32,12 +33,6 @@ pub(super) struct Plan {
     /// The connections of one migration are made one after the other: a relay on the other side sees by
     /// that which of them belong together.
     pub(super) connecting: Turns,
-}
-
-/// One side.
-#[derive(Clone)]
-pub(super) struct Side {
-    pub(super) method: Arc<dyn MultifdMethods>,
 }
 
 impl Plan {
@@ -67,8 +62,8 @@ impl Plan {
             tls,
             outgoing_tls,
             config,
-            incoming: Side::new(args, &registry, &incoming)?,
-            outgoing: Side::new(args, &registry, &outgoing)?,
+            incoming: method(args, &registry, &incoming)?,
+            outgoing: method(args, &registry, &outgoing)?,
             to: args.to.clone(),
             wait: args.wait,
             connecting: Turns::default(),
@@ -93,21 +88,27 @@ impl Plan {
 
     /// A relay for one migration, which runs on these threads.
     pub(super) fn relay(&self, threads: &Named) -> Relay {
-        let methods = (&self.incoming.method, &self.outgoing.method);
         let mut config = self.config.clone();
         config.forwarder.threads = Arc::new(threads.clone());
-        Relay::new(config, Arc::clone(methods.0), Arc::clone(methods.1))
+        Relay::new(
+            config,
+            Arc::clone(&self.incoming),
+            Arc::clone(&self.outgoing),
+        )
     }
 }
 
-impl Side {
-    fn new(args: &RelayArgs, registry: &Registry, settings: &Settings) -> anyhow::Result<Self> {
-        let parameters = &settings.parameters;
-        let options = args.accelerator.options(method_options(parameters));
-        let method = registry.open(parameters.multifd_compression.name(), &options)?;
-        methods::tell(&*method, args.quiet);
-        Ok(Self { method })
-    }
+/// The method of a side.
+fn method(
+    args: &RelayArgs,
+    registry: &Registry,
+    settings: &Settings,
+) -> anyhow::Result<Arc<dyn MultifdMethods>> {
+    let parameters = &settings.parameters;
+    let options = args.accelerator.options(method_options(parameters));
+    let method = registry.open(parameters.multifd_compression.name(), &options)?;
+    methods::tell(&*method, args.quiet);
+    Ok(method)
 }
 
 /// Where a relay listens and where it connects are not the same.

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use multifd_core::MigrationStats;
 use multifd_core::engine::Delay;
+use multifd_core::{MigrationStats, MultifdMethods};
 use multifd_migration::RelayReport;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::plan::{Plan, Side};
+use super::plan::Plan;
 use crate::show::clock::{millis, rfc3339};
 use crate::show::codec_paths::PathsReport;
 use crate::show::log::Identity;
@@ -101,13 +101,16 @@ impl PassageReport {
         listening: String,
     ) -> Self {
         let guest_bytes = report.guest_bytes();
-        let side = |side: &Side, address: String, stats: &MigrationStats, transferred: u64| {
+        let side = |method: &dyn MultifdMethods,
+                    address: String,
+                    stats: &MigrationStats,
+                    transferred: u64| {
             let total = stats.total();
             let seconds = report.total_time.saturating_sub(report.setup_time);
             SideReport {
                 socket_address: address,
-                multifd_compression: side.method.name(),
-                implementation: side.method.implementation().to_string(),
+                multifd_compression: method.name(),
+                implementation: method.implementation().to_string(),
                 multifd_channels: stats.channels.len(),
                 transferred,
                 multifd_bytes: total.wire_bytes,
@@ -140,12 +143,12 @@ impl PassageReport {
             },
             main_bytes: report.main_bytes,
             r#in: side(
-                &plan.incoming,
+                &*plan.incoming,
                 listening,
                 &channels.incoming,
                 report.received(),
             ),
-            out: side(&plan.outgoing, to, &channels.outgoing, report.sent()),
+            out: side(&*plan.outgoing, to, &channels.outgoing, report.sent()),
             delay: DelaysReport {
                 packets: DelayReport::new(&channels.packets),
                 barriers: DelayReport::new(&channels.syncs),
