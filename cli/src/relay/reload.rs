@@ -9,8 +9,8 @@ use crate::args::{Command, RelayArgs};
 use crate::config::{Given, InForce, Reading, Unusable};
 use crate::net::allowed::Allowed;
 use crate::net::uri::Uri;
-use crate::show::hint;
 use crate::show::log::SERVICE;
+use crate::show::tell;
 
 /// Where options come from, and what they are.
 pub(super) struct Options<'g> {
@@ -71,10 +71,7 @@ impl<'g> Options<'g> {
             }
             Err(error) => {
                 let text = format!("the options and the certificates stay as they were: {error:#}");
-                match hint::for_error(&error) {
-                    Some(hint) => ::log::error!(target: SERVICE, hint = hint.as_str(); "{text}"),
-                    None => ::log::error!(target: SERVICE, "{text}"),
-                }
+                tell::logged(&error, &text);
                 None
             }
         }

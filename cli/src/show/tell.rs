@@ -43,17 +43,19 @@ pub(crate) fn printed(result: io::Result<()>) {
 
 /// Says that one of several migrations failed; its object is on a line of its own.
 pub(crate) fn failure_of(identity: &Arc<Identity>, error: &anyhow::Error, json: bool) {
-    log::within(identity, || {
-        let text = reason::text(error);
-        match hint::for_error(error) {
-            Some(hint) => ::log::error!(target: SERVICE, hint = hint.as_str(); "{text}"),
-            None => ::log::error!(target: SERVICE, "{text}"),
-        }
-    });
+    log::within(identity, || logged(error, &reason::text(error)));
     if json {
         let members = record(identity, error);
         // There is a failure to report already.
         let _ = output::json_line(&members);
+    }
+}
+
+/// Logs what is said of an error, and what to do about it.
+pub(crate) fn logged(error: &anyhow::Error, text: &str) {
+    match hint::for_error(error) {
+        Some(hint) => ::log::error!(target: SERVICE, hint = hint.as_str(); "{text}"),
+        None => ::log::error!(target: SERVICE, "{text}"),
     }
 }
 
