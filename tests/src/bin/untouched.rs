@@ -9,20 +9,16 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use clap::Parser;
-use migration_params::Parameters;
 use multifd_core::memory::Mapping;
-use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
 use multifd_core::wire::BlockName;
-use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
-use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
-use multifd_tests::host::{self, FileHost};
+use multifd_core::{GuestMemory, PageSize, RamBlock};
+use multifd_migration::{Source, SourceConfig};
+use multifd_tests::host;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 #[derive(Parser)]
@@ -114,28 +110,8 @@ impl Memory {
 
 /// Migrates over unix sockets, with two channels.
 fn migrate(from: GuestMemory, to: GuestMemory) -> Result<Duration> {
-    let method = host::open(&Parameters::default())?;
-    let mut config = DestinationConfig::default();
-    config.receiver.channels = ChannelCount::new(2).context("channels")?;
-    let destination = Destination::new(config, Arc::clone(&method));
-    let connect = || -> Result<Box<dyn Transport>> {
-        let (ours, theirs) = UnixStream::pair()?;
-        destination.accept(Box::new(SocketTransport::new(theirs)?))?;
-        let ours = SocketTransport::new(ours)?;
-        ours.set_send_buffer(UNIX_SEND_BUFFER)?;
-        Ok(Box::new(ours))
-    };
     let start = Instant::now();
-    let main = connect()?;
-    let connections = Connections::new(main, vec![connect()?, connect()?])?;
-    let source = Source::new(SourceConfig::default(), from, method, connections)?;
-    let mut file_host = FileHost::new(to);
-    let (sent, received) = thread::scope(|scope| {
-        let received = scope.spawn(|| destination.run(&mut file_host));
-        (source.run_stopped(), received.join())
-    });
-    received.map_err(|_| anyhow!("the destination panicked"))??;
-    sent?;
+    host::migrate((SourceConfig::default(), 2), from, to, Source::run_stopped)?;
     Ok(start.elapsed())
 }
 

@@ -3,23 +3,17 @@
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use migration_params::{Parameters, ZeroPageDetection};
+use anyhow::{Context, Result, ensure};
+use migration_params::ZeroPageDetection;
 use multifd_core::memory::{BlockIndex, Mapping, RamRegion as _};
-use multifd_core::transport::{SocketTransport, Transport, UNIX_SEND_BUFFER};
 use multifd_core::wire::BlockName;
-use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
+use multifd_core::{GuestMemory, PageSize, RamBlock};
 use multifd_migration::dirty::{DirtyBitmap, PAGES_PER_CHUNK, SoftwareLog};
 use multifd_migration::stream::DeviceSection;
-use multifd_migration::{
-    Connections, Destination, DestinationConfig, DirtyLog, HostError, Report, Source, SourceConfig,
-    SourceHost,
-};
-use multifd_tests::host::{self, FileHost};
+use multifd_migration::{DirtyLog, HostError, Report, SourceConfig, SourceHost};
+use multifd_tests::host;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 pub(crate) const PAGE: u64 = PAGE_LEN as u64;
@@ -170,31 +164,13 @@ impl DirtyLog for Host<'_> {
 pub(crate) fn migrate(
     zero_pages: ZeroPageDetection,
     from: &GuestMemory,
-    host: &mut Host<'_>,
+    hypervisor: &mut Host<'_>,
     to: &GuestMemory,
 ) -> Result<Report> {
-    let method = host::open(&Parameters::default())?;
-    let mut config = DestinationConfig::default();
-    config.receiver.channels = ChannelCount::new(CHANNELS).context("channels")?;
-    let destination = Destination::new(config, Arc::clone(&method));
-    let connect = || -> Result<Box<dyn Transport>> {
-        let (ours, theirs) = UnixStream::pair()?;
-        destination.accept(Box::new(SocketTransport::new(theirs)?))?;
-        let ours = SocketTransport::new(ours)?;
-        ours.set_send_buffer(UNIX_SEND_BUFFER)?;
-        Ok(Box::new(ours))
-    };
-    let main = connect()?;
-    let channels = (0..CHANNELS).map(|_| connect());
-    let connections = Connections::new(main, channels.collect::<Result<_>>()?)?;
     let mut config = SourceConfig::default();
     config.zero_pages = zero_pages;
-    let source = Source::new(config, from.clone(), method, connections)?;
-    let mut file_host = FileHost::new(to.clone());
-    let (sent, received) = thread::scope(|scope| {
-        let received = scope.spawn(|| destination.run(&mut file_host));
-        (source.run(host), received.join())
-    });
-    received.map_err(|_| anyhow!("the destination panicked"))??;
-    Ok(sent?)
+    let (from, to) = (from.clone(), to.clone());
+    host::migrate((config, CHANNELS), from, to, |source| {
+        source.run(hypervisor)
+    })
 }
