@@ -156,7 +156,7 @@ check_scripts() {
 
 check_sources() {
     local check
-    for check in circles copies length; do
+    for check in circles copies length markdown; do
         "scripts/check-$check.py" --self-test >/dev/null || fail "scripts/check-$check.py does not check"
         step "$check" "scripts/check-$check.py"
     done
