@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 """Finds source files that import each other in a circle.
 
 usage: scripts/check-circles.py [--list | --self-test] [ROOT]

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 """Fails if a block of production code stands in two places.
 
     scripts/check-copies.py              lists the blocks

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 """Fails if a file has more lines of production code than the style allows.
 
     scripts/check-length.py              lists the files that are too long

@@ -1,4 +1,6 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 """Fails if a line of prose in Markdown is longer than the style allows.
 
     scripts/check-markdown.py              lists the lines that are too long

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # shellcheck shell=bash
 # An apt of its own that knows one suite of Debian, for scripts that unpack packages of another release.
 # Nothing of the system's apt is changed; its keys and its mirror are used.

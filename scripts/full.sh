@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # shellcheck shell=bash
 # What is slow and seldom breaks: the part that scripts/test.sh runs with --full only, and reads from here.
 #

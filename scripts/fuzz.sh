@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Feeds every decoder, and whole sources, destinations and relays, with arbitrary bytes and fails on the first
 # finding.
 #

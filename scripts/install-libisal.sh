@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds the ISA-L that the tests load, and fetches one where there is none.
 #
 #   scripts/install-libisal.sh          find it, fetch it if need be

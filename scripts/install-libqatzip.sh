@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds the libqatzip that the tests load, and fetches one where there is none.
 #
 #   scripts/install-libqatzip.sh          find it, fetch it if need be

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds the libqpl that tests load, and fetches one where there is none.
 #
 #   scripts/install-libqpl.sh          find it, fetch it if need be

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds a program that the test command needs, and installs it where there is none.
 #
 #   scripts/install-packages.sh PROGRAM PACKAGE...         find it, install it if need be

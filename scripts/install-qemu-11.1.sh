@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Unpacks the QEMU 11.1 of Debian's unstable release, for tests with a peer that is newer than the one that
 # is installed.
 #

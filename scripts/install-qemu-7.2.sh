@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Unpacks the QEMU 7.2 of Debian 12 beside the one that is installed, for tests with an old peer.
 #
 #   scripts/install-qemu-7.2.sh          find it, unpack it if need be

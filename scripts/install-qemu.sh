@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds the QEMU that the peer tests talk to and installs one where there is none.
 #
 #   scripts/install-qemu.sh [TARGET]          find it, install it if need be

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Finds a QEMU for tests, or has one unpacked: what the scripts for a certain release share. Sourced.
 #
 # The script that does so has RELEASE, the SETTING that names another binary, the BINARY that it unpacks,

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 """The production lines of the workspace's Rust files, for the checks beside this file.
 
 Tests are left out: folders named `tests`, what stands behind `#[cfg(test)]`, and the files of modules

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # Everything that a change has to pass, on a machine with cargo, a C compiler and Python 3.
 #
 #   scripts/test.sh           all of it, in a quarter of an hour. Installs what is missing for it: a
@@ -87,7 +89,7 @@ main() {
     report
 }
 
-usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; }
+usage() { sed -n '4,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; }
 
 say() { printf '==> %s\n' "$*"; }
 
@@ -156,7 +158,7 @@ check_scripts() {
 
 check_sources() {
     local check
-    for check in circles copies length markdown; do
+    for check in circles copies length licence markdown; do
         "scripts/check-$check.py" --self-test >/dev/null || fail "scripts/check-$check.py does not check"
         step "$check" "scripts/check-$check.py"
     done

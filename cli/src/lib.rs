@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The `multifd` command: moves the memory of a guest to another host as QEMU's multifd live
 //! migration does, and measures what each compression method makes of it.
 //!

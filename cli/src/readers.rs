@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What reads texts and files that others have written, and keeps what they send: for the fuzz targets. Nothing else
 //! takes it.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd release` and `multifd drop`: what becomes of a guest that is kept here unreleased.
 
 use std::path::Path;

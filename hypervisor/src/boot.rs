@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a guest begins: what is in its memory before it runs.
 
 use crate::layout::{

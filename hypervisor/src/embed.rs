@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The live migration, embedded. `docs/embedding.md` walks through this file.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can go wrong in a machine.
 
 /// Why a machine cannot do what it is asked to.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is where in RAM. All numbers are places in RAM, which the guest sees in a row.
 //!
 //! | place | what |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A small hypervisor that embeds the live migration of the crate `multifd-migration`.
 //!
 //! It has what a hypervisor has to have for that, and little more: RAM, vCPUs, a serial port, a device

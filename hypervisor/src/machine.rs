@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A machine: memory, vCPUs, devices, and the log of what is written.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # The guest: writes to its memory for ever, and checks what it finds there.
 #
 # It is position independent, uses no stack and no interrupts, and runs with flat 64-bit segments and

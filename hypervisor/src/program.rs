@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `program.S`, assembled: the guest of a KVM machine.
 
 /// The code. It is position independent and begins with its first instruction.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Device state as bytes: numbers and pieces of known length, one behind the other, least byte first.
 
 use crate::Error;

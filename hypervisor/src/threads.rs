@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! vCPUs that are threads of this process: what they do is `program.S`, in Rust. Its registers are in
 //! [`ThreadVcpu`]; all else is in guest memory, in the same places.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the two kinds of vCPU have in common.
 
 use crate::Error;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The vCPUs' threads: they run, are paused and throttled together.
 
 use std::sync::atomic::{AtomicU8, Ordering};

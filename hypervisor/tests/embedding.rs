@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `docs/embedding.md` shows the code word for word.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests that run migrate between two machines, go on, and find their memory whole.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Changing settings with the rules checked, and checking them before a migration.
 
 use crate::rules;

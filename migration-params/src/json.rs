@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! JSON as QMP has it: parameters are one object, capabilities a list of names with a state.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMU's migration parameters and capabilities, for any hypervisor.
 //!
 //! Names, types, defaults, ranges, the rules between them and the words of their errors are QEMU's, so

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What surrounds a migration: its transport, what the host offers, how far it is.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! JSON as QMP takes and gives it.
 
 use migration_params::{

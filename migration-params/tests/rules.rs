@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Each rule, by setting both sides of it in either order.
 
 #![expect(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The text forms, the help table, and the printed form read back.
 
 #![expect(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sizes and numbers that both sides must agree on.
 
 use std::fmt;

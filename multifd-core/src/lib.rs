@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The engine of QEMU's multifd live migration, for any hypervisor to embed.
 //!
 //! Guest memory moves between two hosts over several channels at once, in packets of up to 512 KiB

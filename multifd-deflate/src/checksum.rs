@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The checksums of the formats around deflate.
 
 /// The CRC-32 of gzip (RFC 1952).

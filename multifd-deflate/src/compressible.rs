@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Telling pages that no compressor makes smaller from all others, at a fraction of its cost.
 //!
 //! A fast compressor spends most time on what it gains nothing from: encrypted and compressed

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How hard an encoder tries.
 
 /// A compression level, 1 to 9. Each one takes longer than the one before and makes less of most data.

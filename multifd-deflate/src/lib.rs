@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! DEFLATE (RFC 1951) as the formats of accelerators need it: a page, or up to 64 KiB of pages,
 //! becomes one complete stream that stands alone.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! libdeflate's decompressor, with the place where a stream ends, which the safe wrapper does not tell.
 
 #![allow(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is opened once for all channels.
 
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Bytes as they are, in the form of deflate data: stored blocks (RFC 1951, 3.2.4).
 
 /// What becomes of a stream after the blocks that are written.

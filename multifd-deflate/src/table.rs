@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The payload of `qpl` and `uadk`: a table of lengths, then the pages one after the other.
 //!
 //! | offset | size | value |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The two bytes that a zlib stream starts with (RFC 1950, 2.2).
 
 /// Bytes of the header.

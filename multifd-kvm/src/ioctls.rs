@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The calls of the dirty log as ioctls.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a VMM on KVM needs to migrate a guest that runs with the crate [`multifd_migration`].
 //!
 //! | | |

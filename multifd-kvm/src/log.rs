@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! KVM's dirty log: one bitmap per memory slot.
 
 use std::os::fd::AsRawFd;

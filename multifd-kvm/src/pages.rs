@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Bits of a slot's pages and bits of its block's pages. A slot may begin at any page of its block, so
 //! the two are shifted against each other.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! KVM's dirty ring: one list of written pages per vCPU.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! KVM's memory slots, and where in RAM blocks they are.
 
 use std::collections::{BTreeMap, BTreeSet};

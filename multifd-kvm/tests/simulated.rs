@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The dirty log over a kernel that is simulated, by the rules of KVM's documentation: no write is lost, and each
 //! call is one that KVM takes.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who runs the guest, when both sides are of this crate.
 //!
 //! QEMU's last message is the destination's SHUT 0: it runs the guest from then on. If that message is

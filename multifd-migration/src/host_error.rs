@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a host answers that says no.
 
 use multifd_core::{Error, Fault};

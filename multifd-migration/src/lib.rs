@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMU's live migration, for any hypervisor to embed.
 //!
 //! Guest memory moves over the multifd channels of [`multifd_core`]. This crate is what stands around

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Times as JSON has them: milliseconds with a fraction, to the microsecond.
 
 use std::time::Duration;

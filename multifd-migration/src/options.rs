@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! From parameters to what core and the methods take.
 
 use std::num::NonZeroU8;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether a guest runs, and the section of a stream that says so.
 //!
 //! QEMU's section `globalstate`, version 1: the length of the state's name with its NUL, `u32`; then 100 bytes,

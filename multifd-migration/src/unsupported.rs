@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Settings that would be without the effect that they promise.
 
 use std::fmt;

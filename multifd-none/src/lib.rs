@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `none`: pages travel as they are.
 //!
 //! A payload is the packet's normal pages back to back, in the order of the packet, and nothing

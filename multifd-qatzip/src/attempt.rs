@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One packet, tried with a session of the library.
 
 use multifd_core::method::Fallback;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side with libqatzip.
 
 use multifd_core::method::PathCounts;

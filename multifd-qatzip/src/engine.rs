@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who does the work: libqatzip with a device, libqatzip's own software, or this crate.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Why a host's QAT devices cannot be used, as far as files tell.
 
 use std::fs::{self, OpenOptions};

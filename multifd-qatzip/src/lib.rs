@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `qatzip`: pages as gzip members in the form that Intel QAT compresses and decompresses.
 //!
 //! A payload is one or more gzip members (RFC 1952) back to back; their content is the packet's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Header and trailer of one gzip member.
 //!
 //! QATzip's default format, "gzip-ext", is a member (RFC 1952) with these 24 bytes before the deflate

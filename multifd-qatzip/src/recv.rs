@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The receiving side: any sequence of gzip members.
 
 use std::ops::RangeInclusive;

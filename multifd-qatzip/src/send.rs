@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side: members of at most 64 KiB of pages, as hardware takes them.
 
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One channel's ways to the library, and what became of each packet.
 
 use multifd_core::method::{Accelerator, CodecPath, Fallback, PathCounts};

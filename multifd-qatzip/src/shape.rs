@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the members of a payload look like from outside.
 //!
 //! QATzip's lengths lead from one member to the next. So it can be told, before the library sees a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A session of the library on a thread of its own.
 //!
 //! The library has no limit for a device that does nothing: its calls then never return, and nothing ends

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What libqpl's public C headers declare of what is used here, typed by hand: `job.h`, `defs.h` and
 //! `version.h`.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side on a device: all pages of a packet at once.
 
 use std::ops::Range;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which implementation a migration uses, and why.
 
 use std::fmt;

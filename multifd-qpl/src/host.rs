@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a host needs for libqpl to reach a device, as its kernel shows it.
 //!
 //! The driver `idxd` shows Intel's In-Memory Analytics Accelerators (IAA) as `iax<number>` below

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A job of libqpl: one page to compress or to decompress.
 //!
 //! A [`SoftwareJob`] is done when its call returns. A [`Job`] of the hardware path is given to a device, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `qpl`: each page a deflate stream that Intel's In-Memory Analytics Accelerator (IAA) can take.
 //!
 //! A payload is a table of lengths and then the pages back to back; `multifd_deflate::table` has the

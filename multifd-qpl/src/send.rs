@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side, page by page: by this project's software, or by libqpl's.
 
 use multifd_core::method::{CodecPath, PathCounts, Tally};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A channel's way to the device: a job for each page of a packet, with the memory that they work in.
 
 #![allow(

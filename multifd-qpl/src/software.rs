@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! This project's own implementation of a page's stream.
 
 use multifd_deflate::{PIECE, PageEncoder, is_compressible};

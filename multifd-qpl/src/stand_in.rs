@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A libqpl with a device that works as late as it may: when it is asked whether a job is done.
 //!
 //! Each thread has a device of its own, so that tests do not meet.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Packets through each implementation, with a stand-in for libqpl and its device.
 
 use std::io;

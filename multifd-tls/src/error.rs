@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes wrong, in the words of whoever has to mend it.
 
 use std::io;

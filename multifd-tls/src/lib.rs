@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! TLS for every connection of a migration.
 //!
 //! A [`Client`] or a [`Server`] makes a [`Transport`] of another one: the source is the client and the destination is the

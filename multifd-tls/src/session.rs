@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A session as a transport.
 
 use std::io::{self, BufRead as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Received bytes on their way into rustls.
 
 use std::io::{self, Read};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What UADK's public headers declare of the functions that are used here, typed by hand:
 //! `wd_comp.h`, `wd_alg_common.h`, `wd_sched.h` and `wd.h`.
 //!

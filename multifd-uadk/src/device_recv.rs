@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The receiving side on a device: whatever the table says is a stream, by the device, or by software where that
 //! does not or cannot.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side on a device: each page by the device, or by software where that does not.
 
 use multifd_core::method::PathCounts;

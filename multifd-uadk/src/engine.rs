@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who does the work: the device by UADK's library, or this crate.
 
 use std::path::Path;

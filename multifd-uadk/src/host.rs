@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What keeps this host's devices from being used, for a person to mend.
 //!
 //! The kernel's driver `hisi_zip` registers a Kunpeng's compression engine with `uacce`, which shows it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `uadk`: each page a zlib stream, as Kunpeng's accelerators compress and decompress it
 //! through UADK.
 //!

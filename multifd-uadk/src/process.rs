@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! UADK's library in use: opened once, for all channels of the process.
 //!
 //! `libwd_comp` has one state per process, which `wd_comp_init2_` opens and `wd_comp_uninit2` closes

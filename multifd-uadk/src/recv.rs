@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The receiving side in software.
 
 use std::ops::RangeInclusive;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Requests to the library: a page each, several at a time.
 //!
 //! A request is *queued*: the library gives it to the device and returns, and whoever polls later makes it call

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The device as one channel uses it: the pages of a packet, with a count of what it did and why it did not.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether a device does what it is wanted for, tried on a page of this module's own.
 
 use std::time::Duration;

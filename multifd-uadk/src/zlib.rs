@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A zlib stream (RFC 1950): two bytes of header, a deflate stream, and the Adler-32 of the content,
 //! big endian.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What this method's streams have besides what `multifd-deflate` makes.
 
 /// The value of `multifd-compression`.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Decompressing one packet after the other, in one of two ways.
 //!
 //! A packet that stands alone can be decompressed as a whole, which is half as fast again as a

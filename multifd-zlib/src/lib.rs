@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `zlib`: one deflate stream per channel.
 //!
 //! The payloads of one channel, put together, are one zlib stream (RFC 1950) whose content is the

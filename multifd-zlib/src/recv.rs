@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The receiving side: one stream, of packets that stand alone or of ones that do not.
 
 use std::ops::RangeInclusive;

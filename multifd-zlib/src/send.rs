@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side: a stream whose packets do not refer to each other.
 
 use flate2::{Compress, Compression, FlushCompress};

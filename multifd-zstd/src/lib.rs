@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method `zstd`: pages as Zstandard frames (RFC 8878).
 //!
 //! The payloads of one channel, put together, are a sequence of frames whose content is the normal

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Frames of raw blocks: pages as they are, in the method's format (RFC 8878, 3.1.1).
 //!
 //! ```text

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The receiving side: frames as they come, whole, in parts, or one without end.
 
 use std::ops::RangeInclusive;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Declarations from `qatzip.h`: the structures and functions that are needed, and no others.
 
 use std::ffi::{c_int, c_long, c_uchar, c_uint, c_ulong, c_void};

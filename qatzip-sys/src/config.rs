@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a session is set up.
 
 use crate::bindings::{DEFLATE_GZIP_EXT, DIR_BOTH, DYNAMIC_HDR, DeflateParams};

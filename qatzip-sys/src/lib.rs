@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! libqatzip, Intel's library for compression with QuickAssist Technology (QAT), found at run time.
 //!
 //! Nothing is linked: a host without the library builds and runs all the same. [`Library::load`] finds

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The memory that a device was ever given: kept as long as the process runs.
 //!
 //! libqatzip takes an address for one that the device reaches if it ever was, and does not forget it when

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A session: what compresses and decompresses on one thread.
 
 #![allow(unsafe_code, reason = "calls the library's functions")]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Writes the seeds of every fuzz target and what was found with it, each to a folder of the target's name.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # A guest that writes a counter over its memory for ever: a boot sector of 512 bytes.
 #
 # Pass p = 1, 2, 3, ... writes every page from 1 MiB up to the limit, in the order of addresses, and

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # A guest that writes to so many pages per tick of a clock of 1000 Hz: a boot sector of 512 bytes.
 #
 # It writes to one page after the other from 1 MiB up to the limit, and begins again. To each page it

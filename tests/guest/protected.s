@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 # How a boot sector begins: from the firmware's real mode to protected mode, with segments that are all of
 # memory. What comes behind runs there, with interrupts off and no stack.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Two files of guest memory, for measurements: one to send, one to receive.
 
 use std::fs::{self, File};

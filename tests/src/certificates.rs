@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Certificates for tests, in folders as QEMU has them.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the tests across crates share.
 //!
 //! The tests themselves are in this package's `tests` folder; recorded migrations are in `vectors`.

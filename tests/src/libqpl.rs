@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! libqpl for the tests that want it, with a C library that it runs with.
 //!
 //! The only distribution that packages libqpl has a newer C library than most machines. Where the folder

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Filters of system calls, as a hypervisor puts them on its threads.
 
 use std::sync::Barrier;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Somebody in the middle of a network who listens.
 
 use std::io::{self, Read as _, Write as _};

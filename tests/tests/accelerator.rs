@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `accelerator=` means one thing, whichever accelerator it is: three methods, each with a library that stands in
 //! for one with a device.
 

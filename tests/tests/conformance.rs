@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Every method does what every method has to do, and the checks notice one that does not.
 
 use std::ops::RangeInclusive;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The encoders and the decoder of `multifd-deflate` against other implementations of the format.
 
 use anyhow::{Context, Result, ensure};

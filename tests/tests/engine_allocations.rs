@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A running channel allocates nothing, however many packets it sends or receives.
 //!
 //! This is the only test of its program: it counts the allocations of all threads.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The fuzz targets, without a fuzzer: their seeds, and many small changes to these.
 
 use std::time::Duration;

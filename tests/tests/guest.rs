@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The guest that counts does what its checker believes, and two QEMUs hand it over whole.
 
 use std::time::Duration;

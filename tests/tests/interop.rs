@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The cases of the table of interoperation, a test for each group.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The driver of real QEMUs works: they migrate to each other, and failures say why.
 
 use std::fs;

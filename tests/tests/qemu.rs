@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations to and from a real QEMU's `-machine none`.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method qpl against other implementations of its format, and against tables that lie.
 
 use std::io::Write;

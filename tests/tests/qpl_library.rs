@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method qpl with Intel's libqpl, on its software path.
 //!
 //! Each test names itself, because it may have to run in another process: see

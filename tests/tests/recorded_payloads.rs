@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Payloads that real QEMUs made are received.
 
 use anyhow::{Context, Result, ensure};

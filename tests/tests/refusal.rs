@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A destination that cannot take the guest says so, and the source knows it from there.
 
 use std::fs::{self, File};

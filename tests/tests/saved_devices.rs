@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests whose devices send state before the end of memory: `recv --save` keeps them, `send --load` starts them again.
 
 use std::path::Path;

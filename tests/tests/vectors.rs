@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What real QEMUs have sent rebuilds their guest's memory.
 
 use std::fs::{self, File};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method zstd against other uses of its format.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The library of an accelerator's vendor: found at run time, and never unloaded.
 //!
 //! Nothing is linked, so a host without the library runs all the same. A [`VendorLibrary`] is loaded from

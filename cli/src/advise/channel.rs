@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source's and a destination's channel, without a connection between them.
 
 use std::io;

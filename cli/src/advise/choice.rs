@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What to take: the best number of channels for each method, and the best method of all.
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the engine costs without a method: migrations with `none` between two processes of this host.
 
 use super::cost::{Engine, Sides};

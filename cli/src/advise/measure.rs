@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the methods cost, one after the other, on every core at the same time.
 
 use std::sync::Barrier;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd advise`: which method, which level, how many channels.
 //!
 //! `sample` takes memory, `measure` and `engine` find out what things cost, `model` predicts, `rules` and

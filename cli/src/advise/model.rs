@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How long a migration takes, from what its parts cost.
 //!
 //! A pass over some pages takes as long as its slowest part: the link, the threads of one side's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which method's accelerator to take: the rules of QEMU's manual.
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory to try the methods on: parts of a guest's, spread evenly over all of it.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What to set, ready to be pasted.
 
 use std::fmt::Write as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The methods and levels that are tried.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which implementations of a method may be used, and where their libraries are.
 
 use std::ffi::OsString;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a source chooses what it spends on compression, and on which processors.
 
 use std::str::FromStr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who may connect, on the command line.
 
 use crate::net::allowed::{Allowed, Network};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Asking a running relay: the options of `multifd relay`, and the commands `status`, `cancel` and `tune`.
 
 use std::path::PathBuf;

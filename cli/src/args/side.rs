@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMU's parameters of one side of a relay, on the command line.
 
 use migration_params::SettingsUpdate;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! TLS on the command line, besides QEMU's parameters.
 
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The options that a relay has, wherever they come from.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The options of `multifd relay` in a file, each under its own long name.
 //!
 //! What may be in the file is read from the definition of the command line itself, so no option can be forgotten: each

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 use std::path::Path;
 
 use clap::{ArgAction, Command, CommandFactory as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A value of TOML as what would be typed on the command line.
 
 use std::error::Error as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A conversation with a running relay.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd status`, `multifd cancel` and `multifd tune`: a running relay is asked and told things.
 
 mod ask;

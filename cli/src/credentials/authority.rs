@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! An authority that signs for a few hosts, and is forgotten.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! CRC-32 of files that are mostly holes.
 //!
 //! It is the one of gzip, PNG and zlib, so that any system can check a file without this program.

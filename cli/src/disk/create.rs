@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! New files and folders that only their owner may look into: a guest's memory holds its secrets.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

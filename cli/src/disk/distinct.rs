@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One file for each thing: two that share one would overwrite each other.
 
 use std::ffi::OsString;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Pages of files that the system cannot provide.
 
 use std::path::PathBuf;

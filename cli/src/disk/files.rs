@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The files that a destination writes: there when the migration has succeeded, and only then.
 
 use std::fs::{File, OpenOptions};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Holes of files that are mapped, which are not read.
 
 use std::fs::File;

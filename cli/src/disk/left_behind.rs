@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a process has left behind that was killed while it received.
 
 use std::fs::{self, File};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Locks that say that a process writes to a file or folder. They end with the process.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory and devices in files: what a destination leaves behind and what a source starts from.
 //!
 //! May import `args` and `show`; knows nothing of connections.

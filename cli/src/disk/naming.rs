@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A new name for a file or folder, which nothing else has: nothing is ever replaced.
 
 use std::fs::{self, DirBuilder};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Files and folders that appear under their names when they are complete, and only then.
 
 use std::fs::{self, File};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! RAM blocks on the command line, and the memory that a source sends.
 
 use std::fs::File;

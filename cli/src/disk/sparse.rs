@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Files of guest memory: room for every page is set aside first, and what is zero gives it back.
 //!
 //! Memory is received into mappings. A page of a mapping for which the file system has no room left ends

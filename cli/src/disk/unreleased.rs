@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests that are whole here, but that their source has not released: a mark says so, until somebody
 //! has made sure that the guest does not run there.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Has memory written to the disk while it arrives, so that little is left to do at the end: then the guest
 //! stands still, and the source waits.
 

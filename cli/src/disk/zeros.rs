@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Parts of files that are made zero, without room for them where that can be.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The IOMMU, and whether devices can share a process's addresses.
 
 use super::finding::{Finding, Problem};

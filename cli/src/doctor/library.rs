@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Libraries that methods load at run time: where they are, and which version.
 
 use multifd_core::MethodOptions;

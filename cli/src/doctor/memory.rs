@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Limits and kinds of memory.
 
 use super::finding::{Finding, Problem};

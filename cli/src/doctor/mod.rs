@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd doctor`: what this host has for each method, and what keeps it from being used.
 //!
 //! All is read from `/sys`, `/proc`, `/dev` and the folders of libraries, below a root that need not be

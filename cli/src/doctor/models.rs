@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The accelerators that are known by their PCI numbers.
 //!
 //! The numbers are those of Linux's drivers (`include/linux/pci_ids.h`, `drivers/crypto/intel/qat`,

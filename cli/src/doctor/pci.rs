@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! PCI functions, from `/sys/bus/pci/devices`.
 
 use super::host::Host;

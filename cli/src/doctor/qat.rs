@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QAT devices: from the driver to the right to open them.
 
 use super::finding::{Finding, Problem};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! qatlib's service, which makes virtual functions and deals them out.
 
 use super::finding::{Finding, Problem};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! All that is known of a host.
 
 use multifd_core::MethodOptions;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! HiSilicon's ZIP accelerator, as uacce offers it to processes.
 
 use super::finding::{Finding, Problem};

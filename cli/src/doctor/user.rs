@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who asks: what may be opened, and how much memory may be locked.
 
 /// A process's identity, from `/proc/self/status`.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What SIGINT, SIGTERM and SIGHUP do.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a source or a destination does around its migration: settings, methods, connections, signals, progress.
 //!
 //! May import `args`, `net`, `disk` and `show`; the commands are built on it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where the channels' threads run, and how much they are in the way of others.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A destination at work: it accepts, is shown, recorded, and ended by signals.
 
 use std::panic::resume_unwind;

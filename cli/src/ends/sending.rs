@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source at work: shown, recorded, ended by signals, reported.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whoever has started this process as a service: systemd, or nobody.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The recorded bytes of a multifd channel.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

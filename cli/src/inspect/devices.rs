@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What stands behind the memory.
 
 use multifd_migration::stream::Tail;

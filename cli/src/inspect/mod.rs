@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd inspect`: says what is in a folder or a recording.
 
 mod anomaly;

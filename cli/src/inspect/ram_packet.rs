@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The header of a RAM packet in a recording: what it counts as, and what is wrong with it.
 
 use multifd_core::geometry::MAX_PAYLOAD;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The bytes of a connection, from a file.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What QEMUs have sent is understood, and what nobody would send does no harm.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd bench`: methods, levels and numbers of channels against each other.
 
 use migration_params::{Settings, known};

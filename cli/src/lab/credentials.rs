@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Certificates that are made on the spot, for two processes of this host.
 
 use std::fs::{self, DirBuilder};

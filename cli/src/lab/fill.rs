@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the memory of a measured guest holds: content of real files, and zero pages between.
 
 use std::fs::{self, File};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The memories of a measured migration: the source's and the destination's.
 
 use std::fs::File;

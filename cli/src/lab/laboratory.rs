@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What `demo` and `bench` have in common: a guest, pairs of processes that migrate it, and a look at
 //! what arrived.
 

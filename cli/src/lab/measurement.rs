@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Cases, and the medians of what their runs took.
 
 use crate::lab::pair::PairReport;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations that are measured: `demo`, `bench`, and the pairs of processes that they start.
 //!
 //! May import `ends` and what is below it; `advise` measures with it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One measured migration: two processes of this program over 127.0.0.1.
 
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _};

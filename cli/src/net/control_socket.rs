@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The socket on which a running relay is asked and told things.
 
 use std::env;

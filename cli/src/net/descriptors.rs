@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How many files and connections this process may have open.
 
 use std::os::fd::OwnedFd;

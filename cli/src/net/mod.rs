@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Addresses and the connections made and accepted there.
 //!
 //! May import `show`; knows nothing of files.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sockets that were opened for this process before it was started: systemd's socket activation.
 
 use std::{env, process};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! TLS over the connections of a migration, where it is on.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Addresses of migrations, in QEMU's notation.
 
 use std::fmt;

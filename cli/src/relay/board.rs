@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is known of a relay's migrations, for whoever asks.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay would do, without doing it.
 
 use super::plan::{Plan, check_ends};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What becomes of the migrations of a relay, and who is told.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One migration that is passed on, on a thread of its own.
 
 use std::io;

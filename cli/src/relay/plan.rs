@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay is to do with each migration.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a migration took that was passed on, for humans and for programs.
 
 use std::io;

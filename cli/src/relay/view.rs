@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The migrations of a relay on a terminal: a line for each, below what is logged.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What signals do to a relay that is left running.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Times as reports have them.
 
 use std::time::{Duration, SystemTime};

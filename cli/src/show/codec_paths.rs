@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which implementation of a method did the work.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What devices have sent before the end of the memory, in a line.
 
 use std::collections::BTreeMap;

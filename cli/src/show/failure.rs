@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The command's own error, and the exit status of any error.
 
 use migration_params::ParamError;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What to do about an error, where that is known.
 
 use multifd_core::wire::WireError;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a running migration looks like, in a few lines under its bar.
 
 use std::fmt::Write as _;

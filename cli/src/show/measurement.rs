@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What one case took: the rows of the tables.
 
 use serde::Serialize;

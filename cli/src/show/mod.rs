@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a human or a program gets to see: lines, tables, JSON, progress, failures, exit statuses, units.
 //!
 //! The ground floor: imports no other room.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Standard output and standard error.
 
 use std::fmt::Arguments;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How far a migration is: a bar on a terminal, lines otherwise.
 
 use std::io::{self, IsTerminal as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What an error means, ahead of what was seen of it.
 
 use std::io;

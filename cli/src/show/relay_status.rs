@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay does, in words: of the JSON that it answers with.
 
 use std::fmt::Write as _;

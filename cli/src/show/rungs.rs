@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What was chosen for the packets of a source that adapts.
 
 use std::fmt::Write as _;

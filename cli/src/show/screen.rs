@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The lines at the bottom of a terminal that change, and whatever else is written there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How an end reaches the user: on stderr, and as an object on stdout if that is wanted.
 
 use std::io;

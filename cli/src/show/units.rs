@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sizes and rates, in one grammar for what is typed and what is printed.
 //!
 //! ```text

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where the guest is when a command ends: the last line of text, a member of JSON, an exit status.
 
 use multifd_migration::GuestHere;

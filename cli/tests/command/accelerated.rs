@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `--accelerator` and `--library`: who does the work, and what is said about it.
 
 use std::fs;

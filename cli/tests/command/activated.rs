@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay whose sockets somebody else has opened, as systemd does.
 
 use std::path::Path;

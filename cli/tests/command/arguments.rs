@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can be said on the command line, and what cannot.
 
 use anyhow::{Context as _, Result};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay that is asked what it does, and told to do something else.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What devices send before the end of memory: kept, sent again, dropped, and looked at.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay with its options in a file.
 
 use std::io::{Read as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest comes where many knock who are no source.
 
 use std::collections::VecDeque;

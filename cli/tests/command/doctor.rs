@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `doctor`, on the hosts of `tests/hosts`.
 
 use std::fs;

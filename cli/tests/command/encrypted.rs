@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations over TLS.
 
 use anyhow::{Context as _, Result, ensure};

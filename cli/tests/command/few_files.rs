@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests that go through a relay at the same time that may open 64 files.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest comes over TLS while others connect without end, and never shake hands.
 
 use std::io::Write as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How much memory a migration takes beside the guest's.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where the guest is, told with the exit status, the JSON and the last line.
 
 use std::os::unix::net::UnixListener;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Runs the command, with memory to move.
 
 use std::net::{SocketAddrV4, TcpStream};

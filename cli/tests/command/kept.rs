@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest of which everything has come, but not the source's word that it has given it up.
 
 use std::io::{Read as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Hypervisors that are killed while a guest migrates from one to the other.
 
 use std::thread;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The `multifd` command as its users meet it: processes, files, addresses, exit statuses.
 
 mod accelerated;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sources that allow postcopy, as libvirt and KubeVirt have them do.
 
 use std::io::{Read as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory for which there is no room, found out in the middle: an error, and nobody is killed.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is accepted can be sent again: a guest that `recv --save` has kept leaves `send --load` as it came.
 //!
 //! "As it came" is everything but what belongs to a single migration: commands (return path, PINGs), how many rounds

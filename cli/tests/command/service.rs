@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay that is left running: what signals do to it.
 
 use std::os::unix::net::UnixDatagram;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Others who connect to a command that waits for a source.
 
 use std::io::{Read as _, Write as _};

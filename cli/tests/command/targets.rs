@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a destination writes to: looked at before it listens, and nobody else's.
 
 use anyhow::{Result, ensure};

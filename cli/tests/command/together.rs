@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests of one host that go through one relay at the same time, their connections in any order.
 
 use std::collections::BTreeMap;

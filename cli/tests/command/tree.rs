@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Builds the hosts of `tests/hosts` as folders.
 
 use std::fs;

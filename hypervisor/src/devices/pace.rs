@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The device that gives the guest its work, and so decides how fast it writes.
 
 use std::num::NonZeroU64;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! KVM: a VM, its memory slots, its vCPUs, and the log of what they write.
 
 mod raw;

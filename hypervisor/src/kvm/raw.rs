@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What kvm-ioctls leaves to its caller, and KVM's structures as bytes: the only `unsafe` of this crate.
 
 #![allow(

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The rules that parameters and capabilities alone can break.
 
 use super::verdict::{Named, Verdict, excludes, needs, refuse_if};

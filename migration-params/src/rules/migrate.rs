@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The rules that also depend on the transport, the host, or how far the migration is.
 
 use super::verdict::{Verdict, refuse_if};

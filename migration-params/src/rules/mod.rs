@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The rules that join several parameters, capabilities and the situation.
 //!
 //! One function per rule. [`Settings`](crate::Settings) runs them all; they are public so that a host can

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a rule says that it is broken.
 
 use crate::table::error::ParamError;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The capabilities, one row each, for macros to expand.
 
 /// Hands the table of capabilities to the macro `$then`, behind the arguments `$head`.

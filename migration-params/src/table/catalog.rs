@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Every known name with what a help table shows, and what to say about an unknown one.
 
 use super::capability_rows::with_capabilities;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can be wrong with a name, a value, or a combination of values.
 
 use thiserror::Error;

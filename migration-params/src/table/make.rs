@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The macro that makes a complete type and its update type out of one table.
 
 /// Expands rows of `"name" field: Type = default, "one line about it", "more"...;` into the types,

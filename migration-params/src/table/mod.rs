@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The tables of parameters and capabilities, and what is made of them: types, updates, help, errors.
 //! Imports only `values`.
 

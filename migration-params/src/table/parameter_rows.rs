@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The parameters, one row each, for macros to expand where the types of the values are in scope.
 
 /// Hands the table of parameters to the macro `$then`, behind the arguments `$head`.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Numbers with a range. A value that exists is in range; nobody checks it again.
 
 use std::fmt;

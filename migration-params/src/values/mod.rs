@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The types of single values: what each accepts, how it is read from text and printed.
 //! Imports nothing from the rest of the crate.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Numbers and sizes as QEMU's command line and monitor write them.
 
 use super::value::Form;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What every value of a parameter can do: be read from text, be printed, and describe itself.
 
 use super::error::ValueError;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How far a sender may go.
 
 /// Choose for each packet how much to compress it, by what the link and the processors give; and how far to go.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What link, processors and receiver take, made out from what is sent.
 
 use super::mix::{Point, Rates};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The best mix of two rungs.
 
 /// What a byte of guest memory takes on one rung.

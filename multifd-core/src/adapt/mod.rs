@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which rung of its ladder a method is asked for, packet by packet: as fast as the link or the processors allow.
 //!
 //! [`controller`] is a model. It knows no clock and no thread: it is told what each packet has taken, and answers which

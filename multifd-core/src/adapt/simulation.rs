@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations that take place on paper: a link, processors, and memory, each of which may change.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The controller of a migration, for all of its threads.
 
 use std::sync::Arc;

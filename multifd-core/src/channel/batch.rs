@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Batches of pages on their way to a channel, and into packets.
 
 use super::copies::Copies;

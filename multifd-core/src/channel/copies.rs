@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Batches of pages that may go while they are read.
 
 use super::failure::{caller, own_pages_error};

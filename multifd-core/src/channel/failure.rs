@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes wrong in a channel, as an error of the engine.
 
 use std::io;

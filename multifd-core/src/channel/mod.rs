@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One channel: what its thread does with packets.
 //!
 //! Here are no threads and no locks, only the work of one thread: `batch` and `send` turn pages

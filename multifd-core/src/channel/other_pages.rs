@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Packets of a guest with pages of another size than this side's, told for what they are.
 //!
 //! Nothing in a packet says how long its pages are, but its header is as long as they make it: the next packet then

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Pages are asked for before they are touched: see [`crate::memory::PageFault`].
 
 use crate::error::{Error, Fault, Place};

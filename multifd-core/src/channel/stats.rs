@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a channel has done, counted while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};

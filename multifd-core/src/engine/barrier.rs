@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where the channels of a destination meet the main channel.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a sending channel starts: one of a source, or of a relay.
 
 use std::sync::Arc;

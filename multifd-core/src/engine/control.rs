@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How a migration's threads learn that it is over, and why.
 
 use std::convert::Infallible;

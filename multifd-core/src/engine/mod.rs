@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! All channels of one migration.
 //!
 //! [`Sender`] and [`Receiver`] are ordinary values: the host creates them with its memory, its

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Noticing that nothing moves.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! RAM blocks, and the guest memory that they make.
 
 use std::fmt;

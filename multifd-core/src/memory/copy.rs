@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Copies of pages that may go while they are read.
 
 use std::ffi::CStr;

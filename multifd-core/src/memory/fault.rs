@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Pages that the system cannot provide.
 //!
 //! Guest memory may be a file: in a file system of memory that is full, or a file that somebody has made

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is given to the kernel, or to a host's own transport, in one call.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory mapped by this process: for hosts without a memory of their own, and for tests.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guest memory: the only place where guest bytes are loaded and stored.
 //!
 //! vCPUs and devices write to guest memory while we read it, and a hostile peer may have two

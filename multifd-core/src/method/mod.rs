@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a compression method is.
 //!
 //! A method makes payload and nothing else: header, flags, zero pages, channel numbers, sockets and

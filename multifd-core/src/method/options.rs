@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a method may ask of a migration's parameters.
 
 use super::Accelerator;

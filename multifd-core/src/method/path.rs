@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which implementation did the work of a channel.
 //!
 //! A method whose format an accelerator knows can be done by the device, by the software that the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a sending channel may choose from for each packet.
 
 /// One of the ways in which a method can make a packet's payload. All of them are the same format: a receiver neither

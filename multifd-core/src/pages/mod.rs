@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The pages of one packet, as a method sees them.
 //!
 //! Core checks and merges the pages before a method is called. A sending method turns [`Pages`]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The pages of a packet, merged into runs of adjacent ones.
 
 #[cfg(doc)]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The payload of a packet that is being made.
 
 use crate::memory::{IoVec, IoVecList, IoVecs, Span};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The header of a device state packet (QEMU 10.0 and later).
 
 use super::block_name::NAME_FIELD_LEN;

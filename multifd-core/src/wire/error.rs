@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What may be wrong with a packet.
 
 use super::flags::{MULTIFD_MAGIC, MULTIFD_VERSION, MethodId, PacketFlags};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Reading and writing the fields of a header at fixed offsets.
 //!
 //! A header is an array, and a field that is not wholly inside it does not compile.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What all packets start with: magic, version, and flags with the number of a compression method.
 
 use std::fmt;

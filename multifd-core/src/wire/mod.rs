@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The packets of a multifd channel, byte for byte as QEMU sends them.
 //!
 //! All integers are big endian. A channel starts with one 64-byte [initial packet](InitPacket);

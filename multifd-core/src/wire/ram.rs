@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The header of a RAM packet.
 
 use super::block_name::{BlockName, NAME_FIELD_LEN};

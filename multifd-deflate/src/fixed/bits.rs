@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Bits on their way into bytes.
 
 /// Some bits, of which the first one to go out is the lowest.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The fixed codes (RFC 1951, 3.2.5 and 3.2.6), with the extra bits of lengths and distances.
 //!
 //! A Huffman code goes out from its highest bit on, everything else from its lowest.

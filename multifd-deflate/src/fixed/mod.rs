@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A page in one pass, with the fixed Huffman codes of RFC 1951, 3.2.6.
 //!
 //! In 4 KiB there is too little to gain from codes of its own to pay for their description and for

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is needed of ISA-L's public header `igzip_lib.h`: names, values and layouts, as they are from
 //! version 2.30 to 2.32.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The encoder.
 
 use super::abi::{FIXED_CODES, LEVEL_2_LEN, NO_FLUSH, OK, RAW_DEFLATE, STREAM_LEN, Stream};

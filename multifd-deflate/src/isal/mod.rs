@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! ISA-L's compressor, from the library that the system has.
 //!
 //! `libisal.so.2` is loaded at run time and not linked or built: there are machines without it, and to

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Finding out whether the library is what it says.
 
 use std::ffi::OsStr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! KVM's ioctls and shared memory: the only `unsafe` of this crate.
 //!
 //! Numbers and layouts are those of Linux's `include/uapi/linux/kvm.h`, which never change.

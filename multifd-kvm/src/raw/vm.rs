@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The ioctls of a VM.
 
 use std::ffi::{c_int, c_void};

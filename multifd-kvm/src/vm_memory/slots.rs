@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The memory slots of guest memory of the crate `vm-memory`.
 
 use multifd_core::GuestMemory;

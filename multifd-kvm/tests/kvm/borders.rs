@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Just the pages that were written to are reported, and just those that are sent are forgotten.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory is copied in rounds, as the engine does it, while two vCPUs write to it.
 
 use anyhow::{Context, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest with two RAM blocks in five memory slots, and programs that write to it.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A VM is after a migration what it was before, however its slots were set.
 
 use anyhow::{Context, Result, ensure};

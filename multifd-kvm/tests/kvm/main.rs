@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Logs of a guest that runs: no write is lost, wherever slots and chunks begin and end.
 //!
 //! Without a usable `/dev/kvm` these tests say so and pass.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory slots that go while their writes are logged.
 
 use anyhow::{Context, Result, ensure};

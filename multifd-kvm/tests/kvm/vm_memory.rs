@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A VMM on vm-memory: its regions, its slots, and what its devices write.
 
 use anyhow::{Context, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which pieces of a device's state have come over the channels.
 //!
 //! | size | field |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The state of devices that comes over the channels, until all of it is there.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Why a migration failed at the destination, and where the guest is after it.
 
 use std::error::Error as StdError;

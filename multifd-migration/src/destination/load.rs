@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The part of a migration in which memory comes.
 
 use std::time::Instant;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The word that a live source may wait for before its switchover.
 
 use std::time::{Duration, Instant};

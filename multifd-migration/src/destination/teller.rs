@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Words to a source that waits: what the host does meanwhile.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which pages of one RAM block are dirty.
 
 use std::ops::Range;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where RAM blocks are in the guest's physical addresses.
 
 use multifd_core::GuestMemory;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where dirty pages are learnt of.
 
 use std::sync::Arc;

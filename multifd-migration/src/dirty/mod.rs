@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Dirty pages: which ones the guest has written to since they were sent.
 
 mod bitmap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The log of a whole VM at once.
 
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A walk over the dirty pages of a RAM block, with the log cleared ahead of it.
 
 use multifd_core::memory::BlockIndex;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Why a migration was not passed on.
 
 use multifd_core::Error;

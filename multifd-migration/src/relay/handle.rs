@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A migration that is passed on, from other threads.
 
 use std::fmt;

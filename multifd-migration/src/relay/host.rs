@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay wants of its host.
 
 use multifd_core::ChannelId;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How far the two sides are with giving the guest from one to the other.
 
 use std::time::Instant;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the two directions of the main connection know of each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The main stream, passed on from the source to the destination.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where a migration stands that is passed on, and what it waits for.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What had been passed on a moment ago, so that there are rates.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! On which side of a relay something went wrong.
 
 use multifd_core::{Error, Fault, Place, Side};

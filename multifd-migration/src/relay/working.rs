@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A destination that says that it works.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections around RAM's, on their way.
 
 use multifd_core::Error;

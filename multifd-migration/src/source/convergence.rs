@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether what is left can be sent within the down time.
 //!
 //! All figures are bytes of guest memory, not of the wire: what the guest makes dirty and what the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is dirty, and what was dirty when the log was fetched last.
 
 use std::time::Instant;

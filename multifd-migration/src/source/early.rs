@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections that stand before the end of RAM and are not RAM's.
 
 use multifd_core::Error;

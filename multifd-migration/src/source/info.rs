@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A migration in figures: what QEMU's `query-migrate` says, and what it does not.
 
 use std::time::Duration;

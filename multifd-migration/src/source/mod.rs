@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending end of a migration.
 //!
 //! Memory is sent in rounds while the guest runs: first all of it, then what the guest has written to

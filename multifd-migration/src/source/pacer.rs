@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Keeping a migration to its bandwidth.
 
 use std::cell::Cell;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Rounds while the guest runs, until the rest can be sent within the down time.
 
 use std::time::Duration;

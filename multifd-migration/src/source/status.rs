@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where a migration stands, in QEMU's terms, and where the guest is if it fails.
 
 use std::fmt;

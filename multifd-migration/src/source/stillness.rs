@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether the memory of a paused guest stands still.
 
 use multifd_core::{Error, Fault, Place, Side};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! From the guest's pause to the destination's confirmation.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Slowing down a guest that writes faster than the channels carry: `auto-converge`.
 
 /// How much of the vCPUs' time is taken away, and when. All in percent, with the names and defaults

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Pages that nobody has touched, told from the others.
 
 use multifd_core::{PageSize, RamBlock};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The search for zero pages on the migration's own thread, for those that go on the main channel.
 
 use migration_params::ZeroPageDetection;

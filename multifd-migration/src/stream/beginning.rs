@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the first bytes of a main stream say, while they stay to be read by somebody else.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Commands: what the source asks of the destination between sections.
 //!
 //! | size | field |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The stream's first bytes, and the configuration section behind them.
 //!
 //! | size | field |

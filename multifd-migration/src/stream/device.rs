@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The state of a device: what is sent, and where it is in what was received.
 
 /// Where one device's state is.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Finding the end of the device state while it arrives.
 //!
 //! A candidate is the end mark and the head of a VM description, `00 06 L3 L2 L1 L0 '{'`, anywhere in

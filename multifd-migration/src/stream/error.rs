@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can go wrong on the main connection, where in it, and whose fault it is.
 
 use std::fmt;

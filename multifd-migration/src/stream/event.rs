@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a destination reads on the main stream before the end of RAM.
 
 use super::{AnnouncedBlock, Command, Configuration, RamPart, SectionHead};

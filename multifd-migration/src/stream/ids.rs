@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The numbers of commands and of the messages on the return path, with QEMU's names.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The main channel of a QEMU migration, byte for byte.
 //!
 //! One connection carries all that is not a packet of pages: what machine this is, its RAM blocks,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can be wrong with the bytes of the main connection.
 
 use multifd_core::PageSize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The data of RAM sections: words of eight bytes, an address and flags, and what follows them.
 //!
 //! | flag | name | what follows |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the destination says to the source, on the same connection the other way.
 //!
 //! | size | field |

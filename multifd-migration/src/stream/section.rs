@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What stands around a section's data.
 //!
 //! | first byte | name | what follows |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What comes after RAM: the device state, the end mark, and the VM description.
 //!
 //! | size | field |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The VM description: JSON that says what device state came before it.
 //!
 //! ```json

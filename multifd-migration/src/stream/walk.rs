@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Walking through device state by the sizes of a VM description.
 
 use super::device::SectionInfo;

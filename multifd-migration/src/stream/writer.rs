@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Writing one direction of the main connection, and knowing how far it has come.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is sent comes.
 
 use std::io::{self, Read as _, Write as _};

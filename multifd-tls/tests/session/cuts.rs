@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A network that cuts what comes at any byte, and joins all else.
 
 use std::io::{self, Read as _, Write as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sessions between the crate's two sides, over sockets.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]

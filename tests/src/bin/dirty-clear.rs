@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What it costs to write-protect dirty pages again in a round over a guest of 1 TiB, in pieces of 4096 pages and in
 //! the ones that the dirty log takes.
 //!

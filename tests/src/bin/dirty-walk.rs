@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a walk over the dirty bitmap of a large guest costs.
 //!
 //! ```sh

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Runs migrations with real QEMUs through the command `multifd`, and prints the table of
 //! `docs/interop.md`.
 

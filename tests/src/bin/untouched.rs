@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What it costs to migrate memory that nobody has touched: time, and what it takes on both sides afterwards.
 //!
 //! ```sh

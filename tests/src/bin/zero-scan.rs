@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How fast zero pages are found, on one core, in memory larger than any cache.
 
 #![expect(clippy::print_stdout, reason = "a figure is what this program is for")]

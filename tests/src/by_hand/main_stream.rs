@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes over the main connection.
 
 /// The magic, the version and a configuration of the machine `none`.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A running command, and one that has ended.
 
 use std::io::{BufRead as _, BufReader, Read};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The command on a disk that is too small.
 
 use std::ffi::OsStr;

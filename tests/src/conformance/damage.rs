@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Payloads that no sender makes.
 //!
 //! A receiver may refuse them or fill the pages with something else where its format cannot tell,

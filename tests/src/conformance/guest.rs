@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest's memory that a test can fill and look at.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What every method has to do, whatever its payload looks like.
 //!
 //! The checks take any opened method and drive it as a channel does, without sockets: a sender's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Python's standard library as a second opinion on what a payload holds.
 
 use std::fs;

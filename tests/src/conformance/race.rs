@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that runs on while its memory is sent.
 
 use std::sync::atomic::{AtomicBool, Ordering};

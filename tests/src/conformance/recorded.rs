@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations that real QEMUs sent, as recorded in this package's `vectors`.
 
 use std::fs;

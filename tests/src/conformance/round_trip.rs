@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes in comes out, and nothing else is written.
 
 use anyhow::{Context, Result, ensure};

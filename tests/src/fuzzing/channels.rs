@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Several channels of a receiver, and the barriers between them.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Streams of `multifd-deflate`, next to another implementation of the format.
 
 use anyhow::{Context, Result};

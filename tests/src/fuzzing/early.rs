@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections before the end of RAM that are not RAM's.
 
 #[cfg(feature = "command")]

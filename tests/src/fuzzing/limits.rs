@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How long a side waits for a peer that has said everything.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the seeds of the larger targets are made of: whole migrations.
 
 use std::fs;

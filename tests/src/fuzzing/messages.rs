@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is said on a return path.
 
 use multifd_migration::stream::ReturnMessage;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the fuzz targets do with arbitrary bytes.
 //!
 //! The targets themselves are in the repository's `fuzz` folder and need a nightly compiler; each of

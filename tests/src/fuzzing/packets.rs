@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The packets of a channel, next to what the engine makes of them.
 
 use multifd_core::PageSize;

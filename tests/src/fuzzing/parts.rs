@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One input for several connections.
 //!
 //! A mark and a byte that says whose they are stand before the bytes of each connection. What a fuzzer inserts or

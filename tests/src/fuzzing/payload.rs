@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The payloads of one channel, as each method reads them.
 
 use anyhow::{Context, Result};

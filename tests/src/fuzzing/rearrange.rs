@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Changes of an input that leave lengths and ends in order.
 //!
 //! A fuzzer changes bytes, and after most changes nothing behind them is read. Here packets, sections and messages are

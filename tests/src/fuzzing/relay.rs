@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A whole source in front of a relay, and what the destination behind it says.
 
 use std::sync::Arc;

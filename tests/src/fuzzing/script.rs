@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A peer that has said everything beforehand, so that nobody ever waits for it.
 
 use std::io;

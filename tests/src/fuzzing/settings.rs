@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Parameters and capabilities, as text and as JSON.
 
 use std::fmt::Debug;

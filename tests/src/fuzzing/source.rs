@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A whole source, and what a destination says to it.
 
 use std::sync::Arc;

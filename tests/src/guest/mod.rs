@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests of this project.
 //!
 //! One counts: the boot sector of `guest/counter.s`, and what its memory must look like.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The guest that writes at a rate: the boot sector of `guest/paced.s`.
 
 use std::path::PathBuf;

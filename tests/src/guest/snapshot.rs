@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Checking a guest's memory.
 
 use std::fmt::Write as _;

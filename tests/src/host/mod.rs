@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A small hypervisor without vCPUs: memory in files, sockets, and all methods.
 //!
 //! It is what the tests and the comparison with QEMU embed the engine in.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! All cases: run group by group, and shown as a table.
 
 use std::fmt::Write as _;

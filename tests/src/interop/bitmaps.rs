@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Dirty bitmaps of the disk that a test gives a QEMU, as the node `disk`.
 
 use anyhow::{Context as _, Result};

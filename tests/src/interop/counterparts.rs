@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMU's own tests of multifd, and what here does the same.
 //!
 //! QEMU's are the cases of `tests/qtest/migration` in its source whose names are those of the table, each

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests that are memory only: `send --ram` and `recv --ram` with QEMU's machine `none`.
 
 use std::fs;

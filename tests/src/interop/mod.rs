@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations with real QEMUs through the command `multifd`, as a list of cases.
 //!
 //! Each [`Case`] is one line of the table in `docs/interop.md`: who the QEMUs are, what the command does

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests of other processors: their machines name the size of a page, or have sections before the end of RAM.
 
 use std::fs::{self, OpenOptions};

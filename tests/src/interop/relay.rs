@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whole machines through `relay`: one guest's way from a QEMU to a QEMU.
 
 use anyhow::{Context, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whole machines through a relay into a folder, and through another one out of it: on one side of each relay is a
 //! QEMU, on the other this project.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whole machines: `recv --save` keeps one, `send --load` starts it again.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whole machines over TCP, set up as in QEMU's own tests of multifd.
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that runs, made of threads: its vCPUs write to memory and mark what they wrote.
 //!
 //! Every page begins with the number of the last write to it, and holds a pattern that follows from

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The order in which a migration calls a dirty log, as `DirtyLog` promises it.
 
 use std::thread::{self, ThreadId};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source and a destination in one process, and what can go wrong between them.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A network in memory that misbehaves on request.
 //!
 //! [`pair`] makes one connection: two [`Endpoint`]s, which are transports, and a [`Tap`] on each

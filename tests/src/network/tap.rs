@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Watching and disturbing one direction of a connection.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A test that hangs fails.
 
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method of `docs/adding-a-method.md`, just as that page builds it.
 
 mod format;

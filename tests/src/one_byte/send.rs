@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending side.
 
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Real QEMUs as the other side of a migration.
 //!
 //! A test asks for a QEMU with [`require`], starts processes with [`Binary::machine`] and drives them

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMUs that emulate another processor.
 
 use super::{Binary, Qemu, Unavailable};

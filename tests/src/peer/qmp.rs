@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QMP, QEMU's control protocol: JSON objects, one to a line.
 
 use std::collections::VecDeque;

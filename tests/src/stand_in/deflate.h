@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 /* What the devices of the stand-ins know of deflate: they compress with fixed Huffman codes and matches of
  * distance 1, and decompress stored blocks and those with fixed codes. Blocks with codes of their own they
  * refuse. */

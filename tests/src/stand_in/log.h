@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 /* What a stand-in tells its test: a line in the file LOG for each event, and the end of the process when the
  * caller breaks a rule of the interface. */
 #include <stdarg.h>

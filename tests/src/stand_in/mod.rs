@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Libraries that stand in for a vendor's with a device, on machines that have no such device.
 //!
 //! Each is a file of C in this folder, compiled when a test asks for it with the faults that the test

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 /*
  * A stand-in for libqatzip with a device, for tests on machines that have none.
  *

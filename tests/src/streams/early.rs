@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections that devices send before the end of RAM.
 
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests as the bytes of a source's connections, made by [hand](crate::by_hand) and read without the code that is tested.
 //!
 //! A test gives the command a [`Stream`], and compares what a destination gets of it later with

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes over a channel, with the method `none`.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a main channel says, without what differs from one migration of a guest to the next.
 
 use anyhow::{Context as _, Result, bail, ensure};

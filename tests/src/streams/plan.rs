@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a guest is, and the main channel that says so.
 
 use crate::by_hand::main_stream::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Numbers, names and bytes that nobody would think of.
 
 /// Numbers from a seed.

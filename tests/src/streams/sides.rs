@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source and a destination of bytes.
 
 use std::io::{Read as _, Write as _};

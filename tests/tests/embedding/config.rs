@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a source tells its destination before the migration, in a form of the VMM's own.
 
 use anyhow::{Context, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A VMM that embeds the crates and is made otherwise than the example: one dirty log of ranges for the whole VM, which
 //! forgets what it tells, the machine behind a mutex, a word of its own before the migration on the main
 //! connection, TLS on all connections, and threads under a filter of system calls.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A machine with one dirty log for all of it.
 
 use std::sync::Arc;

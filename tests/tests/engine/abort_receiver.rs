@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A destination that is aborted, dropped, or fails, in every state that it can be in.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sources that send what nobody may send.
 
 use std::sync::Arc;

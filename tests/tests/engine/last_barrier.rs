@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What comes behind the last barrier, when the main channel has ended memory.
 
 use std::sync::{Arc, mpsc};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a destination that has failed does with its connections until the source knows.
 
 use std::thread;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sender and receiver, against each other and against hand-made peers, over networks that
 //! misbehave.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Methods that fail, on either side, in any packet.
 
 use std::sync::Arc;

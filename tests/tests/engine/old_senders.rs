@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What older QEMUs send and newer ones do not.
 
 use multifd_core::Receiver;

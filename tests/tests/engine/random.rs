@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Any schedule of calls, against a model of what must arrive.
 
 use multifd_core::PageSize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A sender, a forwarder and a receiver with networks between them, driven by one thread.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A sender and a receiver with a network between them, driven by one thread.
 
 use std::sync::Arc;

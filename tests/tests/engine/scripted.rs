@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A method that fails on request.
 
 use std::ops::RangeInclusive;

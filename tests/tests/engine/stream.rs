@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Packets made and read by hand.
 
 use multifd_core::wire::{INIT_PACKET_LEN, InitPacket, Uuid};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The host's code does not come back, and nothing waits for it for ever.
 
 use std::io;

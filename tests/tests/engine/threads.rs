@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Threads that are counted, fail to start, or are refused by the host.
 
 use std::io;

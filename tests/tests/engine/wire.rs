@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The bytes that a sender sends.
 
 use multifd_core::wire::Uuid;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Rounds, switchover, and guests that write too fast.
 
 use std::num::NonZeroU64;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whatever fails, and whenever: the guest is in exactly one place.
 
 use std::time::Duration;

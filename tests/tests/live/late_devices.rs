@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What comes over the channels when everything else is there: device state, which is waited for, or pages.
 
 use std::sync::{Arc, mpsc};

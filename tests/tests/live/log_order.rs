@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A log of several blocks is called in the order that is promised, and no more once a call has failed.
 
 use std::io;

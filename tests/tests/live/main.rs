@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that runs migrates, or goes on here: never both, never neither.
 
 mod converge;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sources that fall silent, or go away, at a destination that waits for them.
 
 use std::sync::Arc;

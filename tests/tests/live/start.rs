@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Hosts that start the guest behind the source's last word, and hosts that cannot.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Others knock at a destination while a guest comes.
 
 use std::os::unix::net::UnixStream;

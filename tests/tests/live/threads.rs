@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A host that refuses a thread, of whatever kind.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Destinations that have everything, and need time before they can say so.
 
 use std::sync::Arc;

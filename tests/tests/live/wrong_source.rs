@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a destination takes of no source: memory may be lost, or written to that is not the guest's.
 
 use std::os::unix::net::UnixStream;

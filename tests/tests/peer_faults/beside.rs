@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a fault does to a migration beside it.
 
 use std::io::{Read as _, Write as _};

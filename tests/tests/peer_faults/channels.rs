@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Faults on the channels: packets that cannot be right.
 
 use multifd_tests::by_hand::packet::{DEVICE_STATE, SYNC, device_state};

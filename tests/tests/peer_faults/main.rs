@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Faults that a peer can have, one row of a table each, against the commands that it can meet.
 //!
 //! Each row is a process of its own. What a row must come to is its exit status, what it says, that it ends by itself,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Faults on the main connection.
 
 use multifd_tests::by_hand::{PAGE, main_stream as stream};

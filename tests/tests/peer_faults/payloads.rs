@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Payloads that are none of the method's.
 
 use multifd_tests::by_hand::{PAGE, Packet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A row of the table: what a source does, and what it must come to.
 
 use multifd_tests::by_hand::{PAGE, main_stream as stream, packet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sources that fall silent, or go.
 
 use multifd_tests::by_hand::{PAGE, main_stream as stream, packet};

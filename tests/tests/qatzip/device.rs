@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A device that works, fails and is busy, as libqatzip tells of it. The library stands in for the real
 //! one, since these machines have no device.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What every receiver takes and refuses, whoever does the work.
 
 use anyhow::{Context, Result, bail, ensure};

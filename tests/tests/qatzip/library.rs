@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The real libqatzip, in its own software where there is no device.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The method qatzip against other implementations of its format, whoever does its work.
 
 mod device;

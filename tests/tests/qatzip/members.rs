@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Members as other implementations write them, and who receives them.
 
 use std::io::Write as _;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay answers while it passes a migration on, and what it can be told.
 
 use std::num::NonZeroU64;

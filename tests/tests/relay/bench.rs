@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source and a destination made by hand, and a relay between them.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections that break, and parties that give up: the guest is never at both ends.
 
 use std::collections::VecDeque;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The last messages of a migration, from two sides that keep their connections.
 
 use std::thread;

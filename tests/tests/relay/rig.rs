@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source, relays and a destination with networks between them, each on a thread of its own.
 
 use std::collections::VecDeque;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source that goes before the destination has confirmed: its guest runs on there, and what a relay still has of the end
 //! of the stream must not start it anywhere else.
 

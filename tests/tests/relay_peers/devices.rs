@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests whose devices send state while memory comes.
 
 use anyhow::{Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Somebody gives up, or is killed.
 
 use anyhow::{Result, ensure};

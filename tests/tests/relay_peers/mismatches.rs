@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sides that are set up differently, and peers that say nothing.
 
 use std::os::unix::net::UnixStream;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A source that switches to postcopy while its guest goes through a relay.
 
 use anyhow::{Result, ensure};

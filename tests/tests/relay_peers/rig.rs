@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that counts, and where it is sent.
 
 use std::path::PathBuf;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A cancel while the last of the guest is on its way: it runs on at the source, and nowhere else.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The host's own threads, confined to what is documented of the calls that they make.
 
 use std::net::{TcpListener, TcpStream};

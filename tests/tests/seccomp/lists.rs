@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The lists of system calls in the documentation of `multifd-migration`, and filters made of them.
 
 use anyhow::{Context, Result};

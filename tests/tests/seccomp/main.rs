@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Each thread of a migration under a seccomp filter that a hypervisor puts on it, of what is documented in
 //! `multifd_migration::system_calls`. It kills whoever calls anything else.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMUs as destinations: they refuse a source, or are refused, and wait for the next one.
 
 use std::fs;

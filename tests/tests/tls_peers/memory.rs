@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Memory arrives, in both directions, whatever the method, the channels and the certificates.
 
 use std::fs;

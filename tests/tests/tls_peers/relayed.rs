@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! From one QEMU to another one, with two relays and TLS between them.
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMUs as sources: their guests run on when they are refused, or refuse.
 
 use anyhow::{Context as _, Result, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `tls-authz` compares the same text on both sides.
 
 use std::fs;

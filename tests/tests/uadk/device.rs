@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What the device does, and what becomes of pages that it fails at.
 
 use std::io::{self, Write};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The library that stands in for UADK's, as this method uses it.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! When memory is asked what of it has been touched.
 
 use std::ops::Range;

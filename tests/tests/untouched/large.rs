@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest of 2 GiB of which a little has been touched.
 
 use anyhow::{Result, ensure};

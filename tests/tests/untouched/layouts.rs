@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Random holes, random data, and writes at the worst moments.
 
 use anyhow::{Context as _, Result, ensure};

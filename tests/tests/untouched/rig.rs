@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest whose memory is mostly untouched, and a destination that is, too.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The time of day, as text.
 
 use std::time::{SystemTime, UNIX_EPOCH};

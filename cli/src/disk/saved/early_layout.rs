@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How `early-sections.bin` is laid out.
 //!
 //! It has the sections that devices sent before the end of RAM, in the order in which they came. Of each:

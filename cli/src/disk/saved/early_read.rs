@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What devices sent before the end of RAM, from the file that it was kept in.
 
 use std::collections::HashMap;

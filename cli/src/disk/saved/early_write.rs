@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Keeping what devices send before the end of RAM, while it comes.
 
 use std::fs::File;

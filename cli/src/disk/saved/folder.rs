@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Opening what is in a folder that nobody has checked.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations that are kept in a folder: `recv --save` writes one, `send --load` sends it again.
 //!
 //! | file | what is in it |

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Device state that came over the channels.
 //!
 //! The file is a sequence of packets as they are on the wire: a header of 276 bytes, which says how long the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `ca-cert.pem`: who may sign.
 
 use rustls::RootCertStore;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A host's own certificate and its key.
 
 use std::net::IpAddr;

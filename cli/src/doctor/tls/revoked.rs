@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `ca-crl.pem`: what has been revoked.
 
 use rustls::pki_types::CertificateRevocationListDer;

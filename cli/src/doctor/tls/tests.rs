@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

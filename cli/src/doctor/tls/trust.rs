@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether a certificate is one of those that the authorities have signed.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What both hypervisors do with their guest.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `multifd vm`: a hypervisor, and what a guest must have done to be whole.
 
 mod destination;

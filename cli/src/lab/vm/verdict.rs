@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whether a guest has come through its migration whole.
 
 use crate::show::report::GuestSummary;

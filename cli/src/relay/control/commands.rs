@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What can be asked of a relay, and told it.
 
 use std::num::NonZeroU64;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The control socket of a relay, on a thread of its own: JSON lines, in the form of QEMU's QMP.
 //!
 //! Clients are few, and known: root and the user that the relay runs as. What they do wrong costs them their connection

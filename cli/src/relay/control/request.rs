@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One line of a client, and what it is answered.
 
 use serde::Deserialize;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A connection of which the first bytes have been received, as if they had not.
 
 use std::io;

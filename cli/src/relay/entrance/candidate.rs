@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A connection that has not said yet what it is.
 
 use multifd_core::transport::{SocketTransport, Transport};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which main connection can be whose.
 
 use std::collections::{HashMap, HashSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The connections that have no migration yet.
 //!
 //! What one connection does costs no look at the others: those that have something to say are [ready](Readiness), time

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Channels that are of one guest.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections that say what they are only under TLS, each heard by a thread.
 
 use std::io;

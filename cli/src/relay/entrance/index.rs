@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What waits, so that it is found without a look at all of it.
 
 use std::cmp::Reverse;

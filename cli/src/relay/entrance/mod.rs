@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where sources connect, and which of their connections belong together.
 //!
 //! For the only migration of a relay all connections are its own: it knows strangers by itself. Where there may be

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Who waits at the entrance, for whoever asks.
 
 use std::time::Instant;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which connections belong together.
 //!
 //! A channel's first packet names its guest and the channel's number. A main connection need not name its guest, but

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests whose connections come in any order.
 
 use multifd_core::wire::{InitPacket, Uuid};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests whose connections are all there, and whose migration has not begun yet.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which of many connections have something new to say, without asking each.
 
 use std::io;

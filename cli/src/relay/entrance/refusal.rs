@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections of a source that cannot become a migration.
 
 use multifd_core::wire::Uuid;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a connection has said of itself so far, as far as that can be seen without taking it.
 
 use multifd_core::transport::{SocketTransport, Transport as _};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a connection looks like to those who decide where it belongs: no clock, no socket.
 
 use super::said::Said;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A connection that has no migration yet, and time.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which migration a thread works for, so that whatever it logs says so.
 
 use std::cell::RefCell;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! systemd's journal at the other end of stderr.
 
 use std::os::fd::AsFd as _;

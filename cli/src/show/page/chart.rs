@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Line charts as SVG.
 
 use std::fmt::Write as _;

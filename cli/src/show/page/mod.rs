@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! `--report FILE.html`: one page, which needs nothing else, that shows how migrations went.
 
 mod chart;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One guest that goes through both relays, or does not get there.
 
 use std::os::unix::fs::MetadataExt as _;

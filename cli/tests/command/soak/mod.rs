@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Two relays that are left running while guests come and go: some are cancelled, some sources and destinations
 //! killed, and others knock all the time.
 

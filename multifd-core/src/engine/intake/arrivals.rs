@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Which connections are the source's, and which are strangers'.
 //!
 //! Anybody may connect to a port: a health check, a port scan, a client of something else. Until a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections that have not said yet what they are.
 //!
 //! A source says it within milliseconds, a handshake of TLS included, and may have to do so in a crowd that says

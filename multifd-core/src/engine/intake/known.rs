@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is known at the start, or is found out by the first who says it.
 
 use std::convert::Infallible;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections that outlive a failure for a moment.
 //!
 //! A source is told of a failure on the main channel. If its channels broke at the same time, it could meet

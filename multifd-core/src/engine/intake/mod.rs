@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Connections that are accepted, and how they meet: what a receiver and a relay have in common.
 //! May import the ground.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Parcels of a relay become packets.
 
 use std::time::Duration;

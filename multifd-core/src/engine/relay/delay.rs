@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How long things stay in a relay.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Where the channels of a relay meet: packets go from those that receive to those that send.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Both ends of a relay.
 
 use std::num::NonZeroU64;

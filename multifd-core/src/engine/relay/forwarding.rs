@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay that has connections to a destination.
 
 use std::sync::atomic::Ordering;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay: packets that arrive wait in an exchange until a channel sends them on.
 //! May import the ground and `intake`.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Keeping the channels of a relay to a bandwidth.
 
 use std::num::NonZeroU64;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Packets on their way through a relay.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How much device state a relay holds at a time.
 
 use crossbeam_channel::{self as queue, select_biased};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How far the sending channels of a relay are.
 
 use std::time::{Duration, Instant};

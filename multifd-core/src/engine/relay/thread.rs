@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The thread of one sending channel of a relay.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The queues between the host's thread and the channels of a sender.
 
 use std::collections::VecDeque;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The sending end of a migration: the host's thread fills batches, the channels' threads send them.
 //! May import the ground.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a section or a command can begin with.
 
 use super::super::ids::CommandId;

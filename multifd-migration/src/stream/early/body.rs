@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The data of a section, piece by piece, and its end.
 
 use super::super::reader::BUFFER_LEN;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! How the sections are laid out that QEMU sends before the end of RAM.
 //!
 //! | id string ends in | sections | data |

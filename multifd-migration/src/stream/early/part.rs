@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections as they are given on, piece by piece.
 
 use super::head::SectionHead;

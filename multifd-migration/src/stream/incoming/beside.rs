@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What is known of the source beside what has been read.
 
 use super::{Incoming, State};

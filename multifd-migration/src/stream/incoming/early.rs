@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Sections that are not RAM's.
 
 use super::super::early::{Body, EarlyPlace, Piece, SectionHead, SectionKind, begins_twice};

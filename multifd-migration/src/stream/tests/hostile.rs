@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whatever comes, there is an answer, and memory grows with what came.
 
 use proptest::prelude::*;

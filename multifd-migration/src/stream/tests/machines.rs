@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whole machines: the end of their device state is found with and without a return path.
 
 use super::recorded::{read_all, write_all};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The main channel against recordings of real QEMUs, and against itself.
 
 mod early;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What real QEMUs sent is read, and written again byte for byte.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What real QEMUs sent whose guests have sections before the end of RAM that are not RAM's, pages of a named size,
 //! or `postcopy-ram` on.
 

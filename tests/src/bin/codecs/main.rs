@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Measures every method and level on files: how fast it compresses and decompresses on one core,
 //! and how small the files become.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A method, driven as a channel drives it.
 
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The streams that some methods put into their frames.
 
 use anyhow::{Context, Result, ensure};

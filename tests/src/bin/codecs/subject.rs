@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Something to be measured, and what a round of it took.
 
 use std::time::Duration;

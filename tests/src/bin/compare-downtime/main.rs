@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that writes migrates between two real QEMUs and between two hypervisors of ours in turn, and
 //! the down times are compared.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A migration between two hypervisors of ours: the command's demo.
 
 use anyhow::{Context, Result, ensure};

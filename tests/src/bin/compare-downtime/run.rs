@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What migrations took, and the rows of the table.
 
 use migration_params::Compression;

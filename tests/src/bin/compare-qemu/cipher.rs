@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What TLS cannot do without: encrypting and decrypting as many bytes, and nothing else.
 
 use std::time::Duration;

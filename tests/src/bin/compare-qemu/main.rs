@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Two real QEMUs and two processes of ours migrate the same memory in turn, over unix sockets.
 //!
 //! Prints the medians of wall time, CPU time of each side and bytes sent, and QEMU's figures

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A migration between two processes of ours: this program again, in another role.
 
 use std::env;

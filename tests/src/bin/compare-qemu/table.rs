@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Medians of runs, and what QEMU took in multiples of ours.
 
 use std::time::Duration;

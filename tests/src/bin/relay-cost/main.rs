@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What a relay costs in down time: a guest that runs migrates from one QEMU to another in turn directly, through
 //! one relay, and through two.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Medians, and what they are beside the first.
 
 use crate::way::{Time, WAYS};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that was kept, on its way again.
 
 use std::sync::Arc;

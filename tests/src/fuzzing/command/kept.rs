@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Guests that are kept while they arrive, and read again.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A guest that counts, the folder that it is kept in, and what all of these cases are set to.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Somebody between source and destination who changes what the source says.
 
 use std::io::{self, Read as _, Write as _};

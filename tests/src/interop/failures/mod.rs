@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Migrations that fail: the guest runs on, nothing is left of it elsewhere, and the next attempt succeeds.
 
 mod bench;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! Whoever is killed, and whenever: the folder has all of the guest or is not there.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! QEMUs that do not get the guest of `send --load`.
 
 use std::os::unix::net::UnixListener;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A forwarder with a source and a destination that are made by hand.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay's forwarder, between senders and receivers and between hand-made peers.
 
 mod bench;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! A relay keeps the order of what goes through it, and holds a source back that is too fast.
 
 use std::sync::Arc;

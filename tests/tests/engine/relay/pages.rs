@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What goes into a relay comes out of it: pages, with any methods and channels.
 
 use std::num::NonZeroU64;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! What both sides say in the end, and whether it is true.
 
 use anyhow::{Result, bail, ensure};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! The switchover's last messages, byte by byte: whatever breaks there, and however, the guest is in one place.
 
 mod end;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
+
 //! One moment of the last messages, and what is to come of it.
 
 use std::collections::BTreeSet;
