@@ -119,11 +119,14 @@ impl Controller {
         if taken > 0.0 {
             self.estimate.learn(&self.window.taken);
             let point = self.point_of_window(taken);
-            self.limits.learn(&summary, &point);
+            if self.windows > STARTING {
+                self.limits.learn(&summary, &point);
+            }
         }
-        if !self.paused && taken > 0.0 {
-            self.decide(&summary);
+        if !self.paused && taken > 0.0 && self.windows > STARTING {
+            self.decide(&summary, now);
         }
+        log::trace!("{now:?}: {summary:?}, {:?}: {:?}", self.limits, self.mix);
         self.window.restart(now);
     }
 
@@ -139,23 +142,29 @@ impl Controller {
         sum
     }
 
-    fn decide(&mut self, summary: &Summary) {
+    fn decide(&mut self, summary: &Summary, now: Duration) {
         let mut rates = self.limits.rates(self.channels, self.processors);
         if let Some(percent) = self.config.cpu_limit {
             rates.processors = rates.processors.min(f64::from(percent.max(1)) / 100.0);
         }
-        self.mix = mix::best(&self.points, &rates, self.mix);
+        // Step by step: a moment in which little comes through is not to be paid for with packets that take long.
+        let known = self
+            .points
+            .get(..self.mix.next_above())
+            .unwrap_or(&self.points);
+        self.mix = mix::best(known, &rates, self.mix);
         if let Some(share) = self.limits.looks(STEPS) {
-            match self.mix.with_raw(share) {
-                Some(mix) => self.mix = mix,
-                None => self.limits.stop_looking(),
-            }
+            let mix = self.mix.with_raw(share);
+            let wire = |mix: Mix| mix.point(&self.points).wire;
+            self.limits.offer(wire(mix) / wire(self.mix));
+            self.mix = mix;
         }
         let Some(rung) = self.worth_a_probe(&rates) else {
             self.probing = 0.0;
             return;
         };
-        self.probing += self.window.busy * PROBING;
+        let time = now.saturating_sub(self.window.start);
+        self.probing += time.as_secs_f64() * PROBING;
         let cost = self.points.get(rung).map_or(0.0, |point| point.cpu);
         let cost = cost * summary.stretch * PROBE_BYTES;
         if self.probing >= cost {
@@ -190,9 +199,11 @@ const WINDOW: Duration = Duration::from_millis(40);
 /// The first windows are short: a short migration is not to be over before anything is decided.
 const FIRST_WINDOW: Duration = Duration::from_millis(8);
 const FIRST_WINDOWS: u32 = 5;
+/// A destination that has just got its memory does not show yet how fast it or the link is.
+const STARTING: u32 = 1;
 /// The highest level for the time that the guest stands still.
 const QUICK_LEVEL: u8 = 1;
-/// The share of the channels' time that is spent on finding out.
+/// The share of the time that is spent on finding out.
 const PROBING: f64 = 0.02;
 /// Bytes of a packet.
 const PROBE_BYTES: f64 = 524_288.0;

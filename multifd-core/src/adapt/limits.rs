@@ -26,6 +26,8 @@ pub(super) struct Limits {
     look_after: u32,
     /// How far it has been looked, while that is done.
     looking: Option<u32>,
+    /// Bytes sent for each of before, while that is done.
+    offered: f64,
     seen: bool,
     /// Full windows in a row that have shown the same link.
     sure: u32,
@@ -44,6 +46,7 @@ impl Limits {
             since_look: 0,
             look_after: LOOK_AFTER,
             looking: None,
+            offered: 1.0,
             seen: false,
             sure: 0,
             usual_rate: 0.0,
@@ -90,15 +93,18 @@ impl Limits {
         Some((of >> LOOK_FAR.saturating_sub(far)).max(1))
     }
 
-    /// There is nothing more to send as it is.
-    pub(super) fn stop_looking(&mut self) {
-        self.looking = None;
+    /// So many bytes are sent from now on for each of before, to look; as many mean that there is nothing to look with.
+    pub(super) fn offer(&mut self, more: f64) {
+        self.offered = more;
+        if more <= 1.0 {
+            self.looking = None;
+        }
     }
 
     /// More could have been sent than came through.
     fn full(&mut self, window: &Summary, point: &Point) {
         let rate = window.wire_rate;
-        let harder = self.sure >= SURE && point.receiver > self.receiver_at_link * MORE;
+        let harder = self.sure >= SURE && point.receiver > self.receiver_at_link * HARDER;
         let same = rate > self.link / FAR && rate < self.link * FAR;
         let found = self.has_found(rate);
         if !self.seen {
@@ -107,13 +113,13 @@ impl Limits {
             // The link takes more, and yet channels wait: for the receiver.
             self.link = rate;
             self.receiver = 1.0 / (window.guest_rate * point.receiver);
-        } else if harder && window.slack > RECEIVERS_SLACK && rate < self.link / MORE {
+        } else if harder && window.slack > RECEIVERS_SLACK && rate < self.link / HARDER {
             self.receiver = 1.0 / (window.guest_rate * point.receiver);
             self.link *= 1.0 - FORGET;
         } else {
             let follow = if rate < self.link / FAR { 1.0 } else { FOLLOW };
             self.link += (rate - self.link) * follow;
-            if rate > self.link / MORE {
+            if rate > self.link / MORE && self.looking.is_none() {
                 self.receiver_at_link = point.receiver;
             }
             self.sure = if same { self.sure.saturating_add(1) } else { 0 };
@@ -146,7 +152,7 @@ impl Limits {
 
     /// Whether more comes through since more is sent.
     fn has_found(&self, rate: f64) -> bool {
-        self.looking.is_some() && rate > self.usual_rate * FOUND
+        self.looking.is_some() && rate > self.usual_rate * (1.0 + (self.offered - 1.0) * FOUND)
     }
 
     /// A receiver that has always been slow has never shown the link: now and then a bit more is sent, and more and more
@@ -177,6 +183,8 @@ const FULL: f64 = 0.08;
 const RECEIVERS_SLACK: f64 = 0.2;
 /// A window in which channels have nothing to do for more than this share of the time tells nothing of the link.
 const MOST_IDLE: f64 = 0.4;
+/// What the receiver has more to do, and how much less comes through then, to be taken for slow: a few packets make noise.
+const HARDER: f64 = 1.2;
 /// What is more than just noise.
 const MORE: f64 = 1.06;
 /// How much of the way to what a window has shown is gone at once.
@@ -198,8 +206,8 @@ const GROWTH: f64 = 0.06;
 const MOST_GROWTH: f64 = 2.0;
 /// How often that share doubles until it is all: an eighth is the first.
 const LOOK_FAR: u32 = 3;
-/// What is more than before, when it was looked for.
-const FOUND: f64 = 1.04;
+/// The share of what was sent more, when it was looked for, that has to come through.
+const FOUND: f64 = 0.6;
 /// Windows between two looks, at first and at most.
 const LOOK_AFTER: u32 = 20;
 const LOOK_SELDOM: u32 = 160;

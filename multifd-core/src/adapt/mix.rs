@@ -45,18 +45,23 @@ impl Mix {
         }
     }
 
-    /// Another one, of which so many parts more are the lowest rung; `None` if that is all already.
-    pub(super) fn with_raw(self, share: u32) -> Option<Self> {
+    /// How many rungs there are up to the one above these.
+    pub(super) fn next_above(self) -> usize {
+        self.high + 2
+    }
+
+    /// Another one, of which so many parts more are the lowest rung.
+    pub(super) fn with_raw(self, share: u32) -> Self {
         let (high, of_high) = match self.low {
             0 => (self.high, self.share),
             low if self.share * 2 < STEPS => (low, STEPS),
             _ => (self.high, STEPS),
         };
-        (of_high > 0).then_some(Self {
+        Self {
             low: 0,
             high,
             share: of_high.saturating_sub(share),
-        })
+        }
     }
 
     /// What a byte takes.

@@ -261,7 +261,7 @@ proptest! {
         run.go(&world, 1.0);
         let time = run.go(&world, 3.0);
         let best = world.best_fixed();
-        prop_assert!(time < best * 1.07, "{} of the best: {:?}", time / best, run.changes);
+        prop_assert!(time < best * 1.1, "{} of the best: {:?}", time / best, run.changes);
     }
 
     #[test]
@@ -273,7 +273,7 @@ proptest! {
         run.go(&after, 1.0);
         let time = run.go(&after, 2.0);
         let best = after.best_fixed();
-        prop_assert!(time < best * 1.25, "{} of the best: {:?}", time / best, run.changes);
+        prop_assert!(time < best * 1.12, "{} of the best: {:?}", time / best, run.changes);
     }
 
     #[test]
@@ -351,7 +351,7 @@ fn a_slow_receiver_is_not_taken_for_a_slow_link() {
         run.go(&world, 4.0);
         let time = run.go(&world, 4.0) / world.best_fixed();
         assert!(
-            time < 1.2,
+            time < 1.5,
             "{channels} channels: {time} of the best, {:?}",
             run.changes
         );

@@ -28,8 +28,6 @@ pub(crate) struct Pilot {
     at: Duration,
     /// What the clocks were then.
     last: Clocks,
-    /// The CPU time when the packet at hand was begun.
-    begun: Duration,
     /// Time spent waiting for a bandwidth since then.
     held: Duration,
     rung: usize,
@@ -77,13 +75,15 @@ impl Steering {
         self.controller.lock().pause();
     }
 
-    /// The part of a channel.
-    pub(crate) fn pilot(&self) -> Pilot {
+    /// The part of a channel whose thread has taken so much CPU time to be set up.
+    pub(crate) fn pilot(&self, cpu: Duration) -> Pilot {
         Pilot {
             steering: self.clone(),
             at: self.start.elapsed(),
-            last: Clocks::default(),
-            begun: Duration::ZERO,
+            last: Clocks {
+                cpu,
+                ..Clocks::default()
+            },
             held: Duration::ZERO,
             rung: 0,
         }
@@ -91,9 +91,8 @@ impl Steering {
 }
 
 impl Pilot {
-    /// The rung of the next packet, which is begun now.
-    pub(crate) fn begin(&mut self, cpu: Duration) -> usize {
-        self.begun = cpu;
+    /// The rung of the next packet.
+    pub(crate) fn choose(&mut self) -> usize {
         self.rung = self.steering.controller.lock().choose();
         self.rung
     }
@@ -110,7 +109,7 @@ impl Pilot {
             rung: self.rung,
             guest_bytes,
             wire_bytes,
-            cpu: clocks.cpu.saturating_sub(self.begun),
+            cpu: clocks.cpu.saturating_sub(self.last.cpu),
             busy: time.saturating_sub(blocked + idle),
             blocked,
             idle,
@@ -127,10 +126,5 @@ impl Pilot {
     /// The rung that was chosen last.
     pub(crate) fn rung(&self) -> usize {
         self.rung
-    }
-
-    /// The rungs that are chosen from.
-    pub(crate) fn ladder(&self) -> &'static [Rung] {
-        self.steering.ladder
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct Observation {
     pub(crate) guest_bytes: usize,
     /// Bytes on the wire.
     pub(crate) wire_bytes: usize,
-    /// CPU time.
+    /// CPU time, with what was done before to find out which pages are zero.
     pub(crate) cpu: Duration,
     /// Time, without waiting.
     pub(crate) busy: Duration,
@@ -31,7 +31,7 @@ pub(super) struct Window {
     /// By rung.
     pub(super) taken: Vec<Taken>,
     /// Channel time spent working, and waiting.
-    pub(super) busy: f64,
+    busy: f64,
     blocked: f64,
     idle: f64,
     /// Time in which the channels got nothing to do, to keep to a bandwidth.

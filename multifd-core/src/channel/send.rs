@@ -12,7 +12,7 @@ use super::failure::{
 };
 use super::init::send_init;
 use super::stats::{Counters, thread_cpu_time};
-use crate::adapt::Pilot;
+use crate::adapt::{Pilot, Steering};
 use crate::error::{Error, Fault, Place};
 use crate::geometry::PageSize;
 use crate::memory::{Access, IoVecList, RamBlock};
@@ -62,9 +62,9 @@ impl<'m> SendChannel<'m> {
     }
 
     /// From now on each packet is made on the rung that is chosen for it.
-    pub(crate) fn choose_rungs(&mut self, pilot: Pilot) {
-        self.counters.chooses_from(pilot.ladder());
-        self.pilot = Some(pilot);
+    pub(crate) fn choose_rungs(&mut self, steering: &Steering) {
+        self.counters.chooses_from(steering.ladder());
+        self.pilot = Some(steering.pilot(thread_cpu_time()));
     }
 
     /// The channel has waited for so long to keep to a bandwidth.
@@ -142,7 +142,7 @@ impl<'m> SendChannel<'m> {
         if normal > 0 {
             let pages = self.runs.pages();
             if let Some(pilot) = &mut self.pilot {
-                self.method.select(pilot.begin(thread_cpu_time()));
+                self.method.select(pilot.choose());
             }
             self.method
                 .send_prepare(&pages, &mut segments)

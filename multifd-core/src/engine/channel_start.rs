@@ -90,7 +90,7 @@ impl ChannelStart {
             counters,
         );
         if let Some(steering) = &self.steering {
-            opened.choose_rungs(steering.pilot());
+            opened.choose_rungs(steering);
         }
         ready(&*self.threads, thread)?;
         opened.send_init(InitPacket {
