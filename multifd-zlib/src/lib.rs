@@ -15,7 +15,8 @@
 //! found to stand alone by the receiver, which then takes a faster way than a stream's.
 //!
 //! `multifd-zlib-level` is 0 to 9, by default 1, as in QEMU; 0 stores. Pages that look
-//! incompressible are stored at every level.
+//! incompressible are stored at every level. A sender that chooses for each packet has a ladder of levels, below them
+//! stored blocks around pages that are not copied.
 //!
 //! ```
 //! use multifd_core::{MethodOptions, Registry};
@@ -30,11 +31,13 @@
 
 mod format;
 mod inflate;
+mod ladder;
 mod recv;
 mod send;
 
 use std::sync::Arc;
 
+use multifd_core::method::Rung;
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
@@ -77,6 +80,10 @@ impl MultifdMethods for ZlibMethod {
 
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn ladder(&self) -> &'static [Rung] {
+        ladder::LADDER
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

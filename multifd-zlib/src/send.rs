@@ -3,30 +3,57 @@
 //! The sending side: a stream whose packets do not refer to each other.
 
 use flate2::{Compress, Compression, FlushCompress};
+use multifd_core::method::Rung;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
-use multifd_deflate::zlib_header::header;
+use multifd_deflate::zlib_header::{HEADER_LEN, header};
 use multifd_deflate::{Stream, compressible_runs, store, stored_len};
 
 use crate::format::{FLUSH, NAME};
+use crate::ladder::LADDER;
 
 /// State of one sending channel.
 pub(crate) struct ZlibSend {
-    level: u8,
-    /// Makes deflate data without header and trailer.
-    compressor: Compress,
+    /// One for each rung that may be asked for, or for the only level.
+    levels: Vec<Level>,
+    selected: usize,
     /// Whether the stream's header has been made.
     started: bool,
     /// The pages of a packet, copied so that they hold still.
     content: Vec<u8>,
     stream: Vec<u8>,
+    block_headers: Vec<[u8; STORED_HEADER_LEN]>,
+    /// The stream's header, if the first packet's pages are left where they are.
+    raw_header: [u8; HEADER_LEN],
+}
+
+/// One way to make a packet.
+struct Level {
+    /// Says in the stream's header how hard was tried.
+    number: u8,
+    /// Whether pages are left where they are.
+    raw: bool,
+    /// Makes deflate data without header and trailer.
+    compressor: Compress,
 }
 
 impl ZlibSend {
     pub(crate) fn new(setup: &ChannelSetup, level: u8) -> Self {
+        let levels = match setup.rungs {
+            None => vec![Level::new(level, false)],
+            Some(rungs) => {
+                let ladder = LADDER.iter().take(rungs.max(1));
+                let number = |rung: &Rung| u8::try_from(rung.level).unwrap_or_default();
+                ladder
+                    .map(|rung| Level::new(number(rung), rung.is_raw()))
+                    .collect()
+            }
+        };
         Self {
-            level,
-            compressor: Compress::new(Compression::new(level.into()), false),
+            levels,
+            selected: 0,
+            raw_header: header(0),
             started: false,
+            block_headers: Vec::with_capacity(setup.packet_bytes().div_ceil(BLOCK_LEN)),
             content: vec![0; setup.packet_bytes()],
             // Deflate makes no more than 9 bits of a byte, before it is found to be better stored.
             stream: vec![0; 2 * setup.packet_bytes()],
@@ -34,38 +61,101 @@ impl ZlibSend {
     }
 }
 
-impl SendMethod for ZlibSend {
-    fn send_prepare<'a>(
+impl ZlibSend {
+    /// Leaves the pages where they are, between the headers of stored blocks. The guest may write to them meanwhile:
+    /// nothing in such blocks depends on their content.
+    fn send_raw<'a>(&'a mut self, pages: &Pages<'a>, out: &mut Segments<'a>) {
+        self.block_headers.clear();
+        self.block_headers.extend(stored_headers(pages.bytes()));
+        if !std::mem::replace(&mut self.started, true) {
+            out.push(&self.raw_header);
+        }
+        out.push_blocks(pages, BLOCK_LEN, &self.block_headers);
+        out.push(&FLUSH);
+    }
+
+    /// Copies the pages and compresses them.
+    fn send_compressed<'a>(
         &'a mut self,
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
+        let failed = || MethodError::device(NAME, "deflate failed");
+        let level = self.levels.get_mut(self.selected).ok_or_else(failed)?;
         let copied = pages.copy_to(&mut self.content);
         let content = self.content.get(..copied).unwrap_or_default();
         let mut writer = Writer {
-            compressor: &mut self.compressor,
+            compressor: &mut level.compressor,
             stream: &mut self.stream,
             done: 0,
             flushed: true,
         };
         let written = (|| {
             if !self.started {
-                writer.push(&header(self.level))?;
+                writer.push(&header(level.number))?;
             }
             for run in compressible_runs(content) {
-                let compress = run.compressible && self.level > 0;
+                let compress = run.compressible && level.number > 0;
                 if !compress || !writer.compress(run.bytes)? {
                     writer.store(run.bytes)?;
                 }
             }
             writer.flush()
         })();
-        let done = written.ok_or_else(|| MethodError::device(NAME, "deflate failed"))?;
+        let done = written.ok_or_else(failed)?;
         self.started = true;
         out.push(self.stream.get(..done).unwrap_or_default());
         Ok(())
     }
 }
+
+impl SendMethod for ZlibSend {
+    fn select(&mut self, rung: usize) {
+        self.selected = rung;
+    }
+
+    fn send_prepare<'a>(
+        &'a mut self,
+        pages: &Pages<'a>,
+        out: &mut Segments<'a>,
+    ) -> Result<(), MethodError> {
+        if self
+            .levels
+            .get(self.selected)
+            .is_some_and(|level| level.raw)
+        {
+            self.send_raw(pages, out);
+            return Ok(());
+        }
+        self.send_compressed(pages, out)
+    }
+}
+
+impl Level {
+    fn new(number: u8, raw: bool) -> Self {
+        Self {
+            number,
+            raw,
+            compressor: Compress::new(Compression::new(number.into()), false),
+        }
+    }
+}
+
+/// The headers of stored blocks with so many bytes of content, in order, none of them the last of the stream
+/// (RFC 1951, 3.2.4).
+fn stored_headers(content: usize) -> impl Iterator<Item = [u8; STORED_HEADER_LEN]> {
+    let starts = (0..content).step_by(BLOCK_LEN);
+    starts.filter_map(move |start| {
+        let len = u16::try_from((content - start).min(BLOCK_LEN)).ok()?;
+        let ([low, high], [not_low, not_high]) = (len.to_le_bytes(), (!len).to_le_bytes());
+        Some([0, low, high, not_low, not_high])
+    })
+}
+
+/// Bytes of a stored block's header that begins at a byte.
+const STORED_HEADER_LEN: usize = 5;
+/// The content of a stored block: whole pages of 4 KiB, as many as fit.
+const BLOCK_LEN: usize = 15 * 4096;
 
 /// Adds to the stream of one packet. `None` is no room, which there always is, or a compressor that
 /// does not take all that it is given.

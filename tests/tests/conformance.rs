@@ -97,6 +97,11 @@ fn every_rung_of_zstd() -> Result<()> {
 }
 
 #[test]
+fn every_rung_of_zlib() -> Result<()> {
+    every_rung(&multifd_zlib::ZlibFactory, Integrity::Unchecked)
+}
+
+#[test]
 fn wrong_methods_are_noticed() {
     for (flaw, want) in [
         (Flaw::ForgetsTheLastPage, "has other content"),

@@ -22,8 +22,8 @@ use multifd_core::memory::{BlockIndex, Mapping};
 use multifd_core::transport::Transport;
 use multifd_core::wire::{BlockName, Uuid};
 use multifd_core::{
-    ChannelCount, Error, Forwarder, ForwarderConfig, GuestMemory, MethodOptions, MultifdMethods,
-    PageSize, RamBlock, Receiver, ReceiverConfig, Sender, SenderConfig,
+    AdaptConfig, ChannelCount, Error, Forwarder, ForwarderConfig, GuestMemory, MethodOptions,
+    MultifdMethods, PageSize, RamBlock, Receiver, ReceiverConfig, Sender, SenderConfig,
 };
 use multifd_tests::host;
 use multifd_tests::network::{self, Link, Watchdog};
@@ -38,6 +38,10 @@ fn more_packets_take_no_more_allocations() {
     for name in registry.names() {
         let method = registry.open(name, &MethodOptions::new()).unwrap();
         few_and_many(name, Migration::start(&method));
+        if method.ladder().len() > 1 {
+            let what = format!("{name}, adapting");
+            few_and_many(&what, Migration::start_adapting(&method));
+        }
     }
     let none = registry.open("none", &MethodOptions::new()).unwrap();
     let forwarder = Migration::forwarder(&none);
@@ -76,6 +80,14 @@ impl<'f> Migration<'f> {
         Self::over(connections, None, receiver, method)
     }
 
+    fn start_adapting(method: &Arc<dyn MultifdMethods>) -> Self {
+        let receiver = receiver(method);
+        let connections = connections(|end| receiver.accept(end));
+        let mut config = SenderConfig::default();
+        config.adapt = Some(AdaptConfig::default());
+        Self::configured(&config, connections, None, receiver, method)
+    }
+
     fn forwarder(method: &Arc<dyn MultifdMethods>) -> Forwarder {
         let mut config = ForwarderConfig::default();
         config.channels = ChannelCount::new(CHANNELS).unwrap();
@@ -94,6 +106,22 @@ impl<'f> Migration<'f> {
 
     fn over(
         connections: Vec<Box<dyn Transport>>,
+        forwarding: Option<Forwarding<'f>>,
+        receiver: Receiver,
+        method: &Arc<dyn MultifdMethods>,
+    ) -> Self {
+        Self::configured(
+            &SenderConfig::default(),
+            connections,
+            forwarding,
+            receiver,
+            method,
+        )
+    }
+
+    fn configured(
+        config: &SenderConfig,
+        connections: Vec<Box<dyn Transport>>,
         mut forwarding: Option<Forwarding<'f>>,
         receiver: Receiver,
         method: &Arc<dyn MultifdMethods>,
@@ -104,8 +132,7 @@ impl<'f> Migration<'f> {
         for page in (0..PAGES as u64).filter(|page| page % 3 > 0) {
             ram.span(page * 4096, 8).unwrap().copy_from(b"content.");
         }
-        let config = SenderConfig::default();
-        let mut sender = Sender::start(&config, source.clone(), method, connections).unwrap();
+        let mut sender = Sender::start(config, source.clone(), method, connections).unwrap();
         sender.sync().unwrap();
         if let Some(forwarding) = &mut forwarding {
             let blocks = source.blocks().iter();

@@ -13,13 +13,14 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use migration_params::{Compression, Parameters, ZeroPageDetection};
 use multifd_core::memory::Mapping;
 use multifd_core::wire::Uuid;
-use multifd_core::{ChannelCount, GuestMemory, PageSize, RamBlock};
+use multifd_core::{AdaptConfig, ChannelCount, GuestMemory, MultifdMethods, PageSize, RamBlock};
 use multifd_migration::dirty::NoWrites;
 use multifd_migration::stream::{AnnouncedBlock, Configuration, DeviceSection, Tail};
 use multifd_migration::{
     Destination, DestinationConfig, DestinationHost, DirtyLog, HostError, RunState, Source,
     SourceConfig, SourceHost,
 };
+use multifd_tests::conformance::OnRungs;
 use multifd_tests::host::{self, FileHost, accept_all, file_memory};
 use multifd_tests::peer::{self, RAM_BLOCK};
 use serde_json::{Value, json};
@@ -59,6 +60,23 @@ fn send_each_method() -> Result<()> {
             ..PLAIN
         })
     })
+}
+
+/// A QEMU need not know how each packet was made.
+#[test]
+fn send_on_every_rung() -> Result<()> {
+    for compression in [Compression::Zlib, Compression::Zstd] {
+        let case = Case {
+            method: compression,
+            ..PLAIN
+        };
+        let method = host::open(&parameters(&case))?;
+        let rungs = (0..method.ladder().len()).collect();
+        send_with(&case, Arc::new(OnRungs { method, rungs }), None)?;
+        let adapt = Some(AdaptConfig::default());
+        send_with(&case, host::open(&parameters(&case))?, adapt)?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -290,6 +308,15 @@ impl DestinationHost for Anything {
 
 /// Sends the recorded memory into a QEMU and compares what arrived.
 fn send(case: &Case) -> Result<()> {
+    send_with(case, host::open(&parameters(case))?, None)
+}
+
+/// The same, with a method that was opened for it.
+fn send_with(
+    case: &Case,
+    method: Arc<dyn MultifdMethods>,
+    adapt: Option<AdaptConfig>,
+) -> Result<()> {
     let Some(binary) = peer::require()? else {
         return Ok(());
     };
@@ -310,12 +337,12 @@ fn send(case: &Case) -> Result<()> {
     prepare(&mut qemu, case)?;
     qemu.migrate_incoming(&uri(&socket))?;
 
-    let parameters = parameters(case);
-    let mut config = SourceConfig::with_parameters(&parameters);
+    let mut config = SourceConfig::with_parameters(&parameters(case));
     config.uuid = uuid(case);
+    config.adapt = adapt;
     let connections = host::connect(&socket, usize::from(case.channels), case.return_path)?;
     let memory = file_memory(&[(RAM_BLOCK, &ours)])?;
-    let source = Source::new(config, memory, host::open(&parameters)?, connections)?;
+    let source = Source::new(config, memory, method, connections)?;
     let report = source.run(&mut Still(case.run_state, NoWrites))?;
 
     qemu.wait_status(&["completed"], LIMIT)
