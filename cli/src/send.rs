@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use migration_params::{Settings, ZeroPageDetection};
 use multifd_core::wire::Uuid;
-use multifd_core::{GuestMemory, PageSize, Place, Side};
+use multifd_core::{GuestMemory, PageSize, Place, Side, StdThreads};
 use multifd_migration::{Source, SourceConfig, channel_count};
 
 use crate::args::SendArgs;
@@ -113,6 +113,6 @@ fn config(args: &SendArgs, settings: &Settings, saved: Option<Saved>) -> SourceC
     }
     config.limits = args.migration.limits();
     config.adapt = args.adapt.config();
-    config.threads = Arc::new(ChannelThreads::new(&args.adapt));
+    config.threads = Arc::new(ChannelThreads::new(&args.adapt, StdThreads));
     config
 }

@@ -12,7 +12,7 @@ use multifd_core::wire::Uuid;
 use multifd_migration::Limits;
 
 use super::migration::{page_size, seconds, uuid};
-use super::{AcceleratorArgs, AllowArgs, ControlArgs, TlsPeerArgs, side};
+use super::{AcceleratorArgs, AdaptArgs, AllowArgs, ControlArgs, TlsPeerArgs, side};
 use crate::net::uri::Uri;
 use crate::show::exit_code;
 
@@ -102,6 +102,8 @@ pub(crate) struct RelayArgs {
     pub(crate) tls: TlsPeerArgs,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
+    #[command(flatten)]
+    pub(crate) adapt: AdaptArgs,
     /// Print the result as a JSON object; with --keep-listening one for each migration, on a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,31 +4,33 @@
 
 use std::io;
 
-use multifd_core::{Spawn, StdThreads, ThreadKind};
+use multifd_core::{Spawn, ThreadKind};
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::args::{AdaptArgs, Cpus};
 
-/// Threads of the standard library, of which the channels' are put where they belong.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ChannelThreads {
+/// Threads that another starts, of which the channels' are put where they belong.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelThreads<S> {
+    starts: S,
     cpus: Option<Cpus>,
     nice: Option<i32>,
 }
 
-impl ChannelThreads {
-    pub(crate) fn new(args: &AdaptArgs) -> Self {
+impl<S: Spawn> ChannelThreads<S> {
+    pub(crate) fn new(args: &AdaptArgs, starts: S) -> Self {
         Self {
+            starts,
             cpus: args.cpus.clone(),
             nice: args.nice,
         }
     }
 }
 
-impl Spawn for ChannelThreads {
+impl<S: Spawn> Spawn for ChannelThreads<S> {
     fn spawn(&self, thread: ThreadKind, body: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        StdThreads.spawn(thread, body)
+        self.starts.spawn(thread, body)
     }
 
     fn ready(&self, thread: ThreadKind) -> io::Result<()> {
@@ -56,7 +58,7 @@ fn named(option: &str, error: io::Error) -> io::Error {
 mod tests {
     use std::thread;
 
-    use multifd_core::ChannelCount;
+    use multifd_core::{ChannelCount, StdThreads};
     use rustix::process::getpriority_process;
     use rustix::thread::sched_getaffinity;
 
@@ -70,6 +72,7 @@ mod tests {
             .find(|cpu| allowed.is_set(*cpu))
             .unwrap();
         let threads = ChannelThreads {
+            starts: StdThreads,
             cpus: Some(Cpus(vec![first])),
             nice: Some((before + 1).min(19)),
         };

@@ -10,7 +10,8 @@ use multifd_core::{MultifdMethods, Registry};
 use multifd_migration::{Relay, RelayConfig, method_options};
 
 use super::turn::Turns;
-use crate::args::{RelayArgs, Switch};
+use crate::args::{AdaptArgs, RelayArgs, Switch};
+use crate::ends::processors::ChannelThreads;
 use crate::ends::{methods, settings};
 use crate::net::tls::{ClientSide, ServerSide};
 use crate::net::uri::Uri;
@@ -30,6 +31,8 @@ pub(super) struct Plan {
     pub(super) tls: ServerSide,
     /// With the destination.
     pub(super) outgoing_tls: ClientSide,
+    /// Where the channels' threads run.
+    adapt: AdaptArgs,
     /// How long to wait for the destination to listen.
     pub(super) wait: Duration,
     /// The connections of one migration are made one after the other: a relay on the other side sees by
@@ -58,6 +61,7 @@ impl Plan {
         config.forwarder.uuid = args.uuid;
         config.forwarder.page_size = args.page_size;
         config.forwarder.limits = args.limits();
+        config.forwarder.adapt = args.adapt.config();
         let (tls, outgoing_tls) =
             credentials(args, (&incoming, &outgoing), &args.to, args.limits().init)?;
         Ok(Self {
@@ -67,6 +71,7 @@ impl Plan {
             incoming: method(args, &registry, &incoming)?,
             outgoing: method(args, &registry, &outgoing)?,
             to: args.to.clone(),
+            adapt: args.adapt.clone(),
             wait: args.wait,
             connecting: Turns::default(),
         })
@@ -91,7 +96,8 @@ impl Plan {
     /// A relay for one migration, which runs on these threads.
     pub(super) fn relay(&self, threads: &Named) -> Relay {
         let mut config = self.config.clone();
-        config.forwarder.threads = Arc::new(threads.clone());
+        let threads = ChannelThreads::new(&self.adapt, threads.clone());
+        config.forwarder.threads = Arc::new(threads);
         Relay::new(
             config,
             Arc::clone(&self.incoming),

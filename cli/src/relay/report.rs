@@ -17,6 +17,7 @@ use crate::show::codec_paths::PathsReport;
 use crate::show::log::Identity;
 use crate::show::output;
 use crate::show::report::ChannelReport;
+use crate::show::rungs::RungReport;
 use crate::show::units::Bytes;
 
 /// The result of a migration that was passed on. Times are milliseconds, with a fraction.
@@ -76,6 +77,9 @@ struct SideReport {
     cpu_time: f64,
     channels: Vec<ChannelReport>,
     paths: PathsReport,
+    /// What was chosen for the packets, if that was chosen for each; only of the destination's side.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rungs: Vec<RungReport>,
 }
 
 /// How long things stay in the relay.
@@ -123,6 +127,7 @@ impl PassageReport {
                 cpu_time: millis(total.cpu_time),
                 channels: stats.channels.iter().map(ChannelReport::new).collect(),
                 paths: PathsReport::new(&total.paths),
+                rungs: RungReport::all(&total),
             }
         };
         let channels = &report.channels;

@@ -4,6 +4,7 @@
 
 mod accelerated;
 mod activated;
+mod adapting;
 mod advise;
 mod allowed;
 mod arguments;
