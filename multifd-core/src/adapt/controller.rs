@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::config::AdaptConfig;
-use super::estimate::Estimate;
+use super::estimate::{Estimate, Taken};
 use super::limits::Limits;
 use super::mix::{self, Mix, Point, STEPS};
 use super::window::{Observation, Summary, Window};
@@ -86,6 +86,11 @@ impl Controller {
             0..FIRST_WINDOWS => FIRST_WINDOW,
             _ => WINDOW,
         };
+        // What is tried for once has to tell enough by itself.
+        let length = match self.limits.looks(STEPS) {
+            Some(_) => length * 2,
+            None => length,
+        };
         if self.window.is_full(now, length, self.channels) {
             self.close_window(now);
         }
@@ -109,16 +114,13 @@ impl Controller {
 
     fn close_window(&mut self, now: Duration) {
         let summary = self.window.summary(now, self.channels);
+        let looked = self.limits.looks(STEPS);
         self.windows = self.windows.saturating_add(1);
-        let taken: f64 = self
-            .window
-            .taken
-            .iter()
-            .map(|taken| taken.guest_bytes)
-            .sum();
+        let bytes = |taken: &[Taken]| taken.iter().map(|taken| taken.guest_bytes).sum::<f64>();
+        let taken = bytes(&self.window.fresh);
         if taken > 0.0 {
-            self.estimate.learn(&self.window.taken);
-            let point = self.point_of_window(taken);
+            self.estimate.learn(&self.window.fresh);
+            let point = self.point_of_window(bytes(&self.window.taken));
             if self.windows > STARTING {
                 self.limits.learn(&summary, &point);
             }
@@ -127,7 +129,10 @@ impl Controller {
             self.decide(&summary, now);
         }
         log::trace!("{now:?}: {summary:?}, {:?}: {:?}", self.limits, self.mix);
-        self.window.restart(now);
+        match self.windows > STARTING && looked == self.limits.looks(STEPS) {
+            true => self.window.go_on(now),
+            false => self.window.restart(now),
+        }
     }
 
     /// What a byte has taken in this window.

@@ -31,8 +31,20 @@ pub(super) struct Limits {
     seen: bool,
     /// Full windows in a row that have shown the same link.
     sure: u32,
+    /// Full windows in a row that might show a slow receiver.
+    doubt: u32,
+    trial: Option<Trial>,
     /// The rate of the last window in which nothing was looked for.
     usual_rate: f64,
+}
+
+/// A receiver that is believed to be slow, until it is judged.
+#[derive(Clone, Debug)]
+struct Trial {
+    /// Windows until then.
+    left: u32,
+    /// How fast memory was sent when that was first believed.
+    guest_rate: f64,
 }
 
 impl Limits {
@@ -49,6 +61,8 @@ impl Limits {
             offered: 1.0,
             seen: false,
             sure: 0,
+            doubt: 0,
+            trial: None,
             usual_rate: 0.0,
         }
     }
@@ -60,7 +74,8 @@ impl Limits {
         } else {
             STRETCH_DOWN
         };
-        self.stretch += (window.stretch - self.stretch) * follow;
+        let stretch = window.stretch.min(self.stretch * MORE_STRETCH);
+        self.stretch += (stretch - self.stretch) * follow;
         if window.idle > MOST_IDLE {
             return;
         }
@@ -71,6 +86,7 @@ impl Limits {
             true => self.full(window, point),
             false => self.not_full(window),
         }
+        self.judge(window);
         self.receiver *= 1.0 - FORGET_RECEIVER;
         self.receiver = self
             .receiver
@@ -114,15 +130,26 @@ impl Limits {
             self.link = rate;
             self.receiver = 1.0 / (window.guest_rate * point.receiver);
         } else if harder && window.slack > RECEIVERS_SLACK && rate < self.link / HARDER {
-            self.receiver = 1.0 / (window.guest_rate * point.receiver);
+            self.doubt += 1;
+            if self.doubt >= DOUBT {
+                self.receiver = 1.0 / (window.guest_rate * point.receiver);
+                self.trial.get_or_insert(Trial {
+                    left: TRIAL,
+                    guest_rate: window.guest_rate,
+                });
+            }
             self.link *= 1.0 - FORGET;
         } else {
-            let follow = if rate < self.link / FAR { 1.0 } else { FOLLOW };
+            let (follow, before) = (if rate < self.link / FAR { 1.0 } else { FOLLOW }, self.link);
             self.link += (rate - self.link) * follow;
-            if rate > self.link / MORE && self.looking.is_none() {
+            let settled = rate > self.link / MORE || rate < before / FAR;
+            if settled && self.looking.is_none() {
                 self.receiver_at_link = point.receiver;
             }
             self.sure = if same { self.sure.saturating_add(1) } else { 0 };
+        }
+        if !(harder && rate < self.link / HARDER) {
+            self.doubt = 0;
         }
         self.seen = true;
         self.growth = GROWTH;
@@ -147,6 +174,24 @@ impl Limits {
         } else {
             self.growth = GROWTH;
             self.look(found);
+        }
+    }
+
+    /// A receiver that has been found slow gets less to do. If no more comes through by that, it was the link.
+    fn judge(&mut self, window: &Summary) {
+        let Some(trial) = &mut self.trial else {
+            return;
+        };
+        if trial.left > 0 {
+            trial.left -= 1;
+            return;
+        }
+        let before = trial.guest_rate;
+        self.trial = None;
+        if window.guest_rate < before * BETTER {
+            (self.receiver, self.receiver_at_link) = (0.0, 1.0);
+            self.link = window.wire_rate;
+            self.sure = 0;
         }
     }
 
@@ -193,11 +238,18 @@ const FOLLOW: f64 = 0.5;
 const FAR: f64 = 1.4;
 /// As many windows in a row make a rate sure.
 const SURE: u32 = 4;
+/// As many windows in a row make a slow receiver.
+const DOUBT: u32 = 2;
+/// After so many windows with less work for the receiver this much more has to come through.
+const TRIAL: u32 = 4;
+const BETTER: f64 = 1.1;
 /// A link that is not full is believed to be this much faster at most than what is sent.
 const AHEAD: f64 = 6.0;
 /// What contention has shown is not forgotten with the first moment without it.
 const STRETCH_UP: f64 = 0.4;
-const STRETCH_DOWN: f64 = 0.08;
+const STRETCH_DOWN: f64 = 0.1;
+/// A moment in which a thread did not run at all is not believed at once.
+const MORE_STRETCH: f64 = 3.0;
 const FORGET: f64 = 0.02;
 /// A receiver is tried again soon: it may have been something else.
 const FORGET_RECEIVER: f64 = 0.05;

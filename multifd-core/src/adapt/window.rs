@@ -28,7 +28,11 @@ pub(crate) struct Observation {
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub(super) start: Duration,
-    /// By rung.
+    /// Seconds before, as far as they still count.
+    before: f64,
+    /// By rung, of this window alone.
+    pub(super) fresh: Vec<Taken>,
+    /// By rung, with what was before.
     pub(super) taken: Vec<Taken>,
     /// Channel time spent working, and waiting.
     busy: f64,
@@ -59,6 +63,8 @@ impl Window {
     pub(super) fn new(rungs: usize, start: Duration) -> Self {
         Self {
             start,
+            before: 0.0,
+            fresh: vec![Taken::default(); rungs],
             taken: vec![Taken::default(); rungs],
             busy: 0.0,
             blocked: 0.0,
@@ -68,18 +74,47 @@ impl Window {
         }
     }
 
-    /// Starts anew.
-    pub(super) fn restart(&mut self, start: Duration) {
-        self.taken.fill(Taken::default());
-        (self.start, self.packets) = (start, 0);
-        (self.busy, self.blocked, self.idle, self.held) = (0.0, 0.0, 0.0, 0.0);
+    /// Starts anew, at `now`.
+    pub(super) fn restart(&mut self, now: Duration) {
+        self.fade(now, 0.0);
+    }
+
+    /// Starts the next window. What was in this one counts on, but less and less: connections take what is sent in bursts,
+    /// and a few packets tell little.
+    pub(super) fn go_on(&mut self, now: Duration) {
+        let time = now.saturating_sub(self.start).as_secs_f64();
+        let memory = time * (TELLING / self.packets.max(1) as f64).max(1.0);
+        self.fade(now, (-time / memory.clamp(1e-6, LONGEST_MEMORY)).exp());
+    }
+
+    fn fade(&mut self, now: Duration, keep: f64) {
+        self.before = keep * (self.before + now.saturating_sub(self.start).as_secs_f64());
+        self.fresh.fill(Taken::default());
+        for taken in &mut self.taken {
+            *taken = Taken {
+                guest_bytes: taken.guest_bytes * keep,
+                wire_bytes: taken.wire_bytes * keep,
+                cpu: taken.cpu * keep,
+            };
+        }
+        for sum in [
+            &mut self.busy,
+            &mut self.blocked,
+            &mut self.idle,
+            &mut self.held,
+        ] {
+            *sum *= keep;
+        }
+        (self.start, self.packets) = (now, 0);
     }
 
     pub(super) fn add(&mut self, packet: &Observation) {
-        if let Some(taken) = self.taken.get_mut(packet.rung) {
-            taken.guest_bytes += packet.guest_bytes as f64;
-            taken.wire_bytes += packet.wire_bytes as f64;
-            taken.cpu += packet.cpu.as_secs_f64();
+        for rungs in [&mut self.fresh, &mut self.taken] {
+            if let Some(taken) = rungs.get_mut(packet.rung) {
+                taken.guest_bytes += packet.guest_bytes as f64;
+                taken.wire_bytes += packet.wire_bytes as f64;
+                taken.cpu += packet.cpu.as_secs_f64();
+            }
         }
         self.busy += packet.busy.as_secs_f64();
         self.blocked += packet.blocked.as_secs_f64();
@@ -99,7 +134,7 @@ impl Window {
     }
 
     pub(super) fn summary(&self, now: Duration, channels: usize) -> Summary {
-        let time = now.saturating_sub(self.start).as_secs_f64().max(1e-6);
+        let time = self.before + now.saturating_sub(self.start).as_secs_f64().max(1e-6);
         let all = time * channels.max(1) as f64;
         let sum = |value: fn(&Taken) -> f64| self.taken.iter().map(value).sum::<f64>();
         let (cpu, held) = (sum(|taken| taken.cpu), (self.held / time).min(1.0));
@@ -119,6 +154,10 @@ impl Window {
     }
 }
 
+/// So many packets tell enough to forget what was before them.
+const TELLING: f64 = 64.0;
+/// Seconds that count.
+const LONGEST_MEMORY: f64 = 0.3;
 /// As many packets for each channel, and no fewer or more than for so many channels, are enough.
 const FEW: usize = 4;
 const MANY: usize = 16;
