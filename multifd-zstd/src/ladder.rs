@@ -8,21 +8,21 @@ use zstd_safe::{CCtx, CParameter, ParamSwitch};
 
 use crate::recv::NAME;
 
-/// The rungs, from pages as they are to the highest level that QEMU has; costs are nanoseconds per byte of a processor
-/// of 2020, on memory that holds programs, libraries and text.
+/// The rungs, from pages as they are to the highest level that QEMU has; costs are nanoseconds per byte, copy and
+/// connection included, on memory that holds programs, libraries and text.
 pub(crate) const LADDER: &[Rung] = &[
-    Rung::raw(0.25),
-    Rung::new("-50", -50, 1.1, 0.26),
-    Rung::new("-16", -16, 1.7, 0.45),
-    Rung::new("-4", -4, 2.1, 0.58),
-    Rung::new("1", 1, 2.6, 0.69),
-    Rung::new("2", 2, 3.3, 0.704),
-    Rung::new("3", 3, 4.2, 0.715),
-    Rung::new("5", 5, 9.5, 0.726),
-    Rung::new("6", 6, 14.0, 0.731),
-    Rung::new("9", 9, 20.0, 0.734),
-    Rung::new("12", 12, 30.0, 0.735),
-    Rung::new("15", 15, 60.0, 0.739),
+    Rung::raw(0.4),
+    Rung::new("-50", -50, 1.2, 0.33),
+    Rung::new("-8", -8, 1.8, 0.54),
+    Rung::new("-4", -4, 2.2, 0.6),
+    Rung::new("1", 1, 3.1, 0.685),
+    Rung::new("2", 2, 3.7, 0.708),
+    Rung::new("3", 3, 4.3, 0.718),
+    Rung::new("5", 5, 8.2, 0.728),
+    Rung::new("6", 6, 12.2, 0.734),
+    Rung::new("9", 9, 18.0, 0.736),
+    Rung::new("12", 12, 28.0, 0.737),
+    Rung::new("15", 15, 60.0, 0.74),
     Rung::new("19", 19, 200.0, 0.75),
 ];
 

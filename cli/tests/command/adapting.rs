@@ -38,7 +38,7 @@ fn a_source_and_a_relay_choose_for_each_packet() -> Result<()> {
     ensure!(received.get("rungs").is_none(), "{received:#}");
     for (report, levels) in [
         (&sent, &["raw", "1", "3", "6", "9"][..]),
-        (&passed["out"], &["raw", "-50", "-16", "-4", "1", "2", "3"]),
+        (&passed["out"], &["raw", "-50", "-8", "-4", "1", "2", "3"]),
     ] {
         chosen(report, levels)?;
     }

@@ -8,7 +8,7 @@ use super::config::AdaptConfig;
 use super::estimate::{Estimate, Taken};
 use super::limits::Limits;
 use super::mix::{self, Mix, Point, STEPS};
-use super::window::{Observation, Summary, Window};
+use super::window::{self, Observation, Summary, Window};
 use crate::method::{Rung, rungs_up_to};
 
 /// Chooses a rung for each packet of all channels.
@@ -82,16 +82,16 @@ impl Controller {
     /// Takes note of a packet that has been sent at `now`, a time since the start.
     pub(crate) fn observe(&mut self, now: Duration, packet: &Observation) {
         self.window.add(packet);
-        let length = match self.windows {
-            0..FIRST_WINDOWS => FIRST_WINDOW,
-            _ => WINDOW,
+        let (length, enough) = match self.windows {
+            0..FIRST_WINDOWS => (FIRST_WINDOW, self.channels.min(window::ENOUGH)),
+            _ => (WINDOW, window::enough(self.channels)),
         };
         // What is tried for once has to tell enough by itself.
         let length = match self.limits.looks(STEPS) {
             Some(_) => length * 2,
             None => length,
         };
-        if self.window.is_full(now, length, self.channels) {
+        if self.window.is_full(now, length, enough) {
             self.close_window(now);
         }
     }
@@ -152,11 +152,12 @@ impl Controller {
         if let Some(percent) = self.config.cpu_limit {
             rates.processors = rates.processors.min(f64::from(percent.max(1)) / 100.0);
         }
-        // Step by step: a moment in which little comes through is not to be paid for with packets that take long.
-        let known = self
-            .points
-            .get(..self.mix.next_above())
-            .unwrap_or(&self.points);
+        // Step by step, and not at the very start: a moment in which little comes through is not to be paid for with packets that take long.
+        let above = match self.windows {
+            0..=FIRST_WINDOWS => self.mix.next_above() - 1,
+            _ => self.mix.next_above(),
+        };
+        let known = self.points.get(..above).unwrap_or(&self.points);
         self.mix = mix::best(known, &rates, self.mix);
         if let Some(share) = self.limits.looks(STEPS) {
             let mix = self.mix.with_raw(share);

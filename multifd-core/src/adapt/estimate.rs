@@ -97,7 +97,8 @@ impl Estimate {
         }
         raw.follow(&mut self.raw_cost);
         rest.follow(&mut self.cost);
-        let unit = self.cost;
+        // In relation to the others of this window, not to what is followed step by step.
+        let unit = rest.ratio();
         for (rung, taken) in self.rungs.iter_mut().zip(taken) {
             let seen = taken.cpu / (taken.guest_bytes * unit);
             rung.cost.correct(seen, taken, !rung.raw && rest.rungs > 1);
@@ -112,7 +113,7 @@ impl Estimate {
             sums.add(taken.guest_bytes * rung.gain.seen, saved.max(0.0));
         }
         sums.follow(&mut self.gain);
-        let gain = self.gain;
+        let gain = sums.ratio();
         for (rung, taken) in self.rungs.iter_mut().zip(taken) {
             let seen = (1.0 - taken.wire_bytes / taken.guest_bytes) / gain;
             // Of memory that is hardly compressible the relations cannot be told.
@@ -159,9 +160,13 @@ impl Sums {
         }
     }
 
+    fn ratio(&self) -> f64 {
+        self.got / self.expected
+    }
+
     fn follow(&self, value: &mut f64) {
         if self.expected > 0.0 {
-            *value += (self.got / self.expected - *value) * FOLLOW;
+            *value += (self.ratio() - *value) * FOLLOW;
         }
     }
 }

@@ -126,10 +126,10 @@ impl Window {
         self.held += time.as_secs_f64();
     }
 
-    /// Whether the window is long enough at `now` to tell something.
-    pub(super) fn is_full(&self, now: Duration, length: Duration, channels: usize) -> bool {
+    /// Whether the window is long enough at `now` to tell something, which `enough` packets do.
+    pub(super) fn is_full(&self, now: Duration, length: Duration, enough: usize) -> bool {
         let time = now.saturating_sub(self.start);
-        let few = self.packets < 2 * channels.clamp(FEW, MANY);
+        let few = self.packets < enough;
         time >= if few { length * 4 } else { length }
     }
 
@@ -154,10 +154,16 @@ impl Window {
     }
 }
 
+/// How many packets tell something of so many channels.
+pub(super) fn enough(channels: usize) -> usize {
+    channels.saturating_mul(2).clamp(FEW, ENOUGH)
+}
+
 /// So many packets tell enough to forget what was before them.
 const TELLING: f64 = 64.0;
 /// Seconds that count.
 const LONGEST_MEMORY: f64 = 0.3;
-/// As many packets for each channel, and no fewer or more than for so many channels, are enough.
-const FEW: usize = 4;
-const MANY: usize = 16;
+/// Two packets of each channel are enough, but no fewer than this.
+const FEW: usize = 8;
+/// So many packets are enough of any number of channels.
+pub(super) const ENOUGH: usize = 32;
