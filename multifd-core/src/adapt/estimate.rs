@@ -93,7 +93,7 @@ impl Estimate {
         let (mut raw, mut rest) = (Sums::default(), Sums::default());
         for (rung, taken) in self.rungs.iter().zip(taken) {
             let sums = if rung.raw { &mut raw } else { &mut rest };
-            sums.add(taken.guest_bytes * rung.cost.seen, taken.cpu);
+            sums.add(taken.guest_bytes, &rung.cost, taken.cpu);
         }
         raw.follow(&mut self.raw_cost);
         rest.follow(&mut self.cost);
@@ -101,7 +101,8 @@ impl Estimate {
         let unit = rest.ratio();
         for (rung, taken) in self.rungs.iter_mut().zip(taken) {
             let seen = taken.cpu / (taken.guest_bytes * unit);
-            rung.cost.correct(seen, taken, !rung.raw && rest.rungs > 1);
+            let told = if rung.raw { 0.0 } else { rest.told(taken) };
+            rung.cost.correct(seen, taken, (told, COST_WRONG_BY));
         }
     }
 
@@ -110,15 +111,18 @@ impl Estimate {
         let compressing = || self.rungs.iter().zip(taken).filter(|(rung, _)| !rung.raw);
         for (rung, taken) in compressing() {
             let saved = taken.guest_bytes - taken.wire_bytes;
-            sums.add(taken.guest_bytes * rung.gain.seen, saved.max(0.0));
+            sums.add(taken.guest_bytes, &rung.gain, saved.max(0.0));
         }
         sums.follow(&mut self.gain);
         let gain = sums.ratio();
         for (rung, taken) in self.rungs.iter_mut().zip(taken) {
             let seen = (1.0 - taken.wire_bytes / taken.guest_bytes) / gain;
             // Of memory that is hardly compressible the relations cannot be told.
-            let told = !rung.raw && sums.rungs > 1 && gain > LITTLE_GAIN;
-            rung.gain.correct(seen, taken, told);
+            let told = match rung.raw || gain < LITTLE_GAIN {
+                true => 0.0,
+                false => sums.told(taken),
+            };
+            rung.gain.correct(seen, taken, (told, GAIN_WRONG_BY));
         }
     }
 }
@@ -132,11 +136,10 @@ impl Shape {
     }
 
     /// Believes what was seen a bit more, or forgets a bit of it.
-    fn correct(&mut self, seen: f64, taken: &Taken, told: bool) {
-        if taken.guest_bytes > 0.0 && told && seen.is_finite() {
-            let within = self.expected * WRONG_BY;
-            let seen = seen.clamp(self.expected / WRONG_BY, within);
-            self.seen += (seen - self.seen) * LEARN;
+    fn correct(&mut self, seen: f64, taken: &Taken, (told, wrong_by): (f64, f64)) {
+        if told > 0.0 && seen.is_finite() {
+            let seen = seen.clamp(self.expected / wrong_by, self.expected * wrong_by);
+            self.seen += (seen - self.seen) * LEARN * told;
         } else if taken.guest_bytes == 0.0 {
             self.seen += (self.expected - self.seen) * FORGET;
         }
@@ -148,16 +151,23 @@ impl Shape {
 struct Sums {
     expected: f64,
     got: f64,
-    rungs: usize,
+    guest_bytes: f64,
 }
 
 impl Sums {
-    fn add(&mut self, expected: f64, got: f64) {
+    fn add(&mut self, guest_bytes: f64, shape: &Shape, got: f64) {
+        let expected = guest_bytes * shape.seen;
         if expected > 0.0 {
             self.expected += expected;
             self.got += got;
-            self.rungs += 1;
+            self.guest_bytes += guest_bytes;
         }
+    }
+
+    /// How much one of the rungs tells, beside the others: packets differ, so that a few tell little. 1 at most.
+    fn told(&self, taken: &Taken) -> f64 {
+        let others = self.guest_bytes - taken.guest_bytes;
+        (taken.guest_bytes.min(others) / TELLING).clamp(0.0, 1.0)
     }
 
     fn ratio(&self) -> f64 {
@@ -178,8 +188,12 @@ const FOLLOW: f64 = 0.5;
 const LEARN: f64 = 0.15;
 /// How much of what is known of a rung's relations is forgotten in a window without it.
 const FORGET: f64 = 0.01;
-/// Expectations are wrong by no more than this factor.
-const WRONG_BY: f64 = 4.0;
+/// Bytes of guest memory, made into packets on a rung and on others, that tell how the two compare.
+const TELLING: f64 = 16.0 * 1024.0 * 1024.0;
+/// Expectations are wrong by no more than these factors. Processors differ by more than what levels make of the same
+/// memory does.
+const COST_WRONG_BY: f64 = 2.5;
+const GAIN_WRONG_BY: f64 = 1.2;
 /// Below this share of what is expected, memory is hardly compressible.
 const LITTLE_GAIN: f64 = 0.1;
 /// What is saved at most.
@@ -228,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_seen_side_by_side_counts() {
         let mut estimate = Estimate::new(&LADDER);
-        for _ in 0..60 {
+        for _ in 0..600 {
             estimate.learn(&[Taken::default(), taken(0.5, 2e-9), taken(0.45, 40e-9)]);
         }
         let [_, fast, strong] = points(&estimate)[..] else {
