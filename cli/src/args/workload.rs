@@ -4,8 +4,8 @@
 
 use std::num::NonZeroU64;
 
-use hypervisor::{MachineConfig, Pattern, Processors, Workload};
 use multifd_core::PageSize;
+use multifd_demo_vmm::{MachineConfig, Pattern, Processors, Workload};
 
 use crate::show::units::{MemorySize, Rate};
 

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::thread;
 
-use hypervisor::Processors;
+use multifd_demo_vmm::Processors;
 use serde_json::json;
 
 use crate::args::{GuestArgs, WorkloadArgs};

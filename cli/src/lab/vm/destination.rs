@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::bail;
-use hypervisor::{GuestReport, Machine, Memory};
 use multifd_core::{Error, GuestMemory};
+use multifd_demo_vmm::{GuestReport, Machine, Memory};
 use multifd_migration::stream::{AnnouncedBlock, Configuration, Tail};
 use multifd_migration::{DestinationConfig, DestinationHost, HostError, RunState, channel_count};
 
@@ -37,7 +37,7 @@ pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let limits = args.migration.limits();
     let tls = ServerSide::new(&settings.parameters, true, limits.init)?;
     config.receiver.limits = limits.clone();
-    let destination = hypervisor::destination(&machine, config, &method);
+    let destination = multifd_demo_vmm::destination(&machine, config, &method);
     let listener = Listener::bind(from, limits.destination)?;
     let address = listener.place();
     let entrance = (listener, tls);

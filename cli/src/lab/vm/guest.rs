@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use hypervisor::GuestReport;
+use multifd_demo_vmm::GuestReport;
 
 use crate::show::report::GuestSummary;
 

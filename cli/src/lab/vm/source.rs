@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use hypervisor::{Machine, Memory};
 use migration_params::Settings;
 use multifd_core::{MultifdMethods, Place, Side};
+use multifd_demo_vmm::{Machine, Memory};
 use multifd_migration::SourceConfig;
 use multifd_migration::source::GuestAfter;
 
@@ -79,7 +79,7 @@ impl Migration<'_> {
         };
         let mut config = SourceConfig::try_from(self.settings)?;
         config.limits = limits;
-        let source = hypervisor::source(machine, config, self.method, connections)
+        let source = multifd_demo_vmm::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
         sending.run(source, |source| {
             let result = source.run(machine);

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use hypervisor::{Machine, MachineConfig, Memory, Pattern, Processors, Workload};
 use multifd_core::transport::{SocketTransport, Transport};
 use multifd_core::{MethodOptions, MultifdMethods, Registry};
+use multifd_demo_vmm::{Machine, MachineConfig, Memory, Pattern, Processors, Workload};
 use multifd_migration::source::{AutoConverge, GuestAfter, SourceHandle};
 use multifd_migration::stream::DeviceSection;
 use multifd_migration::{
@@ -244,7 +244,7 @@ impl Guests {
         config.time_limit = Some(Duration::from_secs(60));
         let method = method()?;
         let destination =
-            hypervisor::destination(&self.destination, DestinationConfig::default(), &method);
+            multifd_demo_vmm::destination(&self.destination, DestinationConfig::default(), &method);
         let connect = || -> Result<SocketTransport> {
             let (ours, theirs) = UnixStream::pair()?;
             destination.accept(Box::new(SocketTransport::new(theirs)?))?;
@@ -253,11 +253,11 @@ impl Guests {
         let main = Box::new(connect()?);
         let channels = (0..2).map(|_| Ok(Box::new(connect()?) as Box<dyn Transport>));
         let connections = Connections::new(main, channels.collect::<Result<_>>()?)?;
-        let source = hypervisor::source(&self.source, config, &method, connections)?;
+        let source = multifd_demo_vmm::source(&self.source, config, &method, connections)?;
         self.handle = Some(source.handle());
         let (sent, received) = std::thread::scope(|scope| {
             let incoming = &mut self.destination;
-            let received = scope.spawn(|| hypervisor::receive(incoming, &destination));
+            let received = scope.spawn(|| multifd_demo_vmm::receive(incoming, &destination));
             let mut host = WithDevice(&mut self.source, self.device);
             (source.run(&mut host), received.join())
         });
