@@ -1,16 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A small hypervisor that embeds the live migration of the crate `multifd-migration`.
+#![doc = include_str!("../README.md")]
 //!
-//! It has what a hypervisor has to have for that, and little more: RAM, vCPUs, a serial port, a device
-//! that writes to guest memory by itself, and state of all of them that can be saved and loaded. Its
-//! guest is a program of its own (`program.S`) that writes to memory at a chosen rate and in a chosen
-//! pattern, and checks each page before it writes to it.
-//!
-//! The part that embeds the migration is `embed.rs`; `docs/embedding.md` walks through it.
-//!
-//! Where there is no usable KVM, threads are the vCPUs and do what the guest's program does: see
-//! [`Processors`].
+//! ## Modules
 //!
 //! | module | what it is |
 //! |---|---|

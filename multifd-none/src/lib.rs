@@ -1,23 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `none`: pages travel as they are.
-//!
-//! A payload is the packet's normal pages back to back, in the order of the packet, and nothing
-//! else: `n` pages of `P` bytes are exactly `n * P` bytes. Nothing is copied on either side; the
-//! pages go between the connection and guest memory directly.
-//!
-//! It is also the smallest complete method. A new one has the same three files: `lib.rs` opens the
-//! method, `send.rs` is the state of a sending channel, `recv.rs` that of a receiving one.
-//!
-//! ```
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_none::NoneFactory)?;
-//! let method = registry.open("none", &MethodOptions::new())?;
-//! assert_eq!(method.name(), "none");
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod recv;
 mod send;

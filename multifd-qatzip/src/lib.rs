@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `qatzip`: pages as gzip members in the form that Intel QAT compresses and decompresses.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Format
 //!
 //! A payload is one or more gzip members (RFC 1952) back to back; their content is the packet's
 //! normal pages in order. Packets do not depend on each other. QATzip's default format adds an extra
 //! field to each member that says how long it is, compressed and not; see `member.rs`.
 //!
-//! # Who does the work
+//! ## Who does the work
 //!
 //! The option `accelerator` decides when the method is opened ([`Accelerator`]):
 //!
@@ -27,7 +29,7 @@
 //! received, only members that are exactly in QATzip's form reach the library, and only those of at
 //! most 64 KiB a device; a sender without a device makes longer ones.
 //!
-//! # A device that fails
+//! ## A device that fails
 //!
 //! A call of the library that fails may have left the device at work: it may write to its output later.
 //! Neither the session nor its memory is used again then, and the channel goes on without its device. A
@@ -41,27 +43,16 @@
 //! of the process's thread keys each time, and is refused unless the option `qatzip-without-device` is
 //! `allow`: that is for tests and measurements.
 //!
-//! # This crate's software
+//! ## This crate's software
 //!
 //! What it sends is what QAT's hardware decompresses without help: members of at most 64 KiB of pages,
 //! all with the extra field. It receives every legal member, of any length, with the extra field or
 //! without it.
 //!
-//! `multifd-qatzip-level` is 1 to 9, by default 1, as in QEMU. Each level is slower than the one before
+//! Each level is slower than the one before
 //! and compresses better. Level 1 is done by ISA-L where `libisal.so.2` is installed, or the file that the
 //! option `isal-library` names (`none` to do without it); all others are libdeflate's levels of the same
 //! number. Pages that look incompressible are stored at every level.
-//!
-//! ```
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_qatzip::QatzipFactory)?;
-//! let options = MethodOptions::new().with("multifd-qatzip-level", 3);
-//! let method = registry.open("qatzip", &options)?;
-//! assert_eq!(method.name(), "qatzip");
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
 
 mod attempt;
 mod device_recv;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `qpl`: each page a deflate stream that Intel's In-Memory Analytics Accelerator (IAA) can take.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Format
 //!
 //! A payload is a table of lengths and then the pages back to back; `multifd_deflate::table` has the
 //! layout. A page is sent as it is, or as one complete raw deflate stream (RFC 1951), which is shorter
 //! than the page and stands alone. Distances are at most 4 KiB, because the device remembers no more.
 //!
-//! # Implementations
+//! ## Implementations
 //!
 //! The format is complete in software here, both ways. Where a host has the device and libqpl, the
 //! library is loaded at run time and the device does the work. The option `accelerator` says which of
@@ -24,20 +26,6 @@
 //! silent for [`ChannelSetup::accelerator_limit`] is left alone with its memory, which stays for ever. The option `qpl-library` is the path of libqpl,
 //! by default `libqpl.so.1` in the system's folders; any release from 1.5 on will do. The option
 //! `isal-library` is described at [`Isal`].
-//!
-//! QEMU has no level for this method: it is the fastest.
-//!
-//! ```
-//! use multifd_core::method::Accelerator;
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_qpl::QplFactory)?;
-//! let options = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
-//! let method = registry.open("qpl", &options)?;
-//! assert!(!method.implementation().is_hardware());
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
 
 mod abi;
 mod device_recv;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `uadk`: each page a zlib stream, as Kunpeng's accelerators compress and decompress it
-//! through UADK.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Format
 //!
 //! A payload is a table of lengths, 32 bits each, big endian, one per page of the packet; then the
 //! pages back to back. A page whose length is the page size follows as it is. Any other is one
 //! complete zlib stream (RFC 1950) without a dictionary, shorter than the page, with its checksum.
 //! Neither pages nor packets depend on each other.
 //!
-//! # Who does the work
+//! ## Who does the work
 //!
 //! The option `accelerator` decides ([`Accelerator`]):
 //!
@@ -35,19 +36,7 @@
 //! The software sends streams that the device takes: with 4 KiB pages no distance exceeds 4 KiB. It
 //! receives every legal stream. `isal-library` is the option of [`Isal`], which it is built upon.
 //!
-//! There is no level: QEMU's parameters have none for `uadk`, and it uses the device's lowest.
-//!
-//! ```
-//! use multifd_core::method::Accelerator;
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_uadk::UadkFactory::default())?;
-//! let options = MethodOptions::new().with(Accelerator::OPTION, Accelerator::Software);
-//! let method = registry.open("uadk", &options)?;
-//! assert!(!method.implementation().is_hardware());
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
+//! The level is the device's lowest.
 
 mod abi;
 mod device_recv;

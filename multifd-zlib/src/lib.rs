@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `zlib`: one deflate stream per channel.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Format
 //!
 //! The payloads of one channel, put together, are one zlib stream (RFC 1950) whose content is the
 //! normal pages of its packets in order:
@@ -14,20 +16,9 @@
 //! not: it starts each packet, and each run of compressible pages in it, from nothing. Packets are
 //! found to stand alone by the receiver, which then takes a faster way than a stream's.
 //!
-//! `multifd-zlib-level` is 0 to 9, by default 1, as in QEMU; 0 stores. Pages that look
-//! incompressible are stored at every level. A sender that chooses for each packet has a ladder of levels, below them
-//! stored blocks around pages that are not copied.
-//!
-//! ```
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_zlib::ZlibFactory)?;
-//! let options = MethodOptions::new().with("multifd-zlib-level", 6);
-//! let method = registry.open("zlib", &options)?;
-//! assert_eq!(method.name(), "zlib");
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
+//! At level 0 pages are stored. Pages that look incompressible are stored at every level. A sender
+//! that chooses for each packet has a ladder of levels, below them stored blocks around pages that
+//! are not copied.
 
 mod format;
 mod inflate;

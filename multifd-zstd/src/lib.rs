@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The method `zstd`: pages as Zstandard frames (RFC 8878).
+#![doc = include_str!("../README.md")]
+//!
+//! ## Format
 //!
 //! The payloads of one channel, put together, are a sequence of frames whose content is the normal
 //! pages of its packets in order. What each packet needs for its pages is in its payload, or in one
@@ -13,29 +15,15 @@
 //! The receiver takes both, and whatever else QEMU's receiver takes: several frames in one packet,
 //! skippable frames, empty blocks.
 //!
-//! `multifd-zstd-level` is 0 to 20, by default 1, as in QEMU; 0 stands for the library's own default,
-//! 3.
-//!
 //! A sender that chooses for each packet has a ladder from frames of raw blocks, for which pages are not copied, over
 //! the library's negative levels to its high ones. The receiver puts raw blocks where they belong without a copy, too.
 //!
-//! # Memory
+//! ## Memory
 //!
 //! A channel has buffers for a packet and for its payload, and the library's state: one for each rung of the ladder that
 //! may be chosen. A receiver's
 //! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 32 MiB
 //! ([`MAX_WINDOW_LOG`]) at its level 20.
-//!
-//! ```
-//! use multifd_core::{MethodOptions, Registry};
-//!
-//! let mut registry = Registry::new();
-//! registry.register(multifd_zstd::ZstdFactory)?;
-//! let options = MethodOptions::new().with("multifd-zstd-level", 3);
-//! let method = registry.open("zstd", &options)?;
-//! assert_eq!(method.name(), "zstd");
-//! # Ok::<(), multifd_core::method::RegistryError>(())
-//! ```
 
 mod ladder;
 mod raw;

@@ -1,28 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! libqatzip, Intel's library for compression with QuickAssist Technology (QAT), found at run time.
+#![doc = include_str!("../README.md")]
 //!
-//! Nothing is linked: a host without the library builds and runs all the same. [`Library::load`] finds
-//! `libqatzip.so.3`, a [`Session`] compresses and decompresses on the thread that made it, and a
-//! [`Buffer`] is memory that the device reads and writes without a copy. A session takes no other memory.
-//!
-//! ```no_run
-//! use qatzip_sys::{Config, Library};
-//!
-//! let library = Library::load()?;
-//! // Only by the device: without one there is no session.
-//! let mut session = library.session(Config::new(1))?;
-//! let (content, members) = (library.buffer(512 * 1024), library.buffer(1024 * 1024));
-//! let (Some(mut content), Some(mut members)) = (content, members) else {
-//!     panic!("no memory that the device reaches");
-//! };
-//! content.fill(b'x');
-//! let len = session.compress(&content, content.len(), &mut members)?;
-//! println!("{len} bytes of gzip members");
-//! # Ok::<(), qatzip_sys::Error>(())
-//! ```
-//!
-//! # Which libraries
+//! ## Which libraries
 //!
 //! libqatzip 1.1 to 2.0, which have the soname `libqatzip.so.3`. The declarations are typed from
 //! `qatzip.h`, and are the same in the versions of that interface that were compared: 2.3, 2.5
@@ -34,14 +14,14 @@
 //! legal value in each field. [`Library::file`] is the file that was really loaded, and the number in
 //! its name tells releases apart: `libqatzip.so.3.2.0` is 1.3.1, `libqatzip.so.3.3.0` is 2.0.0.
 //!
-//! # Memory
+//! ## Memory
 //!
 //! A device may write later than its library says, and the library never forgets an address that a
 //! device has reached. So the memory of buffers is the process's as long as it runs: it waits for the next
 //! buffer once it is not used any more, and is never used again if a device may still be at work with it.
 //! There is at most 1 GiB of it.
 //!
-//! # What the library does by itself
+//! ## What the library does by itself
 //!
 //! It is loaded once and stays loaded: with a device it starts a thread that never ends. It tells
 //! nobody what a device is doing: `qzGetStatus` is not done on Linux either. A session without the

@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! The library of an accelerator's vendor: found at run time, and never unloaded.
-//!
-//! Nothing is linked, so a host without the library runs all the same. A [`VendorLibrary`] is loaded from
-//! where the system's loader looks or from a file, asked for its functions, and says which file it is.
-//!
-//! It stays loaded to the end of the process, whatever becomes of the value: these libraries start threads,
-//! leave work to be done when the process ends or forks, and have devices that may be at work with their memory.
-//! So a function that was found is good for ever.
-
+#![doc = include_str!("../README.md")]
 #![allow(
     unsafe_code,
     reason = "loads libraries, and names the types of their functions"
