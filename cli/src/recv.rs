@@ -39,8 +39,8 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let allowed = args.allow.at(std::slice::from_ref(&args.from))?;
-    let mut listener = Listener::bind(&args.from, limits.destination)?;
+    let allowed = args.allow.at(std::slice::from_ref(&args.listen))?;
+    let mut listener = Listener::bind(&args.listen, limits.destination)?;
     listener.take_only(allowed);
     listener.leave_room_for(0);
     let address = listener.place();

@@ -16,6 +16,7 @@ use crate::lab::measurement::{Case, median};
 use crate::lab::pair::{PairReport, Pairs};
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
+use crate::show::screen;
 use crate::show::table::Table;
 use crate::show::units::MemorySize;
 
@@ -75,7 +76,8 @@ pub(crate) fn run(
         output::message(format_args!("{}", record.table()));
         output::json(&record)?;
     } else {
-        output::line(format_args!("{}", record.table()))?;
+        let table = record.table().within(screen::columns());
+        output::line(format_args!("{table}"))?;
     }
     Ok(ExitCode::Ok)
 }

@@ -11,6 +11,7 @@ use super::model::{Guest, Hosts};
 use super::setting::{Settings, qmp_line};
 use super::subject::Measured;
 use crate::doctor::Devices;
+use crate::show::screen;
 use crate::show::table::Table;
 use crate::show::units::Bytes;
 
@@ -64,7 +65,12 @@ impl fmt::Display for Report {
             )?;
         }
         for link in &self.links {
-            writeln!(f, "\n{}\n{}", link.title(), link.table())?;
+            writeln!(
+                f,
+                "\n{}\n{}",
+                link.title(),
+                link.table().within(screen::columns())
+            )?;
             let (Some(choice), Some(settings)) = (&link.choice, &link.set) else {
                 continue;
             };
@@ -110,7 +116,7 @@ impl Advice {
             "method",
             "chan-\nnels",
             "total\ntime\n(s)",
-            "down\ntime\n(ms)",
+            "down-\ntime\n(ms)",
             "send\ncores\n(s)",
             "recv\ncores\n(s)",
             "ratio",

@@ -12,12 +12,11 @@ use multifd_core::method::Accelerator;
 /// Which implementations of a method may be used.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AcceleratorArgs {
-    /// Who compresses and decompresses, where an accelerator knows the method's format
+    /// What compresses and decompresses, if there is an accelerator for the method
     ///
-    /// auto: the device if it is usable, else this project's software. hardware: the device;
-    /// without it the migration does not start. library: the vendor's library, with its device or
-    /// with its own software. software: this project's software; the vendor's library is not
-    /// loaded.
+    /// auto: the device if it is usable, or else this project's software. hardware: the device;
+    /// without one the migration does not start. library: the vendor's library, with its device or
+    /// its own software. software: this project's software; the vendor's library is not loaded.
     #[arg(long, value_name = "WHO", default_value_t, value_parser = choice())]
     accelerator: Accelerator,
     #[command(flatten)]
@@ -27,11 +26,11 @@ pub(crate) struct AcceleratorArgs {
 /// Where the libraries are that methods load.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct LibraryArgs {
-    /// The file of a vendor's library; may be repeated for several
+    /// The file of a vendor's library; may be repeated, once for each library
     ///
-    /// NAME is qatzip, qpl, uadk or isal. Without it the file is what the environment variable
-    /// MULTIFD_QATZIP_LIBRARY, MULTIFD_QPL_LIBRARY, MULTIFD_UADK_LIBRARY or MULTIFD_ISAL_LIBRARY
-    /// names, or else what the system's loader finds.
+    /// NAME is qatzip, qpl, uadk or isal. The default is the file named by the environment variable
+    /// MULTIFD_QATZIP_LIBRARY, MULTIFD_QPL_LIBRARY, MULTIFD_UADK_LIBRARY or MULTIFD_ISAL_LIBRARY,
+    /// or else what the system's loader finds.
     #[arg(long, value_name = "NAME=PATH")]
     library: Vec<LibraryArg>,
 }

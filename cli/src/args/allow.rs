@@ -9,16 +9,17 @@ use crate::show::failure::Failure;
 /// Who may connect to an address.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct AllowArgs {
-    /// Take connections of these addresses only: an address or a network, such as 192.0.2.0/24; may be
-    /// repeated [default: all]
+    /// Accept connections from these addresses only: an address or a network, such as 192.0.2.0/24;
+    /// may be repeated [default: all]
     ///
-    /// Others are closed at once and counted. It keeps out who cannot have such an address, but knows nobody:
-    /// only TLS does.
+    /// Others are closed at once and counted. This keeps out whoever cannot have such an address, but
+    /// it identifies nobody: only TLS does.
     #[arg(long, value_name = "CIDR")]
     allow: Vec<Network>,
-    /// Take connections of these users only, by number, over a unix socket; may be repeated [default: all]
+    /// Accept connections from these users only, by number, over a unix socket; may be repeated
+    /// [default: all]
     ///
-    /// As --allow. The mode of the socket's folder keeps others from connecting at all.
+    /// As for --allow. The mode of the socket's folder keeps others from connecting at all.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
 }

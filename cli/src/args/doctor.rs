@@ -5,26 +5,37 @@
 use std::path::PathBuf;
 
 use super::LibraryArgs;
+use super::help::{self, OUTPUT};
 
-/// Say what this host has for each method, and what to do about what cannot be used
+/// Check what this host offers for each method, and how to fix what is unusable
 ///
-/// Methods with what would do their work, devices, libraries, and the system. Each finding is ok, missing
-/// or unusable, and `do:` is the one thing to do next. It needs no rights: what this user may not read is
-/// a finding too. The exit status is 0 whatever is found.
+/// It lists the methods with what would do their work, devices, libraries, and the system. Each
+/// finding is ok, missing or unusable, and `do:` is the next thing to do. It needs no privileges:
+/// what this user may not read is a finding, too.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = help::below(EXAMPLES, &[&help::LOOKS]))]
 pub(crate) struct DoctorArgs {
     /// A folder with the /sys, /proc, /dev, /etc and libraries of another host [default: this host's]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) libraries: LibraryArgs,
-    /// Look at a folder with credentials instead, of --tls-dir or of a QEMU's tls-creds-x509
+    /// Check a folder with credentials instead, for --tls-dir or for QEMU's tls-creds-x509
     ///
-    /// Dates, names, who has signed, usage, whether each key is that of its certificate, what is revoked, and the
-    /// subject of each certificate as --tls-authz wants it.
+    /// Dates, names, issuers, key usage, whether each key belongs to its certificate, what is
+    /// revoked, and the subject of each certificate as --tls-authz expects it.
     #[arg(long, value_name = "DIR", conflicts_with = "root")]
     pub(crate) tls_dir: Option<PathBuf>,
-    /// Print the findings as one JSON object
-    #[arg(long)]
+    /// Print the findings as a JSON object
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+    multifd doctor
+    multifd doctor \\
+      --tls-dir /etc/pki/multifd
+
+The exit status does not depend on the
+findings.";

@@ -5,35 +5,36 @@
 use std::path::PathBuf;
 
 use super::AcceleratorArgs;
+use super::help::{GUEST, MIGRATION, OUTPUT};
 use crate::show::units::{MemorySize, Rate};
 
 /// The guest that demo and bench migrate.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GuestArgs {
-    /// The guest's memory, with K, M, G or T; the host needs twice as much
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    /// The size of the guest's memory, with K, M, G or T; the host needs twice as much
+    #[arg(long, value_name = "SIZE", default_value = "1G", help_heading = GUEST)]
     pub(crate) memory: MemorySize,
-    /// Files and folders whose content fills the memory [default: the system's in /usr]
+    /// Files and folders to fill the memory with [default: the system's in /usr]
     ///
-    /// Of 100 pages 15 are zero pages; the others hold the files in the order of their names, again
-    /// and again until the memory is full.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Of 100 pages 15 are zero pages; the others hold the files in the order of their names, over
+    /// and over until the memory is full.
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = GUEST)]
     pub(crate) fill: Vec<PathBuf>,
-    /// The methods to take, separated by commas [default: all]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    /// The methods to measure, separated by commas [default: all]
+    #[arg(long, visible_alias = "compression", value_name = "NAMES", value_delimiter = ',', help_heading = MIGRATION)]
     pub(crate) methods: Vec<String>,
-    /// Most bytes per second over all channels together; 0 is unlimited
-    #[arg(long, value_name = "SIZE", default_value = "0")]
+    /// Maximum bandwidth of all channels together, in bytes per second; 0 is unlimited
+    #[arg(long, value_name = "RATE", default_value = "0", help_heading = MIGRATION)]
     pub(crate) max_bandwidth: Rate,
-    /// Measure everything once more over TLS, with certificates that are made on the spot
-    #[arg(long)]
+    /// Measure everything a second time over TLS, with certificates made on the spot
+    #[arg(long, help_heading = MIGRATION)]
     pub(crate) tls: bool,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
-    /// Write a page with plots over time, one set per case, and the table
-    #[arg(long, value_name = "FILE.html")]
+    /// Write an HTML page with the table, and charts over time for each case
+    #[arg(long, value_name = "FILE.html", help_heading = OUTPUT)]
     pub(crate) report: Option<PathBuf>,
-    /// Print the table as one JSON object
-    #[arg(long)]
+    /// Print the table as a JSON object
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }

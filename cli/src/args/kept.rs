@@ -6,12 +6,17 @@ use std::path::PathBuf;
 
 /// The guests that are meant.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-A guest is kept unreleased if all of it has come, but not its source's word that it has given it up:
-`multifd recv` ends with status 8 then. It is marked, by the file `unreleased` in its folder or by FILE.unreleased
-beside a file, and `multifd send` refuses it.")]
 pub(crate) struct KeptArgs {
     /// A folder of `multifd recv --save`, or a file of `multifd recv --ram`
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
 }
+
+pub(super) const RELEASE_EXAMPLES: &str = "\
+Examples:
+    multifd release guest
+    multifd release guest.ram";
+pub(super) const DROP_EXAMPLES: &str = "\
+Examples:
+    multifd drop guest
+    multifd drop guest.ram";

@@ -10,16 +10,16 @@ use crate::show::log::{LogFormat, SERVICE};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(crate) struct LogArgs {
-    /// Show all that the libraries log: --log-level debug
+    /// Show everything that the libraries log: --log-level debug
     #[arg(long, short, global = true, action = ArgAction::SetTrue, conflicts_with = "log_level")]
     verbose: bool,
-    /// What to log on stderr: error, warn, info, debug, trace or off, or several of them as MODULE=LEVEL, with a
-    /// comma between [default: warn,service=info]
+    /// What to log on stderr: error, warn, info, debug, trace or off, or several as MODULE=LEVEL,
+    /// separated by commas [default: warn,service=info]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = check)]
     log_level: Option<String>,
-    /// The form of the log
+    /// The format of the log
     ///
-    /// Text has the priorities of syslog where stderr is systemd's journal.
+    /// Text carries syslog priorities if stderr is systemd's journal.
     #[arg(
         long = "log-format",
         global = true,

@@ -9,47 +9,47 @@ use multifd_core::wire::Uuid;
 use multifd_migration::Limits;
 
 use super::accelerator::AcceleratorArgs;
+use super::help::{COMPRESSION, CONNECTION, GUEST, MIGRATION, OUTPUT};
 use crate::show::units::Bytes;
 
 /// What a source and a destination have in common.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MigrationArgs {
-    /// Set a parameter or capability by its QEMU name; may be repeated, `multifd params` lists them
-    ///
-    /// The defaults are QEMU's, but the capabilities multifd and return-path are on and
-    /// max-bandwidth is 0, unlimited. Settings for running guests have no effect.
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) set: Vec<String>,
     /// The guest's UUID
     ///
-    /// A source says it on every channel [default: none, all zero; with --load that of the guest]. A destination
-    /// refuses other guests [default: whatever the first channel says].
-    #[arg(long, value_parser = uuid)]
+    /// A source sends it on every channel [default: none, all zero; with --load the saved
+    /// guest's]. A destination refuses other guests [default: whatever the first channel says].
+    #[arg(long, value_parser = uuid, help_heading = GUEST)]
     pub(crate) uuid: Option<Uuid>,
     /// The size of the guest's pages, from 4K to 64K
     ///
-    /// A destination needs it for a guest of another size whose source does not name it: Alpha, SPARC and
-    /// OpenRISC have 8K, for instance [default: what the source names, or else 4K].
-    #[arg(long, value_name = "SIZE", value_parser = page_size)]
+    /// A destination needs it if the size is another one and the source does not send it: Alpha,
+    /// SPARC and OpenRISC have 8K, for instance [default: what the source says, or else 4K].
+    #[arg(long, value_name = "SIZE", value_parser = page_size, help_heading = GUEST)]
     pub(crate) page_size: Option<PageSize>,
-    /// How long to wait wherever the peer has to do something, in seconds
+    /// How long to wait whenever it is the peer's turn, in seconds
     ///
-    /// At the destination: a new connection that does not say what it is, channels that do not come
-    /// to a barrier, a missing main connection, silence inside of what was begun, device state
-    /// [default: 30, 60, 30, 60, 30]. At the source: a destination that takes nothing, the
-    /// confirmation [default: 60, 60].
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// At the destination: for a new connection to identify itself, for the channels to reach a
+    /// sync point, for a missing main connection, for the rest of a message, for device state
+    /// [default: 30, 60, 30, 60, 30]. At the source: for a destination that does not read, and for
+    /// its confirmation [default: 60, 60].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = CONNECTION)]
     pub(crate) time_limit: Option<Duration>,
-    #[command(flatten)]
+    /// Set a parameter or capability by its QEMU name; may be repeated
+    ///
+    /// `multifd params` lists them, with their defaults here and the effect that they have.
+    #[arg(long, value_name = "NAME=VALUE", help_heading = MIGRATION)]
+    pub(crate) set: Vec<String>,
+    #[command(flatten, next_help_heading = COMPRESSION)]
     pub(crate) accelerator: AcceleratorArgs,
-    /// Print the result as one JSON object, with the names of QEMU's query-migrate
-    #[arg(long)]
+    /// Print the result as a JSON object, with the names of QEMU's query-migrate
+    #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
-    /// With --json, say how it went over time, too
-    #[arg(long, requires = "json")]
+    /// With --json, include how it went over time
+    #[arg(long, requires = "json", help_heading = OUTPUT)]
     pub(crate) timeline: bool,
-    /// Show neither progress nor which implementation does the work
-    #[arg(long, short)]
+    /// Do not show progress, nor which implementation does the work
+    #[arg(long, short, help_heading = OUTPUT)]
     pub(crate) quiet: bool,
 }
 

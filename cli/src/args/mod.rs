@@ -11,6 +11,7 @@ mod control;
 mod demo;
 mod doctor;
 mod guest;
+mod help;
 mod inspect;
 mod kept;
 mod log;
@@ -50,15 +51,18 @@ pub(crate) use workload::WorkloadArgs;
 
 use clap::{Parser, Subcommand};
 
-use crate::show::exit_code;
+use kept::{DROP_EXAMPLES, RELEASE_EXAMPLES};
+
+use crate::show::exit_code::ExitCode;
 use crate::show::whereabouts::Whereabouts;
 
-/// Move the memory of a guest to another host as QEMU's multifd live migration does, compressed or
-/// not, and measure what each compression method makes of it.
+/// Move a guest's memory to another host with QEMU's multifd live migration, compressed or not, and
+/// measure what each compression method achieves
 ///
-/// The other side may be this command, a real QEMU, or any program with the same wire format.
+/// The peer may be this command, QEMU, or any program that speaks the same wire format.
 #[derive(Debug, Parser)]
-#[command(name = "multifd", version, after_help = exit_code::HELP, max_term_width = 100)]
+#[command(name = "multifd", version, max_term_width = 100)]
+#[command(after_long_help = help::table(ExitCode::ALL.map(|code| (code as u8, code.meaning()))))]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -68,37 +72,33 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Migrate a running guest between two processes of this host, with each method, and check it
     Demo(DemoArgs),
-    /// Send memory to a destination
     Send(SendArgs),
-    /// Receive memory from a source
     Recv(RecvArgs),
-    /// Pass migrations on while they run, with other methods, channels and bandwidths on each side
     Relay(RelayArgs),
-    /// Say what a running relay does: the migrations under way, who waits, what has ended
     Status(StatusArgs),
-    /// Cancel a migration that a relay passes on: its guest runs on at the source
     Cancel(CancelArgs),
-    /// Change the bandwidth of a migration that a relay passes on
     Tune(TuneArgs),
-    /// Measure methods, levels and numbers of channels between two processes of this host
     Bench(BenchArgs),
-    /// Say what is in a saved migration, or in the recorded bytes of a connection
     Inspect(InspectArgs),
-    /// Take a guest that is kept unreleased: it does not run at its source any more
+    /// Release a guest that was kept: it no longer runs at its source
+    ///
+    /// A guest is kept if all of it has arrived, but not the source's word that it has given the
+    /// guest up: `multifd recv` ends with status 8 then. The guest is marked by the file `unreleased`
+    /// in its folder, or by FILE.unreleased beside a file, and `multifd send` refuses it.
+    #[command(after_long_help = help::below(RELEASE_EXAMPLES, &[&help::LOOKS]))]
     Release(KeptArgs),
-    /// Throw a guest away that is kept unreleased: it runs on at its source
+    /// Delete a guest that was kept: it still runs at its source
+    ///
+    /// A guest is kept if all of it has arrived, but not the source's word that it has given the
+    /// guest up: `multifd recv` ends with status 8 then. The guest is marked by the file `unreleased`
+    /// in its folder, or by FILE.unreleased beside a file, and `multifd send` refuses it.
+    #[command(after_long_help = help::below(DROP_EXAMPLES, &[&help::LOOKS]))]
     Drop(KeptArgs),
-    /// List every parameter and capability of QEMU
     Params(ParamsArgs),
-    /// Say what this host has for each method, and what to do about what cannot be used
     Doctor(DoctorArgs),
-    /// Say which method, which level and how many channels to take, and why
     Advise(AdviseArgs),
-    /// Make certificates for a first try with TLS between a few hosts
     TlsSetup(TlsSetupArgs),
-    /// Be one side of a demo: a small hypervisor
     #[command(hide = true)]
     Vm(VmArgs),
 }
@@ -135,12 +135,55 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// The commands that help lists, with what stands below their options.
+    fn with_help() -> Vec<(String, String)> {
+        let mut command = Args::command();
+        command.build();
+        let shown = command.get_subcommands();
+        let shown = shown.filter(|one| !one.is_hide_set() && one.get_name() != "help");
+        shown
+            .map(|one| {
+                let below = one.get_after_long_help().map(ToString::to_string);
+                (one.get_name().to_owned(), below.unwrap_or_default())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_command_tells_its_exit_statuses() {
+        assert!(with_help().len() >= 15);
+        for (name, below) in with_help() {
+            assert!(below.contains("Exit status:\n    0  "), "{name}: {below}");
+            for line in below.lines() {
+                assert!(line.len() <= 40, "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn examples_can_be_typed() {
+        for (name, below) in with_help() {
+            let (examples, _) = below.split_once("Exit status:").unwrap();
+            let examples = examples.replace("\\\n", " ");
+            let lines = examples.lines().map(str::trim);
+            let typed: Vec<_> = lines.filter(|line| line.starts_with("multifd ")).collect();
+            assert!(!typed.is_empty(), "{name}: {below}");
+            for line in typed {
+                assert!(line.starts_with(&format!("multifd {name}")), "{line}");
+                if let Err(error) = Args::try_parse_from(line.split_whitespace()) {
+                    // A relay's address may be in its file.
+                    assert!(line.contains("--config"), "{line}: {error}");
+                }
+            }
+        }
     }
 }

@@ -8,62 +8,68 @@ use std::time::Duration;
 use clap::ValueEnum;
 use multifd_migration::stream::SyncMode;
 
+use super::help::{self, COMPRESSION, CONNECTION, GUEST, MIGRATION, OUTPUT, TLS};
 use super::migration::{MigrationArgs, seconds};
 use super::{AdaptArgs, TlsClientArgs};
 use crate::disk::ram::RamArg;
 use crate::net::uri::Uri;
-use crate::show::exit_code;
+use crate::show::exit_code::ExitCode;
 use crate::show::units::Rate;
 
+/// Send a guest's memory to a destination
+///
+/// The guest is stopped: its memory is in files, or in a folder that `multifd recv --save` has
+/// written. Migrating a running guest is the hypervisor's job.
 #[derive(Debug, clap::Args)]
-#[command(after_help = exit_code::HELP)]
+#[command(after_long_help = help::below(EXAMPLES, &[&help::MOVES, &[ExitCode::InDoubt, ExitCode::Interrupted]]))]
 pub(crate) struct SendArgs {
-    /// The file or memfd with a RAM block's content; may be repeated for several blocks
+    /// The file or memfd with the contents of a RAM block; may be repeated, once for each block
     ///
-    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped, so
-    /// nothing may shorten it meanwhile: that ends the migration.
-    #[arg(long, required_unless_present = "load", value_name = "[NAME=]FILE")]
+    /// FILE alone is the block `ram`, as QEMU's machine `none` calls it. The file is mapped: if it
+    /// is truncated meanwhile, the migration fails.
+    #[arg(long, required_unless_present = "load", value_name = "[NAME=]FILE", help_heading = GUEST)]
     pub(crate) ram: Vec<RamArg>,
-    /// The folder of a guest that `multifd recv --save` has kept: memory, devices, machine type, UUID
-    /// and barriers are what they were
+    /// The folder of a guest that `multifd recv --save` has kept, with its memory, device state,
+    /// machine type, UUID and sync mode
     ///
-    /// The destination is a QEMU with the same machine type and the same devices. The folder stays as it
-    /// is; all of its memory is read and compared with its checksums before anybody is connected to. Where barriers are per section, as with machine types up to 8.0, zero pages go over the main
+    /// The destination must be a QEMU with the same machine type and the same devices. The folder
+    /// is not changed. All of its memory is read and compared with its checksums before connecting.
+    /// With --sync per-section, as machine types up to 8.0 have it, zero pages go over the main
     /// channel unless --set zero-page-detection says otherwise.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "machine", "sync"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["ram", "machine", "sync"], help_heading = GUEST)]
     pub(crate) load: Option<PathBuf>,
+    /// The machine type to announce
+    #[arg(long, value_name = "NAME", default_value = "none", help_heading = GUEST)]
+    pub(crate) machine: String,
+    /// Where sync points are on the main channel
+    #[arg(long, value_enum, default_value_t = Sync::PerRound, value_name = "WHERE", help_heading = GUEST)]
+    pub(crate) sync: Sync,
     /// The destination: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help_heading = CONNECTION)]
     pub(crate) to: Uri,
     /// How long to wait for the destination to listen, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds, help_heading = CONNECTION)]
     pub(crate) wait: Duration,
-    /// Most bytes per second over all channels together, as --set max-bandwidth
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) max_bandwidth: Option<Rate>,
-    #[command(flatten)]
-    pub(crate) adapt: AdaptArgs,
-    /// The machine type to announce
-    #[arg(long, value_name = "NAME", default_value = "none")]
-    pub(crate) machine: String,
-    /// Where barriers stand on the main channel
-    #[arg(long, value_enum, default_value_t = Sync::PerRound)]
-    pub(crate) sync: Sync,
-    /// Names the progress shown
-    #[arg(long, hide = true, default_value = "sent")]
-    pub(crate) label: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = TLS)]
     pub(crate) tls: TlsClientArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
+    /// Maximum bandwidth of all channels together, in bytes per second: short for --set max-bandwidth
+    #[arg(long, value_name = "RATE", help_heading = MIGRATION)]
+    pub(crate) max_bandwidth: Option<Rate>,
+    #[command(flatten, next_help_heading = COMPRESSION)]
+    pub(crate) adapt: AdaptArgs,
+    /// What the progress line calls it
+    #[arg(long, hide = true, default_value = "sent", help_heading = OUTPUT)]
+    pub(crate) label: String,
 }
 
-/// Where barriers stand on the main channel.
+/// Where sync points are on the main channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Sync {
-    /// At the end of each round over memory.
+    /// At the end of each round over memory
     PerRound,
-    /// At the end of each section, as machine types up to 8.0 have it.
+    /// At the end of each section, as machine types up to 8.0 have it
     PerSection,
 }
 
@@ -75,3 +81,14 @@ impl From<Sync> for SyncMode {
         }
     }
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  Memory in a file, over TLS:
+    multifd send --ram guest.ram \\
+      --to tcp:192.0.2.7:4444 \\
+      --set multifd-compression=zstd \\
+      --tls-dir /etc/pki/multifd
+  A saved guest, to a QEMU:
+    multifd send --load guest \\
+      --to unix:/run/qemu/incoming";

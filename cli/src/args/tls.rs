@@ -11,14 +11,14 @@ use crate::show::failure::Failure;
 /// TLS of a source.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TlsClientArgs {
-    /// Encrypt all connections, with the credentials of this folder, as --set tls-creds
+    /// Encrypt all connections, with the credentials in this folder: short for --set tls-creds
     ///
-    /// QEMU's files: ca-cert.pem, perhaps ca-crl.pem, and client-cert.pem with client-key.pem for a destination that
-    /// wants to know who connects.
+    /// QEMU's files: ca-cert.pem, optionally ca-crl.pem, and client-cert.pem with client-key.pem if
+    /// the destination verifies who connects.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,
-    /// The name or address that the destination's certificate has to be for, as --set tls-hostname
-    /// [default: the host of --to]
+    /// The name or address that the destination's certificate must have: short for --set
+    /// tls-hostname [default: the host of --to]
     #[arg(long, value_name = "NAME")]
     tls_hostname: Option<String>,
 }
@@ -26,25 +26,26 @@ pub(crate) struct TlsClientArgs {
 /// TLS of a destination.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TlsServerArgs {
-    /// Take encrypted connections only, with the credentials of this folder, as --set tls-creds
+    /// Accept encrypted connections only, with the credentials in this folder: short for --set
+    /// tls-creds
     ///
-    /// QEMU's files: ca-cert.pem, perhaps ca-crl.pem, server-cert.pem and server-key.pem.
+    /// QEMU's files: ca-cert.pem, optionally ca-crl.pem, server-cert.pem and server-key.pem.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,
-    /// The subject that the source's certificate must have, such as C=GB,O=Example,CN=source; as --set tls-authz
-    /// [default: any that ca-cert.pem has signed]
+    /// The subject that the source's certificate must have, such as C=GB,O=Example,CN=source: short
+    /// for --set tls-authz [default: any that ca-cert.pem has signed]
     #[arg(long, value_name = "SUBJECT")]
     tls_authz: Option<String>,
     #[command(flatten)]
     pub(crate) peer: TlsPeerArgs,
 }
 
-/// Whom a destination, or a relay, takes over TLS.
+/// Whom a destination or a relay accepts over TLS.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct TlsPeerArgs {
     /// Whether a source needs a certificate that ca-cert.pem has signed: on or off
     ///
-    /// Without, whoever reaches the address may send a guest.
+    /// If off, anyone who can reach the address may send a guest.
     #[arg(long, value_name = "SWITCH", default_value = "on", value_parser = switch)]
     pub(crate) tls_verify_peer: Switch,
 }

@@ -12,23 +12,23 @@ use crate::show::units::{MemorySize, Rate};
 /// What the guest does.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct WorkloadArgs {
-    /// Bytes of memory that the guest makes dirty per second, with K, M or G; 0 is as many as it can
+    /// Bytes of memory that the guest dirties per second, with K, M or G; 0 is as fast as it can
     ///
-    /// It writes to whole pages. One that writes faster than its pages can be sent would never fit into
-    /// the down time: it is slowed down, unless --set auto-converge=off says otherwise.
-    #[arg(long, value_name = "SIZE", default_value = "64M")]
+    /// It writes to whole pages. If it writes faster than its pages can be sent, the rest would never
+    /// fit into the downtime limit: it is throttled, unless --set auto-converge=off says otherwise.
+    #[arg(long, value_name = "RATE", default_value = "64M")]
     pub(crate) dirty_rate: Rate,
-    /// The order in which it writes to its pages: sequential, random, or hot, which is random, and
-    /// seven times of eight in the first eighth
+    /// The order in which it writes to its pages: sequential, random, or hot, which is random, but
+    /// seven times out of eight in the first eighth
     #[arg(long, value_name = "ORDER", default_value_t)]
     pub(crate) pattern: Pattern,
-    /// The part of the memory that it writes to [default: a quarter]
+    /// How much of the memory it writes to [default: a quarter]
     #[arg(long, value_name = "SIZE")]
     pub(crate) working_set: Option<MemorySize>,
-    /// The number of vCPUs, which share the work
-    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Number of vCPUs, which share the work
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) vcpus: u32,
-    /// Use threads as vCPUs, even where KVM can be used
+    /// Use threads as vCPUs, even if KVM is available
     #[arg(long)]
     pub(crate) threads: bool,
 }

@@ -35,7 +35,7 @@ impl Store {
     pub(crate) fn plan(args: &RecvArgs, settings: &Settings) -> anyhow::Result<Self> {
         if let Some(folder) = &args.save {
             let how = How {
-                address: args.from.to_string(),
+                address: args.listen.to_string(),
                 method: settings.parameters.multifd_compression.name().to_owned(),
                 channels: settings.parameters.multifd_channels.value(),
             };

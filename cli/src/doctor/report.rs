@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::finding::Finding;
 use super::survey::Survey;
+use crate::show::screen;
+use crate::show::wrap::wrapped;
 
 /// All findings, by section.
 #[derive(Clone, Debug, Serialize)]
@@ -54,6 +56,7 @@ impl fmt::Display for Credentials {
 }
 
 fn write_sections(f: &mut fmt::Formatter<'_>, sections: &[(&str, &Vec<Finding>)]) -> fmt::Result {
+    let width = screen::columns();
     for (number, (title, findings)) in sections.iter().enumerate() {
         let blank = if number > 0 { "\n\n" } else { "" };
         write!(f, "{blank}{title}")?;
@@ -64,11 +67,16 @@ fn write_sections(f: &mut fmt::Formatter<'_>, sections: &[(&str, &Vec<Finding>)]
             advice,
         } in *findings
         {
-            write!(f, "\n  {:<8}  {name}: {what}", status.name())?;
+            let lines = |first: &str, text: &str| wrapped(first, text, INDENT, width);
+            let first = format!("  {:<8}  ", status.name());
+            write!(f, "\n{}", lines(&first, &format!("{name}: {what}")))?;
             if let Some(advice) = advice {
-                write!(f, "\n            do: {advice}")?;
+                let first = " ".repeat(INDENT);
+                write!(f, "\n{}", lines(&first, &format!("do: {advice}")))?;
             }
         }
     }
     Ok(())
 }
+
+const INDENT: usize = "  unusable  ".len();

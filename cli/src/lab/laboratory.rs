@@ -23,6 +23,7 @@ use crate::show::failure::Failure;
 use crate::show::measurement::{self, Measurement};
 use crate::show::output;
 use crate::show::page::{self, PageRun};
+use crate::show::screen;
 use crate::show::units::Bytes;
 
 /// A guest that is migrated again and again.
@@ -147,7 +148,8 @@ impl Laboratory {
                 "results": measurements,
             }))?;
         } else {
-            output::line(format_args!("{}", measurement::table(measurements)))?;
+            let table = measurement::table(measurements);
+            output::line(format_args!("{}", table.within(screen::columns())))?;
         }
         let verified = measurements.iter().all(|row| row.verified);
         Ok(if verified {

@@ -125,7 +125,7 @@ impl Pairs {
         label: &str,
     ) -> anyhow::Result<(Ended, Ended)> {
         let mut recv = command(&self.commands.destination, settings)?;
-        recv.args(["--from", "tcp:127.0.0.1:0", "--quiet"]);
+        recv.args(["--listen", "tcp:127.0.0.1:0", "--quiet"]);
         recv.args(["--ram", &guest.destination_path()]);
         let mut recv = self.start(recv.stderr(Stdio::piped()))?;
         let (address, recv_stderr) = listen(recv.stderr.take().context("no stderr")?);

@@ -31,37 +31,47 @@ pub(crate) enum ExitCode {
     Interrupted = 130,
 }
 
-/// The table of the help texts.
-pub(crate) const HELP: &str = "\
-Exit status:
-    0  all went well
-    1  this side: a file, memory, a limit of the system
-    2  the arguments, or a setting that is refused
-    3  the peer: it sent what it must not send, is set up differently, or refused the guest
-    4  the connection could not be made, broke, or was silent for too long
-    5  an accelerator, its driver or its library
-    6  demo, bench: the memory that arrived is not what was sent
-    7  in doubt: the destination may have the guest; look there before it runs anywhere
-    8  kept: all of the guest is here, but the source has not released it
-  130  ended by SIGINT (Ctrl-C) or SIGTERM, or by multifd cancel";
-
 impl ExitCode {
+    /// Every status.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Ok,
+        Self::Local,
+        Self::Usage,
+        Self::Peer,
+        Self::Connection,
+        Self::Device,
+        Self::Differs,
+        Self::InDoubt,
+        Self::Kept,
+        Self::Interrupted,
+    ];
+
+    /// What it means, for the help texts.
+    pub(crate) fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "success",
+            Self::Local => "this side failed: a file, memory, a limit of the system",
+            Self::Usage => "an argument or a setting was refused",
+            Self::Peer => {
+                "the peer sent something invalid, is configured differently, or refused the guest"
+            }
+            Self::Connection => {
+                "the connection could not be made, broke, or was silent for too long"
+            }
+            Self::Device => "an accelerator, its driver or its library failed",
+            Self::Differs => "the memory that arrived is not what was sent",
+            Self::InDoubt => {
+                "in doubt: the destination may have the guest; look there before starting it anywhere"
+            }
+            Self::Kept => "kept: all of the guest is here, but the source has not released it",
+            Self::Interrupted => "ended by SIGINT (Ctrl-C), SIGTERM or multifd cancel",
+        }
+    }
+
     /// The status that a child process of this command has ended with; `None` if it is none of these,
     /// or if a signal has killed it.
     pub(crate) fn of_child(status: ExitStatus) -> Option<Self> {
-        let codes = [
-            Self::Ok,
-            Self::Local,
-            Self::Usage,
-            Self::Peer,
-            Self::Connection,
-            Self::Device,
-            Self::Differs,
-            Self::InDoubt,
-            Self::Kept,
-            Self::Interrupted,
-        ];
-        codes
+        Self::ALL
             .into_iter()
             .find(|code| status.code() == Some(*code as i32))
     }

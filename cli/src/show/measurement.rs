@@ -58,7 +58,7 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
         "method",
         "chan-\nnels",
         "total\ntime\n(ms)",
-        "down\ntime\n(ms)",
+        "down-\ntime\n(ms)",
         "through-\nput\n(mbps)",
         if ran { "rounds" } else { "pages\nper\nsecond" },
         "send\ncpu %",

@@ -27,3 +27,4 @@ pub(crate) mod tell;
 pub(crate) mod timeline;
 pub(crate) mod units;
 pub(crate) mod whereabouts;
+pub(crate) mod wrap;

@@ -2,9 +2,11 @@
 
 //! The lines at the bottom of a terminal that change, and whatever else is written there.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
+use rustix::termios::tcgetwinsize;
 
 /// The lines that are there now: of the whole process, as the terminal is.
 static LINES: Mutex<Option<MultiProgress>> = Mutex::new(None);
@@ -39,6 +41,19 @@ pub(crate) fn beside<T>(write: impl FnOnce() -> T) -> T {
         Some(lines) => lines.suspend(write),
         None => write(),
     }
+}
+
+/// How many letters a line on stdout has room for: what the environment says, or the terminal.
+pub(crate) fn columns() -> usize {
+    let given = std::env::var("COLUMNS").ok();
+    let given = given.and_then(|text| text.parse().ok());
+    let asked = || {
+        tcgetwinsize(io::stdout())
+            .ok()
+            .map(|size| size.ws_col.into())
+    };
+    let columns: Option<usize> = given.or_else(asked);
+    columns.filter(|columns| *columns > 0).unwrap_or(usize::MAX)
 }
 
 fn lock() -> MutexGuard<'static, Option<MultiProgress>> {

@@ -38,6 +38,30 @@ impl Table {
         self.rows += 1;
     }
 
+    /// The table in lines of at most `width` letters: if it is wider, each row becomes a list.
+    pub(crate) fn within(&self, width: usize) -> String {
+        let table = self.to_string();
+        if table.lines().all(|line| line.chars().count() <= width) {
+            return table;
+        }
+        let rows: Vec<_> = (0..self.rows).map(|at| self.list(at)).collect();
+        rows.join("\n")
+    }
+
+    /// A row under its first cell.
+    fn list(&self, row: usize) -> String {
+        let mut columns = self.columns.iter();
+        let first = columns.next().map_or("", |column| text(&column.cells, row));
+        let names = columns.clone().map(Column::name);
+        let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+        let mut list = first.to_owned();
+        for column in columns {
+            let (name, cell) = (column.name(), text(&column.cells, row));
+            list.push_str(&format!("\n  {name:<width$}  {cell}"));
+        }
+        list
+    }
+
     fn line<'a>(&'a self, cell: impl Fn(&'a Column) -> &'a str) -> String {
         let mut line = String::new();
         for (at, column) in self.columns.iter().enumerate() {
@@ -53,6 +77,17 @@ impl Table {
 }
 
 impl Column {
+    /// The heading in one line.
+    fn name(&self) -> String {
+        self.heading
+            .iter()
+            .fold(String::new(), |name, line| match name.strip_suffix('-') {
+                Some(start) => format!("{start}{line}"),
+                None if name.is_empty() => line.clone(),
+                None => format!("{name} {line}"),
+            })
+    }
+
     fn width(&self) -> usize {
         let texts = self.heading.iter().chain(&self.cells);
         texts.map(|text| text.chars().count()).max().unwrap_or(0)
@@ -98,6 +133,23 @@ method         total time   ok
 none                   12  yes
 a long name  123456789012   no";
         assert_eq!(table.to_string(), want);
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_rows_are_lists() {
+        let mut table = Table::new(["method", "chan-\nnels", "total\ntime"]);
+        table.row(["none", "2", "12"].map(String::from));
+        table.row(["zstd", "4", "7"].map(String::from));
+        let wide = table.to_string();
+        assert_eq!(table.within(20), wide);
+        let want = "\
+none
+  channels    2
+  total time  12
+zstd
+  channels    4
+  total time  7";
+        assert_eq!(table.within(19), want);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 //! What can be said on the command line, and what cannot.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result};
 
 use crate::harness::{Folder, guest, recv, run};
@@ -43,8 +45,9 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
         run(&[&send[..], &more].concat())?.failed(&[2], &[words])?;
     }
     run(&["send", "--to", "host:4444", "--ram", &ram])?.failed(&[2], &["write tcp:host:4444"])?;
-    run(&["recv"])?.failed(&[2], &["--from", "--ram"])?;
+    run(&["recv"])?.failed(&[2], &["--listen", "--ram"])?;
     // A file that is in the way is not overwritten unasked, nor created where it should exist.
+    // --from is what --listen was called before.
     let recv = ["recv", "--from", "tcp:127.0.0.1:0", "--ram"];
     run(&[&recv[..], &[&ram]].concat())?.failed(&[2], &["exists already", "--in-place"])?;
     let new = folder.text("new");
@@ -73,11 +76,47 @@ fn help_tells_the_exit_statuses() -> Result<()> {
     for command in [&["--help"][..], &["send", "--help"], &["recv", "--help"]] {
         let help = run(command)?;
         assert_eq!(help.code, Some(0));
-        assert!(
-            help.stdout.contains("130  ended by SIGINT"),
-            "{}",
-            help.stdout
-        );
+        let text = help.stdout;
+        assert!(text.contains("130  ended by SIGINT"), "{text}");
+    }
+    let help = run(&["help", "send"])?.stdout;
+    let places = ["\nGuest:", "\nConnection:", "\nExamples:", "\nExit status:"];
+    let places = places.map(|heading| help.find(heading));
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{help}"
+    );
+    Ok(())
+}
+
+/// A table that is wider than the terminal becomes a list, and lines are broken between words.
+#[test]
+fn what_is_printed_fits_a_narrow_terminal() -> Result<()> {
+    let folder = Folder::new()?;
+    let fill = folder.write("fill", &guest(100))?;
+    let bench = [
+        "bench",
+        "--memory",
+        "1M",
+        "--fill",
+        &fill,
+        "--methods",
+        "none",
+        "--runs",
+        "1",
+    ];
+    for (args, words) in [
+        (&bench[..], "\n  total time (ms)  "),
+        (&["doctor"], "\n  ok        zlib: software"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_multifd"));
+        let printed = command.args(args).env("COLUMNS", "40").output()?;
+        let printed = String::from_utf8(printed.stdout)?;
+        assert!(printed.contains(words), "{printed}");
+        for line in printed.lines().filter(|line| line.len() > 40) {
+            // A word that is longer than a line has it to itself.
+            assert!(line.trim().split(' ').count() <= 2, "{line}");
+        }
     }
     Ok(())
 }
@@ -87,7 +126,7 @@ fn without_json_the_first_line_is_the_address() -> Result<()> {
     let folder = Folder::new()?;
     let args = [
         "recv",
-        "--from",
+        "--listen",
         "tcp:127.0.0.1:0",
         "--ram",
         &folder.text("new"),

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &[&str]) -> Result<Finished> {
 
 /// Starts a destination, with `--json`, and answers where it listens.
 pub(crate) fn recv(from: &str, args: &[&str]) -> Result<(Running, String)> {
-    let mut all = vec!["recv", "--json", "--from", from];
+    let mut all = vec!["recv", "--json", "--listen", from];
     all.extend(args);
     let mut running = start(&all)?;
     let address = running.wait_address()?;
