@@ -31,7 +31,7 @@ use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let mut settings = settings::receiving(&args.migration.set)?;
+    let mut settings = settings::receiving(&args.migration.settings(&[])?)?;
     args.tls.apply(&mut settings.parameters)?;
     let limits = args.migration.limits();
     let Switch(verify_peer) = args.tls.peer.tls_verify_peer;

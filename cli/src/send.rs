@@ -81,13 +81,12 @@ fn file_of(args: &SendArgs, block: &str) -> Option<PathBuf> {
 }
 
 fn effective_settings(args: &SendArgs, saved: Option<&Saved>) -> anyhow::Result<Settings> {
-    let mut settings = settings::effective(&args.migration.set)?;
+    let limit = args.max_bandwidth.map(|limit| limit.0.to_string());
+    let limit = ("--max-bandwidth", "max-bandwidth", limit);
+    let mut settings = settings::effective(&args.migration.settings(&[limit])?)?;
     let chosen = |set: &String| set.trim_start().starts_with("zero-page-detection");
     if saved.is_some_and(Saved::is_of_an_old_machine) && !args.migration.set.iter().any(chosen) {
         settings.parameters.zero_page_detection = ZeroPageDetection::Legacy;
-    }
-    if let Some(limit) = args.max_bandwidth {
-        settings.parameters.max_bandwidth = limit.bandwidth()?;
     }
     args.tls.apply(&mut settings.parameters)?;
     Ok(settings)

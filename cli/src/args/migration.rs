@@ -10,6 +10,8 @@ use multifd_migration::Limits;
 
 use super::accelerator::AcceleratorArgs;
 use super::help::{COMPRESSION, CONNECTION, GUEST, MIGRATION, OUTPUT};
+use super::short::{Short, ShortArgs, with_short_forms};
+use crate::show::failure::Failure;
 use crate::show::units::Bytes;
 
 /// What a source and a destination have in common.
@@ -35,6 +37,8 @@ pub(crate) struct MigrationArgs {
     /// its confirmation [default: 60, 60].
     #[arg(long, value_name = "SECONDS", value_parser = seconds, help_heading = CONNECTION)]
     pub(crate) time_limit: Option<Duration>,
+    #[command(flatten, next_help_heading = MIGRATION)]
+    short: ShortArgs,
     /// Set a parameter or capability by its QEMU name; may be repeated
     ///
     /// `multifd params` lists them, with their defaults here and the effect that they have.
@@ -54,6 +58,14 @@ pub(crate) struct MigrationArgs {
 }
 
 impl MigrationArgs {
+    /// What is to be set, by QEMU's names, with what the short forms and those in `more` say.
+    ///
+    /// # Errors
+    /// Two values for one setting.
+    pub(crate) fn settings(&self, more: &[Short]) -> Result<Vec<String>, Failure> {
+        with_short_forms(&self.set, &[&self.short.given(), more].concat())
+    }
+
     /// How long this side waits.
     pub(crate) fn limits(&self) -> Limits {
         self.time_limit.map_or_else(Limits::default, Limits::all)

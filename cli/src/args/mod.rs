@@ -20,6 +20,7 @@ mod params;
 mod recv;
 mod relay;
 mod send;
+mod short;
 mod side;
 mod tls;
 mod tls_setup;

@@ -71,7 +71,7 @@ Examples:
     multifd recv --ram guest.ram \\
       --listen tcp:0.0.0.0:4444 \\
       --allow 192.0.2.0/24 \\
-      --set multifd-compression=zstd
+      --compression zstd --channels 4
   A QEMU guest, to be kept:
     multifd recv --save guest \\
       --listen unix:/run/qemu/outgoing";

@@ -87,7 +87,7 @@ Examples:
   Memory in a file, over TLS:
     multifd send --ram guest.ram \\
       --to tcp:192.0.2.7:4444 \\
-      --set multifd-compression=zstd \\
+      --compression zstd --channels 4 \\
       --tls-dir /etc/pki/multifd
   A saved guest, to a QEMU:
     multifd send --load guest \\

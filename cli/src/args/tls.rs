@@ -61,10 +61,15 @@ impl TlsClientArgs {
     /// A path or a name that no parameter can have.
     pub(crate) fn apply(&self, parameters: &mut Parameters) -> Result<(), Failure> {
         set_folder(parameters, self.tls_dir.as_ref())?;
-        if let Some(host) = &self.tls_hostname {
-            parameters.tls_hostname = name("--tls-hostname", host)?;
+        match &self.tls_hostname {
+            Some(host) => set(
+                &mut parameters.tls_hostname,
+                "tls-hostname",
+                "--tls-hostname",
+                host,
+            ),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -75,10 +80,15 @@ impl TlsServerArgs {
     /// A path or a subject that no parameter can have.
     pub(crate) fn apply(&self, parameters: &mut Parameters) -> Result<(), Failure> {
         set_folder(parameters, self.tls_dir.as_ref())?;
-        if let Some(subject) = &self.tls_authz {
-            parameters.tls_authz = name("--tls-authz", subject)?;
+        match &self.tls_authz {
+            Some(subject) => set(
+                &mut parameters.tls_authz,
+                "tls-authz",
+                "--tls-authz",
+                subject,
+            ),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -88,13 +98,22 @@ fn set_folder(parameters: &mut Parameters, folder: Option<&PathBuf>) -> Result<(
         if path.is_empty() {
             return Err(Failure::usage("--tls-dir: wanted a path that is text"));
         }
-        parameters.tls_creds = name("--tls-dir", path)?;
+        set(&mut parameters.tls_creds, "tls-creds", "--tls-dir", path)?;
     }
     Ok(())
 }
 
-fn name(option: &str, text: &str) -> Result<TlsName, Failure> {
-    TlsName::new(text).map_err(|error| Failure::usage(format!("{option}: {error}")))
+/// Sets a parameter that may have got its value by its own name.
+fn set(parameter: &mut TlsName, name: &str, option: &str, text: &str) -> Result<(), Failure> {
+    let wanted =
+        TlsName::new(text).map_err(|error| Failure::usage(format!("{option}: {error}")))?;
+    if !parameter.is_empty() && *parameter != wanted {
+        let what =
+            format!("{option} {text:?} contradicts --set {name}={parameter}: give one of them");
+        return Err(Failure::usage(what));
+    }
+    *parameter = wanted;
+    Ok(())
 }
 
 fn switch(text: &str) -> Result<Switch, String> {

@@ -14,7 +14,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use indicatif::HumanBytes;
-use migration_params::Bandwidth;
 use multifd_core::PageSize;
 
 /// A number of bytes, printed as `1.50 GiB`.
@@ -28,13 +27,6 @@ pub(crate) struct MemorySize(pub(crate) u64);
 /// Bytes per second, printed as `1.50 GiB/s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate(pub(crate) u64);
-
-impl Rate {
-    /// The same as the value of `max-bandwidth`.
-    pub(crate) fn bandwidth(self) -> Result<Bandwidth, migration_params::ValueError> {
-        Bandwidth::new(self.0)
-    }
-}
 
 impl FromStr for Bytes {
     type Err = String;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::harness::{Folder, guest, recv, run};
+use crate::harness::{Folder, guest, recv, run, send};
 
 #[test]
 fn params_lists_what_can_be_set() -> Result<()> {
@@ -52,6 +52,82 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
     run(&[&recv[..], &[&ram]].concat())?.failed(&[2], &["exists already", "--in-place"])?;
     let new = folder.text("new");
     run(&[&recv[..], &[&new, "--in-place"]].concat())?.failed(&[2], &["does not exist"])
+}
+
+#[test]
+fn short_forms_set_what_they_are_short_for() -> Result<()> {
+    let folder = Folder::new()?;
+    let ram = folder.write("source", &guest(7))?;
+    let listen = [
+        "--compression",
+        "zstd",
+        "--channels",
+        "3",
+        "--ram",
+        &folder.text("new"),
+    ];
+    let (receiving, to) = recv("tcp:127.0.0.1:0", &listen)?;
+    // The same value in both ways is no contradiction.
+    let set = [
+        "--channels",
+        "3",
+        "--set",
+        "multifd-channels=0x3",
+        "--set",
+        "multifd-compression=zstd",
+    ];
+    let limit = ["--max-bandwidth", "64M", "--ram", &ram];
+    let sent = send(&to, &[&set[..], &limit].concat())?.json(0)?;
+    assert_eq!(sent["multifd-compression"], "zstd");
+    assert_eq!(sent["multifd-channels"], 3);
+    let received = receiving.finish()?.json(0)?;
+    assert_eq!(received["multifd-compression"], "zstd");
+    assert_eq!(received["multifd-channels"], 3);
+    folder.same("source", "new")?;
+
+    let send = ["send", "--to", "unix:/nowhere", "--ram", &ram];
+    let recv = ["recv", "--listen", "unix:/nowhere", "--save", "/nowhere"];
+    for (command, more, words) in [
+        (
+            &send,
+            ["--channels", "4", "--set", "multifd-channels=8"],
+            "--channels 4 contradicts",
+        ),
+        (
+            &recv,
+            ["--compression", "zstd", "--set", "multifd-compression=zlib"],
+            "--compression zstd contradicts",
+        ),
+        (
+            &send,
+            ["--max-bandwidth", "1G", "--set", "max-bandwidth=2G"],
+            "--max-bandwidth 1073741824 contradicts",
+        ),
+        (
+            &recv,
+            ["--tls-dir", "/a", "--set", "tls-creds=/b"],
+            "--tls-dir \"/a\" contradicts --set tls-creds=/b",
+        ),
+        (
+            &send,
+            ["--tls-hostname", "a", "--set", "tls-hostname=b"],
+            "--tls-hostname \"a\" contradicts",
+        ),
+        (
+            &send,
+            ["--compression", "lz4", "--channels", "4"],
+            "wanted one of none, zlib, zstd",
+        ),
+        (
+            &send,
+            ["--compression", "zstd", "--channels", "256"],
+            "256 is not in 1..=255",
+        ),
+    ] {
+        run(&[&command[..], &more].concat())?.failed(&[2], &[words])?;
+    }
+    // In a demo other options say what these are.
+    run(&["demo", "--set", "multifd-channels=4"])?.failed(&[2], &["use --channels"])
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::show::tell;
 
 pub(super) fn run(args: &VmArgs, from: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let settings = settings::effective(&args.migration.set)?;
+    let settings = settings::effective(&args.migration.settings(&[])?)?;
     let method = methods::incoming(&settings, &args.migration)?;
     let (file, len) = open(&args.ram)?;
     let mut machine = Machine::incoming(&args.workload.machine(len), Memory::incoming(&file)?)?;

@@ -27,7 +27,7 @@ use crate::show::{output, tell};
 
 pub(super) fn run(args: &VmArgs, to: &Uri) -> anyhow::Result<ExitCode> {
     let interrupt = Interrupt::install()?;
-    let settings = settings::effective(&args.migration.set)?;
+    let settings = settings::effective(&args.migration.settings(&[])?)?;
     let method = methods::outgoing(&settings, &args.migration)?;
     let (file, len) = open(&args.ram)?;
     let mut machine = Machine::boot(&args.workload.machine(len), Memory::new(&file)?)?;
