@@ -4,18 +4,24 @@
 
 use super::help::{self, OUTPUT};
 
-/// List QEMU's migration parameters and capabilities
+/// List QEMU's migration parameters and capabilities, and what they do here
 ///
-/// What concerns a running guest has no effect when it is set: the guests of this command are
-/// stopped. What this command cannot do is refused when it is set.
+/// Each is shown with its default here, and with QEMU's where it differs; with the commands that
+/// use it, or why it is refused. What steers a running guest is used by demo only: the guests of
+/// send and recv are stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help::below(EXAMPLES, &[&help::LOOKS]))]
 pub(crate) struct ParamsArgs {
-    /// Print a JSON array
+    /// Show only this one
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Print a JSON array, or an object if there is a NAME
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
+    multifd params
+    multifd params max-bandwidth
     multifd params --json";

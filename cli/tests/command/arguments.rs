@@ -14,12 +14,53 @@ fn params_lists_what_can_be_set() -> Result<()> {
     let list = list.as_array().context("no array")?;
     assert_eq!(list.len(), migration_params::known().count());
     let text = run(&["params"])?.stdout;
-    for known in migration_params::known() {
-        let line = format!("  {}={}", known.name, known.default);
-        assert!(text.contains(line.trim_end()), "{line}");
-        assert!(text.contains(known.description), "{}", known.name);
+    for (known, object) in migration_params::known().zip(list) {
+        let name = known.name;
+        assert_eq!(object["name"], name);
+        assert_eq!(object["default-of-qemu"], known.default);
+        let default = object["default"].as_str().context(name)?;
+        let differs = ["multifd", "return-path", "max-bandwidth"].contains(&name);
+        assert_eq!(default != known.default, differs, "{name}");
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("  {name}=")));
+        let line = line.context(name)?;
+        assert!(line.starts_with(&format!("  {name}={default}")), "{line}");
+        assert_eq!(line.contains("(QEMU: "), differs, "{line}");
+        assert!(text.contains(known.description), "{name}");
+    }
+    for words in [
+        "  max-bandwidth=0 bytes/second (QEMU: 134217728 bytes/second), size,",
+        "      Here: used by send, relay --in, relay --out, tune.",
+        "      Here: no effect.",
+        "      Here: other values are refused (x-ignore-shared=on is not supported: ",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
     }
     Ok(())
+}
+
+#[test]
+fn params_shows_one() -> Result<()> {
+    let one = run(&["params", "multifd-channels"])?;
+    one.ended(&[0], &[])?;
+    let want = "\
+multifd-channels: Number of multifd channels; the same on both sides.
+  type       parameter (u8)
+  values     a value between 1 and 255
+  default    2
+  in QEMU    the same
+  effect     used by send, recv, relay --in, relay --out
+";
+    assert_eq!(one.stdout, want);
+    let object = run(&["params", "downtime-limit", "--json"])?.json(0)?;
+    assert_eq!(object["effect"], "used");
+    assert_eq!(object["used-by"], serde_json::json!(["demo"]));
+    let object = run(&["params", "mapped-ram", "--json"])?.json(0)?;
+    assert_eq!(object["effect"], "refused");
+    let why = object["refused-because"].as_str().context("no reason")?;
+    assert!(why.starts_with("mapped-ram=on is not supported"), "{why}");
+    run(&["params", "multifd-chanels"])?.failed(&[2], &["did you mean 'multifd-channels'?"])
 }
 
 #[test]
