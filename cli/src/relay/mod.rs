@@ -4,6 +4,7 @@
 
 mod board;
 mod check;
+mod connection;
 mod control;
 mod entrance;
 mod outcome;

@@ -4,9 +4,9 @@
 
 use multifd_core::transport::{SocketTransport, Transport};
 
-use super::announced::Announced;
-use super::hearing::Hearing;
+use super::hearing::{Hearing, Introduced};
 use super::said::Said;
+use crate::relay::connection::Connection;
 
 /// A connection that was accepted.
 pub(super) enum Candidate {
@@ -45,7 +45,10 @@ impl Candidate {
     pub(super) fn into_transport(self) -> Option<Box<dyn Transport>> {
         match self {
             Self::Socket(socket) => Some(Box::new(socket)),
-            Self::Heard(hearing) => Some(Box::new(Announced::new(hearing.into_introduced()?))),
+            Self::Heard(hearing) => {
+                let Introduced { connection, start } = hearing.into_introduced()?;
+                Some(Box::new(Connection::begun(connection, start)))
+            }
         }
     }
 }

@@ -5,7 +5,6 @@
 //! For the only migration of a relay all connections are its own: it knows strangers by itself. Where there may be
 //! several, connections wait until [what they say](said) tells [which belong together](pairing).
 
-mod announced;
 mod candidate;
 mod candidates;
 mod crowd;

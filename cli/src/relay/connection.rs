@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A connection of which the first bytes have been received, as if they had not.
+//! A connection of a migration that is passed on.
 
 use std::io;
 use std::sync::Arc;
@@ -9,27 +9,26 @@ use std::time::Duration;
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{Interrupt, Transport};
 
-use super::hearing::Introduced;
-
-/// A connection that says its first bytes again.
-pub(super) struct Announced {
+/// A connection that says again what has been received of it before.
+pub(super) struct Connection {
     connection: Box<dyn Transport>,
     start: Vec<u8>,
     /// How many have been said again.
     said: usize,
 }
 
-impl Announced {
-    pub(super) fn new(introduced: Introduced) -> Self {
+impl Connection {
+    /// One of which `start` has been received.
+    pub(super) fn begun(connection: Box<dyn Transport>, start: Vec<u8>) -> Self {
         Self {
-            connection: introduced.connection,
-            start: introduced.start,
+            connection,
+            start,
             said: 0,
         }
     }
 }
 
-impl Transport for Announced {
+impl Transport for Connection {
     fn open(&mut self) -> io::Result<()> {
         self.connection.open()
     }
