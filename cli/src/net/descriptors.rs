@@ -42,9 +42,9 @@ pub(crate) fn allow(connections: usize) -> Result<(), Failure> {
 pub(crate) struct Reserve(Vec<OwnedFd>);
 
 impl Reserve {
-    /// As many as `connections` take; `None` if this process may not have so many now, and some beside them.
-    pub(crate) fn take(connections: usize) -> Option<Self> {
-        let count = 2 * connections + BESIDE;
+    /// As many as `connections` take; `None` if this process may not have so many now, and so many `beside` them.
+    pub(crate) fn take(connections: usize, beside: usize) -> Option<Self> {
+        let count = 2 * connections + beside;
         let all = (0..count).map(|_| eventfd(0, EventfdFlags::CLOEXEC).ok());
         let mut all: Vec<OwnedFd> = all.collect::<Option<_>>()?;
         all.truncate(2 * connections);
@@ -59,7 +59,7 @@ impl Reserve {
 }
 
 /// What others need who have reserved some and just make their connections.
-const BESIDE: usize = 16;
+pub(crate) const BESIDE: usize = 16;
 
 /// Each connection is a socket and a descriptor through which it is interrupted.
 fn need(connections: usize) -> u64 {

@@ -12,6 +12,7 @@ use multifd_core::transport::SocketTransport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::allowed::{Allowed, Caller};
+use crate::net::descriptors::Reserve;
 use crate::net::passed::Passed;
 use crate::net::peer::Peer;
 use crate::net::refused::Refused;
@@ -111,6 +112,11 @@ impl Listener {
         }
     }
 
+    /// Whether this process may have so many connections now of those who connect, and so many others that it makes itself.
+    pub(crate) fn has_room_for(accepted: usize, made: usize) -> bool {
+        Reserve::take(accepted + made, FEW).is_some()
+    }
+
     /// From now on accepts no connection where there would not be room for so many others that this process makes
     /// itself, and for a few files: those who connect without end are not to take it.
     pub(crate) fn leave_room_for(&mut self, connections: usize) {
@@ -125,6 +131,11 @@ impl Listener {
     /// The connections of others.
     pub(crate) fn refused(&self) -> &Refused {
         &self.refused
+    }
+
+    /// Whether somebody waits for whom there was no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room.is_full()
     }
 
     /// Listens no more: who connects now is told so at once. It can be waited for and woken as before.
@@ -209,6 +220,9 @@ impl Listener {
     }
 
     fn accept_one(&mut self) -> io::Result<Admitted> {
+        if !self.is_called()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         // A connection takes two descriptors: one that was accepted, and then closed for want of the other, would be
         // lost to its source.
         let spare = (0..=self.free).map(|_| self.wake.try_clone());
@@ -221,6 +235,16 @@ impl Listener {
         }
         let (connection, peer) = accepted.into_connection(self.limit)?;
         Ok(Admitted::Taken(connection, peer))
+    }
+
+    /// Whether somebody may wait to be accepted.
+    fn is_called(&self) -> io::Result<bool> {
+        let sockets = self.sockets.iter();
+        let mut fds: Vec<_> = sockets
+            .map(|socket| PollFd::new(socket, PollFlags::IN))
+            .collect();
+        let now = Timespec::default();
+        Ok(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&now)))? > 0)
     }
 
     /// From the first socket in turn that has one.

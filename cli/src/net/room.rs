@@ -3,7 +3,8 @@
 //! Whether this process has room for connections.
 
 use std::io;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -48,6 +49,26 @@ impl Room {
         }
     }
 }
+
+/// Makes what takes descriptors. While there are none it tries again, unless that is `cancelled`: others count how many
+/// they may take by taking them, and give them back at once.
+pub(crate) fn patiently<T>(
+    cancelled: &dyn Fn() -> bool,
+    mut make: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    let begin = Instant::now();
+    loop {
+        match make() {
+            Err(error) if is_no_room(&error) && begin.elapsed() < PATIENCE && !cancelled() => {
+                thread::sleep(Room::PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Many times as long as anybody holds what is only counted.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Too many files are open, here or in the whole system, or there is no memory for another.
 fn is_no_room(error: &io::Error) -> bool {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use multifd_core::memory::{IoVec, IoVecMut};
 use multifd_core::transport::{Interrupt, Transport};
 
-/// A connection that says again what has been received of it before.
+use crate::net::room;
+
+/// A connection that says again what has been received of it before, and waits for room for a second handle.
 pub(super) struct Connection {
     connection: Box<dyn Transport>,
     start: Vec<u8>,
@@ -18,6 +20,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    pub(super) fn new(connection: Box<dyn Transport>) -> Self {
+        Self::begun(connection, Vec::new())
+    }
+
     /// One of which `start` has been received.
     pub(super) fn begun(connection: Box<dyn Transport>, start: Vec<u8>) -> Self {
         Self {
@@ -61,7 +67,7 @@ impl Transport for Connection {
 
     /// A handle for the other direction: what is to be said again, this one says.
     fn duplicate(&self) -> io::Result<Box<dyn Transport>> {
-        self.connection.duplicate()
+        room::patiently(&|| false, || self.connection.duplicate())
     }
 
     fn resume(&mut self) {

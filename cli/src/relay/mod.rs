@@ -30,7 +30,7 @@ use crate::args::RelayArgs;
 use crate::config::{Given, InForce};
 use crate::ends::interrupt::{Interrupt, Wish};
 use crate::ends::supervisor::Supervisor;
-use crate::net::descriptors::{self, Reserve};
+use crate::net::descriptors::{self, BESIDE, Reserve};
 use crate::net::listen::Listener;
 use crate::net::passed::Passed;
 use crate::net::peer::Peer;
@@ -40,6 +40,7 @@ use crate::show::log::{self, Identity, SERVICE};
 use crate::show::output;
 use crate::show::progress::Progress;
 use board::{Board, Frame};
+use connection::Connection;
 use control::Control;
 use entrance::{Arrival, Entrance, Party};
 use passage::{Desk, Message, News, Passage};
@@ -69,10 +70,12 @@ pub(crate) fn run(args: &RelayArgs, in_force: &InForce, given: &Given) -> anyhow
     let limit = args.limits().destination;
     let mut listener = Listener::open(passed, args.listen.as_ref(), limit)?;
     listener.take_only(allowed);
-    match room {
-        Ok(()) => listener.leave_room_for(1 + made.count()),
-        // One migration ends with that, and says so; others may be smaller.
-        Err(failure) => output::message(format_args!("multifd: warning: {failure}")),
+    if let Err(failure) = room {
+        output::message(format_args!("multifd: warning: {failure}"));
+    }
+    // One migration that does not fit ends with that, and says so; others may be smaller.
+    if Listener::has_room_for(1 + taken.count(), 1 + made.count()) {
+        listener.leave_room_for(1 + made.count());
     }
     let address = listener.place();
     let (send_messages, messages) = mpsc::channel();
@@ -212,7 +215,8 @@ impl Relaying<'_> {
     fn arrivals(&mut self) -> anyhow::Result<()> {
         let passages = &self.passages;
         let takes = |uuid, peer| passages.values().any(|passage| passage.takes(uuid, peer));
-        for arrival in self.entrance.arrivals(&takes)? {
+        let will_be_room = !passages.is_empty() && passages.values().all(|it| it.has_room);
+        for arrival in self.entrance.arrivals(&takes, will_be_room)? {
             match arrival {
                 Arrival::Only(connection) => self.only(connection)?,
                 Arrival::Surplus(uuid, peer, connection) => self.surplus(uuid, peer, connection),
@@ -226,8 +230,8 @@ impl Relaying<'_> {
     }
 
     /// The next guest whose migration may begin, with descriptors for it. While others are under way it waits until there
-    /// are enough; alone it takes what there is.
-    fn next_guest(&mut self) -> Option<(Party, Reserve)> {
+    /// are enough; alone it takes what there is, if there are not.
+    fn next_guest(&mut self) -> Option<(Party, Option<Reserve>)> {
         let most = self.changeable.max_migrations;
         if self.end.is_some() || self.passages.len() >= most {
             return None;
@@ -235,8 +239,11 @@ impl Relaying<'_> {
         let passages = &self.passages;
         let under_way = |uuid| passages.values().any(|passage| passage.is_of(uuid));
         self.entrance.next_guest(under_way, || {
-            let reserve = Reserve::take(Passage::connections(&self.plan));
-            reserve.or_else(|| passages.is_empty().then(Reserve::default))
+            let connections = Passage::connections(&self.plan);
+            match passages.is_empty() {
+                true => Some(Reserve::take(connections, 0)),
+                false => Reserve::take(connections, BESIDE).map(Some),
+            }
         })
     }
 
@@ -245,7 +252,7 @@ impl Relaying<'_> {
         const ONLY: usize = 1;
         if self.started == 0 {
             let identity = self.identify(None, None);
-            let passage = Passage::start(&identity, &self.plan, &self.desk, Reserve::default())?;
+            let passage = Passage::start(&identity, &self.plan, &self.desk, None)?;
             self.post(&passage);
             self.passages.insert(ONLY, passage);
         }
@@ -254,7 +261,7 @@ impl Relaying<'_> {
     }
 
     /// Starts the migration of a guest, whose connections are to have the descriptors in `reserve`.
-    fn start(&mut self, party: Party, reserve: Reserve) {
+    fn start(&mut self, party: Party, reserve: Option<Reserve>) {
         let identity = self.identify(Some(party.uuid), Some(party.peer));
         match Passage::start(&identity, &self.plan, &self.desk, reserve) {
             Ok(passage) => {
@@ -264,7 +271,8 @@ impl Relaying<'_> {
                 });
                 self.post(&passage);
                 self.passages.insert(identity.number, passage);
-                for connection in iter::once(party.main).chain(party.channels) {
+                let main: Box<dyn Transport> = Box::new(Connection::new(party.main));
+                for connection in iter::once(main).chain(party.channels) {
                     self.accept(identity.number, connection);
                 }
             }

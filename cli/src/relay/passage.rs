@@ -13,12 +13,14 @@ use multifd_core::{AbortHandle, ChannelId, Error};
 use multifd_migration::stream::{AnnouncedBlock, Configuration};
 use multifd_migration::{HostError, Relay, RelayHost, RelayReport};
 
+use super::connection::Connection;
 use super::plan::Plan;
 use super::turn::Turn;
 use crate::net::connect;
 use crate::net::descriptors::Reserve;
 use crate::net::listen::Waker;
 use crate::net::peer::Peer;
+use crate::net::room;
 use crate::net::uri::Uri;
 use crate::show::log::{Identity, Named};
 use crate::show::progress::Total;
@@ -32,6 +34,8 @@ pub(super) struct Passage {
     /// Who waits to be told whether there were more of them, and since when.
     pub(super) asking: Option<(mpsc::Sender<()>, Instant)>,
     pub(super) total: Total,
+    /// All descriptors that it needs are its own.
+    pub(super) has_room: bool,
 }
 
 /// What a migration tells the listening thread.
@@ -69,13 +73,14 @@ impl Passage {
         3 + plan.config.outgoing_channels.count()
     }
 
-    /// Starts a migration that has no connection yet, for which descriptors are in `reserve`.
+    /// Starts a migration that has no connection yet, for which descriptors are in `reserve`; without it takes what there is.
     pub(super) fn start(
         identity: &Arc<Identity>,
         plan: &Arc<Plan>,
         desk: &Desk,
-        reserve: Reserve,
+        reserve: Option<Reserve>,
     ) -> io::Result<Self> {
+        let has_room = reserve.is_some();
         let threads = Named(Arc::clone(identity));
         let relay = Arc::new(plan.relay(&threads));
         let total = Total::default();
@@ -86,7 +91,7 @@ impl Passage {
             abort: relay.abort_handle(),
             total: Arc::clone(&total),
             turn: None,
-            reserve,
+            reserve: reserve.unwrap_or_default(),
         };
         let running = Arc::clone(&relay);
         let run = move || {
@@ -105,6 +110,7 @@ impl Passage {
             announced: false,
             asking: None,
             total,
+            has_room,
         })
     }
 
@@ -128,8 +134,10 @@ impl Host {
         connection: SocketTransport,
     ) -> Result<Box<dyn Transport>, HostError> {
         self.abort.watch(connection.interrupter());
-        let main = self.plan.outgoing_tls.main(connection);
-        main.map_err(|error| format!("no TLS session with {to}: {error}").into())
+        match self.plan.outgoing_tls.main(connection) {
+            Ok(main) => Ok(Box::new(Connection::new(main))),
+            Err(error) => Err(format!("no TLS session with {to}: {error}").into()),
+        }
     }
 }
 
@@ -158,20 +166,21 @@ impl RelayHost for Host {
         let failed = |error: io::Error| format!("cannot connect to {to}: {error}");
         let cancelled = || self.abort.error().is_some();
         let limit = self.plan.config.forwarder.limits.destination;
+        let connect = || room::patiently(&cancelled, || connect::dial(to, limit, &cancelled));
         // Of the main connection there is a second handle.
         self.reserve.release(channel.map_or(2, |_| 1));
         let Some(channel) = channel else {
             let turn = &mut self.turn;
             let mut dial = || {
                 *turn = self.plan.connecting.take(&to.to_string(), &cancelled);
-                let main = connect::dial(to, limit, &cancelled);
+                let main = connect();
                 // Others need not wait for a destination that does not listen.
                 main.inspect_err(|_| *turn = None)
             };
             let main = connect::patiently(self.plan.wait, &cancelled, &mut dial);
             return self.secure(to, main.map_err(failed)?);
         };
-        let connection = connect::dial(to, limit, &cancelled).map_err(failed)?;
+        let connection = connect().map_err(failed)?;
         if channel.index() + 1 == self.plan.config.outgoing_channels.count() {
             self.turn = None;
         }

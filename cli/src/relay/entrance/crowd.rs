@@ -15,6 +15,7 @@ use multifd_core::transport::Transport;
 use multifd_core::wire::{InitPacket, Uuid};
 
 use super::candidate::Candidate;
+use super::clock::Clock;
 use super::hopeless::Hopeless;
 use super::index::Index;
 use super::outside::Outside;
@@ -42,6 +43,8 @@ pub(super) struct Crowd {
     index: Index,
     readiness: Readiness,
     due: BTreeSet<(Instant, u64)>,
+    /// For those that have said something.
+    clock: Clock,
     strangers: Vec<(Peer, Stranger)>,
     /// Whether there may be something new to find out, and of what kind.
     news: News,
@@ -82,6 +85,7 @@ impl Crowd {
             index: Index::new(channels),
             readiness: Readiness::new()?,
             due: BTreeSet::new(),
+            clock: Clock::default(),
             strangers: Vec::new(),
             news: News::default(),
             decides: Instant::now(),
@@ -100,6 +104,11 @@ impl Crowd {
         self.schedule(place);
         self.hear(place);
         Ok(())
+    }
+
+    /// Whether nobody can be accepted who may belong to those that are here, but will be: these are not given up meanwhile.
+    pub(super) fn set_closed(&mut self, is_closed: bool) {
+        self.clock.set_still(is_closed);
     }
 
     /// When to look again though nothing has come.
@@ -184,7 +193,7 @@ impl Crowd {
         if !std::mem::take(&mut self.news.surplus) && !is_begun {
             return Vec::new();
         }
-        let places: Vec<u64> = self.index.surplus().iter().copied().collect();
+        let places = self.index.surplus().clone();
         let taken = places.into_iter().filter_map(|place| {
             let waiting = self.waiting.get(&place)?;
             let (uuid, peer) = (waiting.surplus(self.channels)?, waiting.peer);
@@ -198,8 +207,7 @@ impl Crowd {
     /// and sources with too many channels.
     pub(super) fn decide(&mut self) -> Decision {
         let begin = Instant::now();
-        let is_open = self.news.pairs || self.news.hopeless;
-        if !is_open || begin < self.decides {
+        if begin < self.decides {
             return Decision::Guests(Vec::new());
         }
         let may_pair = std::mem::take(&mut self.news.pairs) && self.index.may_pair();
@@ -237,7 +245,7 @@ impl Crowd {
     fn take_hopeless(&mut self, seen: &[Seen]) -> Vec<Refusal> {
         let hopeless = Hopeless::among(seen, self.channels, |seen| {
             let waiting = self.waiting.get(&seen.place);
-            waiting.is_some_and(|waiting| waiting.is_old(self.doubt))
+            waiting.is_some_and(|waiting| waiting.is_old(self.doubt, &self.clock))
         });
         for place in hopeless.places() {
             self.take(place);
@@ -251,7 +259,7 @@ impl Crowd {
             return;
         };
         let (peer, before) = (waiting.peer, waiting.said);
-        if !waiting.hear() {
+        if !waiting.hear(&self.clock) {
             return;
         }
         let said = waiting.said;
@@ -282,7 +290,8 @@ impl Crowd {
     /// Takes a connection out that is no source's.
     fn turn_away(&mut self, place: u64) {
         let waiting = self.waiting.get(&place);
-        if let Some(stranger) = waiting.and_then(|waiting| waiting.stranger(self.limit))
+        if let Some(stranger) =
+            waiting.and_then(|waiting| waiting.stranger(self.limit, &self.clock))
             && let Some(waiting) = self.take(place)
         {
             self.strangers.push((waiting.peer, stranger));
@@ -299,9 +308,9 @@ impl Crowd {
             let last = self.accepted.saturating_sub(1);
             if let Some(waiting) = self.waiting.get_mut(&place) {
                 waiting.due = None;
-                waiting.look(last);
+                waiting.look(last, &self.clock);
                 self.news.pairs = true;
-                self.news.hopeless |= !waiting.said.is_too_little() && waiting.is_old(self.doubt);
+                self.news.hopeless |= waiting.is_hopeless(self.doubt, &self.clock);
                 self.schedule(place);
                 self.turn_away(place);
             }
@@ -313,7 +322,7 @@ impl Crowd {
         let Some(waiting) = self.waiting.get_mut(&place) else {
             return;
         };
-        let due = waiting.next_due(self.limit, self.doubt);
+        let due = waiting.next_due(self.limit, self.doubt, &self.clock);
         let before = std::mem::replace(&mut waiting.due, due);
         self.due.extend(due.map(|due| (due, place)));
         if let Some(before) = before.filter(|before| Some(*before) != due) {
@@ -368,9 +377,8 @@ impl Crowd {
 
     fn seen(&self) -> Vec<Seen> {
         let last = self.accepted.saturating_sub(1);
-        self.waiting
-            .values()
-            .map(|waiting| waiting.seen(last, self.doubt))
+        let all = self.waiting.values();
+        all.map(|waiting| waiting.seen(last, self.doubt, &self.clock))
             .collect()
     }
 }
@@ -490,6 +498,29 @@ mod tests {
         let _channels = [0, 1].map(|number| comes(&mut crowd, SOURCE, &channel(1, number)));
         assert!(!crowd.waiting.contains_key(&0));
         assert_eq!(crowd.waiting.len(), 3);
+    }
+
+    /// Whether one was given up.
+    fn is_given_up(crowd: &mut Crowd) -> bool {
+        crowd.decides = Instant::now();
+        // Whenever the next look was to be.
+        crowd.due = crowd
+            .waiting
+            .keys()
+            .map(|at| (crowd.decides, *at))
+            .collect();
+        crowd.listen().unwrap();
+        matches!(crowd.decide(), Decision::Hopeless(refusals) if !refusals.is_empty())
+    }
+
+    #[test]
+    fn who_may_have_others_outside_is_not_given_up() {
+        let mut crowd = Crowd::new(2, Duration::from_secs(3600), Duration::from_nanos(1)).unwrap();
+        crowd.set_closed(true);
+        let _held = comes(&mut crowd, SOURCE, &channel(1, 0));
+        assert!(!is_given_up(&mut crowd) && crowd.waiting.len() == 1);
+        crowd.set_closed(false);
+        assert!(is_given_up(&mut crowd) && crowd.waiting.is_empty());
     }
 
     #[test]

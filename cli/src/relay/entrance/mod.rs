@@ -7,6 +7,7 @@
 
 mod candidate;
 mod candidates;
+mod clock;
 mod crowd;
 mod group;
 mod hearing;
@@ -160,13 +161,15 @@ impl Entrance {
         Ok(())
     }
 
-    /// Takes all connections that are there. A migration of a guest, from a peer, `takes` those that may be its own.
+    /// Takes all connections that are there, as far as there is room. A migration of a guest, from a peer, `takes` those that
+    /// may be its own; there `will_be_room` once those under way have ended.
     ///
     /// # Errors
     /// The listener is lost.
     pub(super) fn arrivals(
         &mut self,
         takes: &dyn Fn(Uuid, Peer) -> bool,
+        will_be_room: bool,
     ) -> io::Result<Vec<Arrival>> {
         let mut arrivals = Vec::new();
         while let Some((connection, peer)) = self.accept()? {
@@ -195,6 +198,8 @@ impl Entrance {
             }
         }
         if self.taking == Taking::Several {
+            let is_full = self.listener.is_full();
+            self.crowd.set_closed(is_full && will_be_room);
             self.sort(takes, &mut arrivals)?;
         }
         Ok(arrivals)

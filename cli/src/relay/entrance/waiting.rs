@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use multifd_core::wire::{InitPacket, Uuid};
 
 use super::candidate::Candidate;
+use super::clock::Clock;
 use super::outside::Outside;
 use super::said::Said;
 use super::seen::Seen;
@@ -20,6 +21,8 @@ pub(super) struct Waiting {
     pub(super) said: Said,
     /// Since when it has said no more than that.
     since: Instant,
+    /// For how long the clock had stood still by then.
+    stood: Duration,
     /// See [`Seen::until`]; `None` while others may be accepted that belong to it.
     until: Option<u64>,
     /// When to look at it, though nothing has come.
@@ -43,33 +46,40 @@ impl Waiting {
             place,
             said: Said::Nothing,
             since: Instant::now(),
+            stood: Duration::ZERO,
             until: None,
             due: None,
         }
     }
 
     /// Hears what it has said by now; whether that is something new.
-    pub(super) fn hear(&mut self) -> bool {
+    pub(super) fn hear(&mut self, clock: &Clock) -> bool {
         let said = self.connection.said();
         let is_new = said != self.said;
         if is_new {
             self.said = said;
             self.since = Instant::now();
+            self.stood = clock.stood(self.since);
         }
         is_new
     }
 
     /// Some time has passed, and `last` is the place of the last connection that was accepted.
-    pub(super) fn look(&mut self, last: u64) {
+    pub(super) fn look(&mut self, last: u64, clock: &Clock) {
         // A channel's connection may be accepted a little later than what was said behind it is heard.
-        if self.until.is_none() && self.is_settled_main() {
+        if self.until.is_none() && self.is_settled_main(clock) {
             self.until = Some(last);
         }
     }
 
     /// Makes out when time alone tells something of it next, where it may wait for `limit` to say what it is, and for `doubt`
     /// from then on.
-    pub(super) fn next_due(&self, limit: Duration, doubt: Duration) -> Option<Instant> {
+    pub(super) fn next_due(
+        &self,
+        limit: Duration,
+        doubt: Duration,
+        clock: &Clock,
+    ) -> Option<Instant> {
         let times = match self.said {
             Said::Handshake | Said::Nothing => [speaks(doubt), limit],
             Said::Magic => [limit, limit],
@@ -77,21 +87,43 @@ impl Waiting {
             Said::Channel(_) => [doubt, doubt],
             Said::Other(_) | Said::End => return None,
         };
-        let age = self.since.elapsed();
-        let next = times.into_iter().filter(|time| *time > age).min();
-        next.and_then(|next| self.since.checked_add(next))
+        let age = self.age(clock);
+        let next = times.into_iter().filter(|time| *time > age).min()?;
+        let left = next.saturating_sub(age);
+        // The clock may stand still right before.
+        let left = match clock.is_still() {
+            true => left.max(LOOK),
+            false => left,
+        };
+        Instant::now().checked_add(left)
     }
 
     /// Whether it has said for so long no more than it has.
-    pub(super) fn is_old(&self, limit: Duration) -> bool {
-        self.since.elapsed() >= limit
+    pub(super) fn is_old(&self, limit: Duration, clock: &Clock) -> bool {
+        self.age(clock) >= limit
     }
 
-    pub(super) fn stranger(&self, limit: Duration) -> Option<Stranger> {
+    /// Whether it has said what it is, and its guest is still not known after so long in `doubt`.
+    pub(super) fn is_hopeless(&self, doubt: Duration, clock: &Clock) -> bool {
+        !self.said.is_too_little() && self.is_old(doubt, clock)
+    }
+
+    /// For how long it has said no more. Whoever has said something waits for others, who may not be let in yet: that time
+    /// does not count.
+    fn age(&self, clock: &Clock) -> Duration {
+        let now = Instant::now();
+        let age = now.saturating_duration_since(self.since);
+        match self.said {
+            Said::Handshake | Said::Nothing => age,
+            _ => age.saturating_sub(clock.stood(now).saturating_sub(self.stood)),
+        }
+    }
+
+    pub(super) fn stranger(&self, limit: Duration, clock: &Clock) -> Option<Stranger> {
         match self.said {
             Said::Other(start) => Some(Stranger::Other(start)),
             Said::End => Some(Stranger::Ended(self.connection.why())),
-            said if said.is_too_little() && self.is_old(limit) => Some(Stranger::Silent),
+            said if said.is_too_little() && self.is_old(limit, clock) => Some(Stranger::Silent),
             _ => None,
         }
     }
@@ -114,7 +146,8 @@ impl Waiting {
     /// its own are made. Others may come without end.
     pub(super) fn may_belong(&self, then: Instant) -> bool {
         let is_silent = matches!(self.said, Said::Handshake | Said::Nothing);
-        is_silent && self.since.saturating_duration_since(then) < GRACE && !self.is_old(GRACE)
+        let is_young = self.since.elapsed() < GRACE;
+        is_silent && is_young && self.since.saturating_duration_since(then) < GRACE
     }
 
     pub(super) fn outside(&self) -> Outside {
@@ -123,21 +156,21 @@ impl Waiting {
 
     /// What it looks like, where `last` is the place of the last connection that was accepted, and a guest may be in `doubt` for
     /// so long.
-    pub(super) fn seen(&self, last: u64, doubt: Duration) -> Seen {
+    pub(super) fn seen(&self, last: u64, doubt: Duration, clock: &Clock) -> Seen {
         Seen {
             place: self.place,
             peer: self.peer,
             said: self.said,
             until: self.until.unwrap_or(last),
             settled: match self.said {
-                Said::Handshake | Said::Nothing => !self.is_old(speaks(doubt)),
-                _ => self.is_old(GRACE),
+                Said::Handshake | Said::Nothing => !self.is_old(speaks(doubt), clock),
+                _ => self.is_old(GRACE, clock),
             },
         }
     }
 
-    fn is_settled_main(&self) -> bool {
-        matches!(self.said, Said::Head(_)) && self.is_old(GRACE)
+    fn is_settled_main(&self, clock: &Clock) -> bool {
+        matches!(self.said, Said::Head(_)) && self.is_old(GRACE, clock)
     }
 }
 
@@ -146,6 +179,8 @@ fn speaks(doubt: Duration) -> Duration {
     SPEAKS.min(doubt / 2)
 }
 
+/// Between two looks while the clock stands still.
+const LOOK: Duration = Duration::from_millis(100);
 /// After so long whoever has as much to say as another has said it.
 const GRACE: Duration = Duration::from_millis(300);
 /// A source's connections say what they are within this time.
