@@ -166,7 +166,8 @@ check_sources() {
 
 check_dependencies() {
     if ! cargo deny --version >/dev/null 2>&1; then
-        if with_quick || ! cargo install --locked cargo-deny; then
+        # Compiled without optimization: it runs for two seconds, and takes minutes to optimize.
+        if with_quick || ! CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug cargo-deny; then
             leave_out "dependencies" "no cargo-deny" "cargo install --locked cargo-deny"
             return
         fi
