@@ -52,6 +52,10 @@ readonly MAY_BE_LEFT_OUT=(
     "tests on s390x|elsewhere_than_x86|Debian has its compiler for x86-64"
 )
 
+# What others embed, and may want without features. multifd-kvm is linted without its default one.
+readonly EMBEDDED=(migration-params multifd-core multifd-deflate multifd-migration multifd-none multifd-qatzip
+    multifd-qpl multifd-tls multifd-uadk multifd-zlib multifd-zstd qatzip-sys vendor-library)
+
 mode=all
 left_out=()
 refused=false
@@ -77,6 +81,7 @@ main() {
         step "lints of the memory without KVM" cargo clippy --locked --package multifd-kvm \
             --no-default-features --features vm-memory --all-targets -- -D warnings
     fi
+    step "without features" cargo check --locked --no-default-features "${EMBEDDED[@]/#/--package=}"
     step "documentation" env RUSTDOCFLAGS="-D warnings" \
         cargo doc --locked --workspace --all-features --no-deps
     check_dependencies

@@ -24,6 +24,7 @@
 
 use std::fmt;
 
+#[cfg(feature = "serde")]
 use serde::Serialize;
 
 /// The source can hand over.
@@ -34,8 +35,8 @@ pub(crate) const ACCEPT: u32 = u32::from_be_bytes(*b"mfH!");
 pub(crate) const GO: u32 = u32::from_be_bytes(*b"mfGo");
 
 /// What a destination's host does with a guest that has come, for as long as the source waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Work {
     /// The hypervisor loads the state of the devices.

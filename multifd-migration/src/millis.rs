@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "serde")]
 use serde::de::{Deserialize, Deserializer, Error as _};
+#[cfg(feature = "serde")]
 use serde::ser::{Serialize, Serializer};
 
 /// Milliseconds, to the microsecond.
@@ -13,11 +15,13 @@ pub(crate) fn millis(time: Duration) -> f64 {
 }
 
 /// For `#[serde(with)]`.
+#[cfg(feature = "serde")]
 pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     millis(*time).serialize(serializer)
 }
 
 /// For `#[serde(with)]`.
+#[cfg(feature = "serde")]
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let seconds = f64::deserialize(from)? / 1e3;
     Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use multifd_core::MigrationStats;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 use crate::RunState;
@@ -37,28 +38,32 @@ pub struct Report {
     pub channels: MigrationStats,
 }
 
-/// Where the time between pause and the guest's start at the destination went. In JSON, milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// Where the time between pause and the guest's start at the destination went. In JSON (feature `serde`) milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(Serialize, Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub struct DownTime {
     /// The host stopped the guest.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub pause: Duration,
     /// It waited for the word to go on: `pause-before-switchover`.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub wait: Duration,
     /// The last fetch of the dirty log.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub fetch: Duration,
     /// The last dirty pages, until the connections had taken them.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub memory: Duration,
     /// The host saved the devices, and they were sent.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub devices: Duration,
     /// The destination took the rest off the wire, loaded the devices and confirmed.
-    #[serde(with = "crate::millis")]
+    #[cfg_attr(feature = "serde", serde(with = "crate::millis"))]
     pub destination: Duration,
 }
 

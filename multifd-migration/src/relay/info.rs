@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use multifd_core::{ChannelStats, MigrationStats};
+#[cfg(feature = "serde")]
 use serde::Serialize;
 
 use super::{Phase, WaitsFor};
@@ -13,30 +14,30 @@ use crate::millis::millis;
 
 /// What [`RelayHandle::info`](super::RelayHandle::info) answers. Times are milliseconds, with a fraction.
 ///
-/// It serializes to JSON with QEMU's names where QEMU has them.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// With the feature `serde` it serializes to JSON, with QEMU's names where QEMU has them.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct RelayInfo {
     /// Where the migration stands.
     pub phase: Phase,
     /// What it waits for at this moment; nothing while all that can move does.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub waits_for: Option<WaitsFor>,
     /// What the destination does with the guest before it confirms, as far as it says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub destination: Option<Work>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub error_desc: Option<String>,
     /// The machine type that the source has sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub machine: Option<String>,
     /// Since the source's main connection was known; fixed at the end.
     pub total_time: f64,
     /// Until the first pass over all memory is done, at the present rate. When the migration ends a relay cannot
     /// know: behind the first pass the source sends what the guest writes to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub expected_remaining_time: Option<f64>,
     /// Most bytes per second to the destination's channels; 0 is unlimited.
     pub max_bandwidth: u64,
@@ -55,21 +56,21 @@ pub struct RelayInfo {
 }
 
 /// What a relay knows of the guest's memory.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct RelayRamInfo {
     /// Bytes of all blocks, once the source has announced them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub total: Option<u64>,
     /// Bytes of a page, once that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub page_size: Option<u64>,
     /// Bytes of all pages that were passed on, in all rounds.
     pub guest_bytes: u64,
     /// What is left of a first pass over all memory, as long as less than all of it has been passed on. Behind that only
     /// the source knows what is dirty, and there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub remaining: Option<u64>,
     /// Barriers that all channels have passed: one before memory and one behind each round; with machine types of QEMU
     /// up to 8.0 one behind each section.
@@ -81,8 +82,8 @@ pub struct RelayRamInfo {
 }
 
 /// One side of a relay.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct RelaySideInfo {
     /// Bytes on all connections.
@@ -104,8 +105,8 @@ pub struct RelaySideInfo {
 }
 
 /// One channel of a relay.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct RelayChannelInfo {
     /// Packets, SYNC packets included.
@@ -128,7 +129,7 @@ pub struct RelayChannelInfo {
     /// How long a channel from the source has waited for others at barriers.
     pub waited_at_barriers: f64,
     /// What it has waited for most of the last seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub waits_for: Option<WaitsFor>,
 }
 
@@ -271,6 +272,7 @@ mod tests {
         assert_eq!(still, (Some(WaitsFor::Bandwidth), 0.0));
     }
 
+    #[cfg(feature = "serde")]
     #[test]
     fn what_is_not_known_is_not_there() {
         let json = serde_json::to_value(RelayInfo::default()).unwrap();

@@ -2,10 +2,9 @@
 
 //! A migration in figures: what QEMU's `query-migrate` says, and what it does not.
 
-use std::time::Duration;
-
 use multifd_core::ChannelStats;
-use serde::{Serialize, Serializer};
+#[cfg(feature = "serde")]
+use serde::Serialize;
 
 use super::{DownTime, Status};
 use crate::Work;
@@ -13,9 +12,9 @@ use crate::Work;
 /// What `query-migrate` answers, with QEMU's names, units and meaning; [`Self::more`] has what QEMU
 /// lacks. Times are milliseconds, with a fraction.
 ///
-/// It serializes to the JSON of `query-migrate`.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// With the feature `serde` it serializes to the JSON of `query-migrate`.
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct MigrationInfo {
     /// Where the migration stands.
@@ -25,27 +24,27 @@ pub struct MigrationInfo {
     /// From the start until the first page may be sent.
     pub setup_time: f64,
     /// From the guest's pause until the destination's confirmation; once the guest is paused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub downtime: Option<f64>,
     /// The down time if the guest were paused now, as the last fetch of the dirty log made it out.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub expected_downtime: Option<f64>,
     /// How much of the vCPUs' time is taken away, while it is: `auto-converge`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub cpu_throttle_percentage: Option<u8>,
     /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub error_desc: Option<String>,
     /// About memory.
     pub ram: RamInfo,
     /// What QEMU does not say.
-    #[serde(rename = "x-multifd")]
+    #[cfg_attr(feature = "serde", serde(rename = "x-multifd"))]
     pub more: MoreInfo,
 }
 
 /// The object `ram` of `query-migrate`.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct RamInfo {
     /// Bytes on all connections.
@@ -76,54 +75,33 @@ pub struct RamInfo {
 }
 
 /// What QEMU's `query-migrate` does not say.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub struct MoreInfo {
     /// Bytes of guest memory per byte on the wire, over the whole migration.
     pub ratio: f64,
     /// Until all that is dirty now is sent, at the present rate and if the guest wrote no more.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub expected_remaining_time: Option<f64>,
     /// Where the down time went; once the guest was paused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub downtime_items: Option<DownTime>,
     /// What the destination does with the guest before it confirms, as far as it says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub destination: Option<Work>,
     /// Each channel.
-    #[serde(serialize_with = "channels")]
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "super::channel_json::channels")
+    )]
     pub channels: Vec<ChannelStats>,
 }
 
-/// The members of a channel: [`ChannelStats`] by QEMU's names, where it has them.
-#[derive(Serialize)]
-#[serde(remote = "ChannelStats", rename_all = "kebab-case")]
-struct ChannelMembers {
-    packets: u64,
-    #[serde(rename = "normal")]
-    normal_pages: u64,
-    #[serde(rename = "duplicate")]
-    zero_pages: u64,
-    guest_bytes: u64,
-    wire_bytes: u64,
-    #[serde(with = "crate::millis")]
-    cpu_time: Duration,
-    #[serde(with = "crate::millis")]
-    waited_for_work: Duration,
-    #[serde(with = "crate::millis")]
-    waited_for_connection: Duration,
-}
-
-fn channels<S: Serializer>(channels: &[ChannelStats], serializer: S) -> Result<S::Ok, S::Error> {
-    #[derive(Serialize)]
-    struct Channel(#[serde(with = "ChannelMembers")] ChannelStats);
-
-    serializer.collect_seq(channels.iter().copied().map(Channel))
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "serde"))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::millis::millis;
 

@@ -7,6 +7,8 @@
 //! memory and its devices are sent.
 
 mod beside_ram;
+#[cfg(feature = "serde")]
+mod channel_json;
 mod config;
 mod convergence;
 mod dirty_memory;

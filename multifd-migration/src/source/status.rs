@@ -5,7 +5,6 @@
 use std::fmt;
 
 use multifd_core::Error;
-use serde::{Serialize, Serializer};
 
 use crate::Work;
 
@@ -62,8 +61,9 @@ impl fmt::Display for Status {
     }
 }
 
-impl Serialize for Status {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+#[cfg(feature = "serde")]
+impl serde::Serialize for Status {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
     }
 }

@@ -174,7 +174,7 @@ impl EndFinder {
         let (Some(sections), Some(bytes)) = (tail.get(..mark), tail.get(text.clone())) else {
             return;
         };
-        let Ok(devices) = vmdesc::parse(bytes) else {
+        let Some(devices) = vmdesc::parse(bytes) else {
             return;
         };
         match walk::walk(sections, &devices, self.early) {

@@ -31,6 +31,7 @@ mod error;
 mod event;
 mod ids;
 mod incoming;
+mod json;
 mod outgoing;
 mod problem;
 mod ram;

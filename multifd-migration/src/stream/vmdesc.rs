@@ -15,15 +15,10 @@
 //! and over its sub-sections of 6, the length of `vmsd_name`, and the bytes of the sub-section. A field
 //! that is a structure has a size that counts what is in it.
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use multifd_core::PageSize;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-use serde_json::{Value, json};
 
 use super::DeviceSection;
+use super::json::{Json, Quoted};
 
 /// A device as the description has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,10 +41,17 @@ pub(super) struct Described {
 /// Most devices of a VM description. A large machine has five for each of its vCPUs.
 pub const MAX_DEVICES: usize = 64 * 1024;
 
-/// Reads a description. Only the sums of sizes are kept, so the memory it takes is small against the
-/// text.
-pub(super) fn parse(text: &[u8]) -> serde_json::Result<Vec<Device>> {
-    serde_json::from_slice::<Description>(text).map(|description| description.devices)
+/// Reads a description; `None` if it is none. Only the sums of sizes are kept, so the memory it takes is
+/// small against the text.
+pub(super) fn parse(text: &[u8]) -> Option<Vec<Device>> {
+    Json::read(text, |json| {
+        let mut devices = None;
+        json.object(|json, name| match name {
+            "devices" => once(&mut devices, read_devices(json)?),
+            _ => json.skip(),
+        })?;
+        devices
+    })
 }
 
 /// The description of opaque sections: each device has one field, `data`.
@@ -58,30 +60,19 @@ pub(super) fn generate(
     page_size: PageSize,
     sections: impl Iterator<Item = Described>,
 ) -> Vec<u8> {
-    let devices: Vec<Value> = sections
-        .map(|section| {
-            json!({
-                "name": section.name,
-                "instance_id": section.instance,
-                "vmsd_name": section.name,
-                "version": section.version,
-                "fields": [{"name": "data", "type": "buffer", "size": section.size}],
-            })
-        })
-        .collect();
-    let description = json!({
-        "configuration": {
-            "vmsd_name": "configuration",
-            "version": 1,
-            "fields": [
-                {"name": "len", "type": "uint32", "size": 4},
-                {"name": "name", "type": "buffer", "size": machine.len()},
-            ],
-        },
-        "page_size": page_size.bytes(),
-        "devices": devices,
-    });
-    description.to_string().into_bytes()
+    let devices: Vec<String> = sections.map(|section| section.to_json()).collect();
+    format!(
+        concat!(
+            r#"{{"configuration":{{"fields":[{{"name":"len","size":4,"type":"uint32"}},"#,
+            r#"{{"name":"name","size":{machine_len},"type":"buffer"}}],"#,
+            r#""version":1,"vmsd_name":"configuration"}},"#,
+            r#""devices":[{devices}],"page_size":{page_size}}}"#,
+        ),
+        machine_len = machine.len(),
+        page_size = page_size.bytes(),
+        devices = devices.join(","),
+    )
+    .into_bytes()
 }
 
 impl Described {
@@ -93,139 +84,115 @@ impl Described {
             size: section.data.len() as u64,
         }
     }
+
+    fn to_json(&self) -> String {
+        format!(
+            concat!(
+                r#"{{"fields":[{{"name":"data","size":{size},"type":"buffer"}}],"#,
+                r#""instance_id":{instance},"name":{name},"version":{version},"vmsd_name":{name}}}"#,
+            ),
+            name = Quoted(&self.name),
+            instance = self.instance,
+            version = self.version,
+            size = self.size,
+        )
+    }
 }
 
-#[derive(Deserialize)]
-struct Description {
-    #[serde(deserialize_with = "up_to_max_devices")]
-    devices: Vec<Device>,
+fn read_devices(json: &mut Json<'_>) -> Option<Vec<Device>> {
+    let mut devices = Vec::new();
+    json.list(|json| {
+        if devices.len() >= MAX_DEVICES {
+            return None;
+        }
+        devices.push(read_device(json)?);
+        Some(())
+    })?;
+    Some(devices)
 }
 
-#[derive(Deserialize)]
-struct DescribedDevice {
-    name: String,
-    instance_id: u32,
-    #[serde(default)]
-    fields: Sum<Field>,
-    #[serde(default)]
-    subsections: Sum<Subsection>,
+fn read_device(json: &mut Json<'_>) -> Option<Device> {
+    let (mut name, mut instance, mut state) = (None, None, State::default());
+    json.object(|json, member| match member {
+        "name" => once(&mut name, json.string()?),
+        "instance_id" => once(&mut instance, json.integer()?),
+        _ => state.read_member(json, member),
+    })?;
+    Some(Device {
+        // On the wire one byte has the length of a name.
+        name: name
+            .filter(|name| name.len() <= usize::from(u8::MAX))?
+            .into_owned(),
+        instance: instance?.try_into().ok()?,
+        size: state.bytes()?,
+    })
 }
 
-#[derive(Deserialize)]
-struct Field {
-    size: u64,
-    array_len: Option<u64>,
+/// What a device and a sub-section have in common: the bytes that their lists take in the stream.
+#[derive(Default)]
+struct State {
+    fields: Option<u64>,
+    subsections: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Subsection {
-    vmsd_name: String,
-    #[serde(default)]
-    fields: Sum<Field>,
-    #[serde(default)]
-    subsections: Sum<Subsection>,
-}
+impl State {
+    fn read_member(&mut self, json: &mut Json<'_>, name: &str) -> Option<()> {
+        match name {
+            "fields" => once(&mut self.fields, sum(json, read_field)?),
+            "subsections" => once(&mut self.subsections, sum(json, read_subsection)?),
+            _ => json.skip(),
+        }
+    }
 
-/// The bytes that the elements of a list take in the stream.
-struct Sum<T> {
-    bytes: u64,
-    elements: PhantomData<T>,
-}
-
-trait Bytes {
-    /// How many bytes this takes in the stream; `None` if that is no number of 64 bits.
-    fn bytes(&self) -> Option<u64>;
-}
-
-impl Bytes for Field {
     fn bytes(&self) -> Option<u64> {
-        self.size.checked_mul(self.array_len.unwrap_or(1))
+        self.fields
+            .unwrap_or(0)
+            .checked_add(self.subsections.unwrap_or(0))
     }
 }
 
-impl Bytes for Subsection {
-    fn bytes(&self) -> Option<u64> {
-        // 1 for the type, 1 for the length of the name, 4 for the version.
-        u64::try_from(self.vmsd_name.len())
-            .ok()?
-            .checked_add(6)?
-            .checked_add(self.fields.bytes)?
-            .checked_add(self.subsections.bytes)
-    }
+fn read_field(json: &mut Json<'_>) -> Option<u64> {
+    let (mut size, mut count) = (None, None);
+    json.object(|json, name| match name {
+        "size" => once(&mut size, json.integer()?),
+        "array_len" => once(&mut count, json.integer()?),
+        _ => json.skip(),
+    })?;
+    u64::checked_mul(size?, count.unwrap_or(1))
 }
 
-impl<T> Default for Sum<T> {
-    fn default() -> Self {
-        Self {
-            bytes: 0,
-            elements: PhantomData,
-        }
-    }
+fn read_subsection(json: &mut Json<'_>) -> Option<u64> {
+    let (mut name, mut state) = (None, State::default());
+    json.object(|json, member| match member {
+        "vmsd_name" => once(&mut name, json.string()?.len()),
+        _ => state.read_member(json, member),
+    })?;
+    // 1 for the type, 1 for the length of the name, 4 for the version.
+    u64::try_from(name?)
+        .ok()?
+        .checked_add(6)?
+        .checked_add(state.bytes()?)
 }
 
-impl<'de, T: Bytes + Deserialize<'de>> Deserialize<'de> for Sum<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(SumVisitor(PhantomData))
-    }
+/// Reads a list of what takes so many bytes each; `None` also if together that is no number of 64 bits.
+fn sum(json: &mut Json<'_>, element: impl Fn(&mut Json<'_>) -> Option<u64>) -> Option<u64> {
+    let mut sum = 0_u64;
+    json.list(|json| {
+        sum = sum.checked_add(element(json)?)?;
+        Some(())
+    })?;
+    Some(sum)
 }
 
-struct SumVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Bytes + Deserialize<'de>> Visitor<'de> for SumVisitor<T> {
-    type Value = Sum<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of fields or sub-sections")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sum<T>, A::Error> {
-        let mut sum = Sum::default();
-        while let Some(element) = list.next_element::<T>()? {
-            sum.bytes = element
-                .bytes()
-                .and_then(|bytes| sum.bytes.checked_add(bytes))
-                .ok_or_else(|| A::Error::custom("sizes of more than 64 bits"))?;
-        }
-        Ok(sum)
-    }
-}
-
-fn up_to_max_devices<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Device>, D::Error> {
-    deserializer.deserialize_seq(DeviceVisitor)
-}
-
-struct DeviceVisitor;
-
-impl<'de> Visitor<'de> for DeviceVisitor {
-    type Value = Vec<Device>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of up to {MAX_DEVICES} devices")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Device>, A::Error> {
-        let mut devices = Vec::new();
-        while let Some(device) = list.next_element::<DescribedDevice>()? {
-            if devices.len() >= MAX_DEVICES {
-                return Err(A::Error::invalid_length(devices.len() + 1, &self));
-            }
-            // On the wire one byte has the length of a name.
-            if device.name.len() > usize::from(u8::MAX) {
-                return Err(A::Error::invalid_length(device.name.len(), &"a name"));
-            }
-            let size = device.fields.bytes.checked_add(device.subsections.bytes);
-            devices.push(Device {
-                name: device.name,
-                instance: device.instance_id,
-                size: size.ok_or_else(|| A::Error::custom("sizes of more than 64 bits"))?,
-            });
-        }
-        Ok(devices)
-    }
+/// Keeps a value, unless there is one already: then it is not clear which one is meant.
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    place.replace(value).is_none().then_some(())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -240,7 +207,7 @@ mod tests {
             let devices = vec![json!({"name": name, "instance_id": 0}); count];
             let text = json!({"devices": devices}).to_string();
             let parsed = parse(text.as_bytes());
-            assert_eq!(parsed.is_ok(), fits, "{count} devices, {name_len} bytes");
+            assert_eq!(parsed.is_some(), fits, "{count} devices, {name_len} bytes");
         }
     }
 
@@ -256,7 +223,7 @@ mod tests {
         ] {
             let device = json!({"name": "a", "instance_id": 0, "fields": fields});
             let text = json!({"devices": [device]}).to_string();
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
         }
     }
 
@@ -276,11 +243,48 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_json_that_says_the_same() {
+        let section = Described {
+            name: "pci@0000:00:02.0/\"virtio\"\\net".to_owned(),
+            instance: 3,
+            version: 2,
+            size: u64::MAX,
+        };
+        let text = generate(
+            "a \"machine\"",
+            PageSize::X86,
+            [section.clone()].into_iter(),
+        );
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["page_size"], 4096);
+        assert_eq!(value["configuration"]["fields"][1]["size"], 11);
+        assert_eq!(value["devices"][0]["vmsd_name"], section.name);
+        assert_eq!(value["devices"][0]["version"], section.version);
+        let device = Device {
+            name: section.name,
+            instance: section.instance,
+            size: section.size,
+        };
+        assert_eq!(parse(&text).unwrap(), [device]);
+    }
+
+    #[test]
+    fn what_is_said_twice_is_refused() {
+        for text in [
+            r#"{"devices":[],"devices":[]}"#,
+            r#"{"devices":[{"name":"a","instance_id":0,"name":"a"}]}"#,
+            r#"{"devices":[{"name":"a","instance_id":0,"fields":[{"size":1,"size":1}]}]}"#,
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn deep_nesting_is_refused() {
         let nested = r#"{"vmsd_name":"a","subsections":["#.repeat(100_000);
         let text = format!(r#"{{"devices":[{{"name":"a","instance_id":0,"subsections":[{nested}"#);
-        assert!(parse(text.as_bytes()).is_err());
+        assert!(parse(text.as_bytes()).is_none());
         let ignored = format!(r#"{{"other":{}"#, "[".repeat(1_000_000));
-        assert!(parse(ignored.as_bytes()).is_err());
+        assert!(parse(ignored.as_bytes()).is_none());
     }
 }
