@@ -24,6 +24,7 @@ mod short;
 mod side;
 mod tls;
 mod tls_setup;
+mod version;
 mod vm;
 mod workload;
 
@@ -62,7 +63,8 @@ use crate::show::whereabouts::Whereabouts;
 ///
 /// The peer may be this command, QEMU, or any program that speaks the same wire format.
 #[derive(Debug, Parser)]
-#[command(name = "multifd", version, max_term_width = 100)]
+#[command(name = "multifd", version = version::SHORT, long_version = version::LONG)]
+#[command(max_term_width = 100)]
 #[command(after_long_help = help::table(ExitCode::ALL.map(|code| (code as u8, code.meaning()))))]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::harness::{Folder, guest, recv, run, send};
+use crate::harness::{Folder, METHODS, guest, recv, run, send};
 
 #[test]
 fn params_lists_what_can_be_set() -> Result<()> {
@@ -233,6 +233,36 @@ fn what_is_printed_fits_a_narrow_terminal() -> Result<()> {
         for line in printed.lines().filter(|line| line.len() > 40) {
             // A word that is longer than a line has it to itself.
             assert!(line.trim().split(' ').count() <= 2, "{line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_version_tells_the_commit_and_what_is_built_in() -> Result<()> {
+    let long = run(&["--version"])?.stdout;
+    let lines: Vec<_> = long.lines().collect();
+    let methods = format!("methods: {}", METHODS.join(", "));
+    assert_eq!(lines[1..], [methods.as_str(), "TLS: 1.3"]);
+    assert_eq!(run(&["-V"])?.stdout.trim_end(), lines[0]);
+    let version = lines[0].strip_prefix(concat!("multifd ", env!("CARGO_PKG_VERSION")));
+    let version = version.with_context(|| long.clone())?;
+    // Nothing in a package, and where there is no git; and a debug build does not ask.
+    let git = Command::new("git")
+        .args(["ls-files", "--error-unmatch", "Cargo.toml"])
+        .output();
+    let is_checkout = git.is_ok_and(|output| output.status.success());
+    let commit = version
+        .strip_prefix(" (commit ")
+        .and_then(|rest| rest.strip_suffix(')'));
+    match commit {
+        Some(commit) => {
+            let is_hex = commit.chars().all(|letter| letter.is_ascii_hexdigit());
+            assert!(is_hex && commit.len() >= 12, "{long}");
+        }
+        None => {
+            let is_known = is_checkout && !cfg!(debug_assertions);
+            assert!(version.is_empty() && !is_known, "{long}");
         }
     }
     Ok(())
