@@ -2,6 +2,7 @@
 
 //! The sending side: members of at most 64 KiB of pages, as hardware takes them.
 
+use multifd_core::pages::PageCopy;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::{
     Deflate, Encoder, Level, PIECE, Stream, compressible_runs, store, stored_len,
@@ -14,7 +15,7 @@ use crate::member::{Lengths, MAX_CONTENT, QZ_HEADER_LEN, TRAILER_LEN, trailer};
 pub(crate) struct QatzipSend {
     encoder: Encoder,
     /// The pages of a packet, copied so that they hold still.
-    content: Vec<u8>,
+    content: PageCopy,
     /// The members.
     members: Vec<u8>,
 }
@@ -23,10 +24,10 @@ impl QatzipSend {
     pub(crate) fn new(setup: &ChannelSetup, level: Level, deflate: &Deflate) -> Self {
         // As if every piece was a member of its own: fewer and longer ones add less.
         let longest = QZ_HEADER_LEN + stored_len(PIECE) + TRAILER_LEN;
-        let content = vec![0; setup.packet_bytes()];
+        let content = PageCopy::new(setup.packet_bytes());
         Self {
             encoder: deflate.encoder(level, MAX_CONTENT),
-            members: vec![0; content.len() / PIECE * longest],
+            members: vec![0; content.capacity() / PIECE * longest],
             content,
         }
     }
@@ -38,8 +39,7 @@ impl SendMethod for QatzipSend {
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
-        let copied = pages.copy_to(&mut self.content);
-        let content = self.content.get(..copied).unwrap_or_default();
+        let content = self.content.fill(pages);
         let mut done = 0;
         for run in compressible_runs(content) {
             for content in run.bytes.chunks(MAX_CONTENT) {

@@ -3,6 +3,7 @@
 //! The sending side on a device: each page by the device, or by software where that does not.
 
 use multifd_core::method::PathCounts;
+use multifd_core::pages::PageCopy;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::table::TableWriter;
 use multifd_deflate::{Deflate, PageEncoder};
@@ -17,7 +18,7 @@ pub(crate) struct DeviceSend {
     encoder: PageEncoder,
     page_size: usize,
     /// The pages of a packet, copied so that they hold still.
-    content: Vec<u8>,
+    content: PageCopy,
     payload: TableWriter,
 }
 
@@ -28,7 +29,7 @@ impl DeviceSend {
             session,
             encoder: deflate.page_encoder(page_size),
             page_size,
-            content: vec![0; setup.packet_bytes()],
+            content: PageCopy::new(setup.packet_bytes()),
             payload: TableWriter::new(setup.page_size.pages_per_packet(), page_size),
         }
     }
@@ -40,8 +41,7 @@ impl SendMethod for DeviceSend {
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
-        let copied = pages.copy_to(&mut self.content);
-        let content = self.content.get(..copied).unwrap_or_default();
+        let content = self.content.fill(pages);
         let (encoder, payload) = (&mut self.encoder, &mut self.payload);
         payload.clear();
         let pages = content.chunks_exact(self.page_size);

@@ -3,6 +3,7 @@
 //! The sending side: one complete frame per packet.
 
 use multifd_core::method::Rung;
+use multifd_core::pages::PageCopy;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use zstd_safe::CCtx;
 
@@ -16,7 +17,7 @@ pub(crate) struct ZstdSend {
     compressors: Vec<Option<CCtx<'static>>>,
     selected: usize,
     /// The pages of a packet, copied so that they hold still.
-    content: Vec<u8>,
+    content: PageCopy,
     /// The frame.
     frame: Vec<u8>,
     frame_header: [u8; FRAME_HEADER_LEN],
@@ -48,7 +49,7 @@ impl ZstdSend {
             selected: 0,
             block_headers: Vec::with_capacity(content.len().div_ceil(BLOCK_LEN)),
             frame_header: [0; FRAME_HEADER_LEN],
-            content,
+            content: PageCopy::new(content.len()),
             frame,
         })
     }
@@ -78,8 +79,7 @@ impl SendMethod for ZstdSend {
             self.send_raw(pages, out);
             return Ok(());
         };
-        let copied = pages.copy_to(&mut self.content);
-        let content = self.content.get(..copied).unwrap_or_default();
+        let content = self.content.fill(pages);
         let len = compressor
             .compress2(self.frame.as_mut_slice(), content)
             .map_err(failed)?;
