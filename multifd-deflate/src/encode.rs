@@ -9,6 +9,7 @@ use libdeflater::{CompressionLvl, Compressor};
 use crate::Level;
 use crate::fixed::FixedEncoder;
 use crate::isal::{IsalEncoder, Library, Mode};
+use crate::stored::Stream;
 
 /// Compresses for one channel. Streams do not depend on each other.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Encoder {
             return None;
         }
         match &mut self.engine {
-            Engine::Isal(encoder) => encoder.encode(content, out),
+            Engine::Isal(encoder) => encoder.encode(content, out, Stream::Ends),
             Engine::Fixed(encoder) => encoder.encode(content, out),
             Engine::Libdeflate(encoder) => encoder.0.deflate_compress(content, out).ok(),
         }

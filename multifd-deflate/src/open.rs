@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use crate::isal::Library;
-use crate::{Decoder, Encoder, Level, PageEncoder};
+use crate::{Decoder, Encoder, Level, PageEncoder, PartEncoder};
 
 /// What a migration's encoders and decoders are made of. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -54,6 +54,11 @@ impl Deflate {
     /// Makes the encoder of a channel, for content of at most `max_content` bytes.
     pub fn encoder(&self, level: Level, max_content: usize) -> Encoder {
         Encoder::new(self.isal.as_ref().ok(), level, max_content)
+    }
+
+    /// Makes the encoder of a channel for parts of a stream that goes on.
+    pub fn part_encoder(&self, level: Level) -> PartEncoder {
+        PartEncoder::new(self.isal.as_ref().ok(), level)
     }
 
     /// Makes the encoder of a channel whose content is pages of `page_size` bytes, each on its own.

@@ -65,6 +65,42 @@ while data:
 }
 
 #[test]
+fn others_read_parts_as_one_stream() -> Result<()> {
+    for (name, deflate) in engines()? {
+        for level in levels() {
+            let mut encoder = deflate.part_encoder(level);
+            let (mut stream, mut contents) = (Vec::new(), Vec::new());
+            for size in SIZES.into_iter().chain([300_000]).filter(|size| *size > 0) {
+                for kind in Kind::ALL {
+                    let content = content(kind, size);
+                    let room = size + 600;
+                    let mut out = vec![GUARD; room + 64];
+                    let (front, guard) = out.split_at_mut(room);
+                    let length = encoder.encode(&content, front);
+                    let what = || format!("{name}, {level:?}, {size}, {kind:?}");
+                    let length = length.with_context(what)?;
+                    ensure!(front[..length].ends_with(&[0, 0, 0xff, 0xff]), what());
+                    ensure!(guard.iter().all(|byte| *byte == GUARD), what());
+                    stream.extend_from_slice(&front[..length]);
+                    contents.extend(content);
+                }
+            }
+            ensure!(zlib_reads_on(&stream, &contents), "{name}, {level:?}");
+            let script = "
+import sys, zlib
+inflater = zlib.decompressobj(-15)
+sys.stdout.buffer.write(inflater.decompress(open(sys.argv[1], 'rb').read()))
+assert not inflater.eof and not inflater.unused_data
+";
+            if let Some(read) = python(script, &[stream])? {
+                ensure!(read == contents, "Python reads something else");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn no_encoder_writes_beyond_its_room() -> Result<()> {
     for (name, deflate) in engines()? {
         for level in levels() {
@@ -236,6 +272,17 @@ fn zlib_reads(stream: &[u8], content: &[u8]) -> bool {
     let mut inflater = Decompress::new(false);
     let status = inflater.decompress(stream, &mut decoded, FlushDecompress::Finish);
     matches!(status, Ok(Status::StreamEnd))
+        && inflater.total_in() == stream.len() as u64
+        && inflater.total_out() == content.len() as u64
+        && decoded.starts_with(content)
+}
+
+/// The same of a stream that goes on.
+fn zlib_reads_on(stream: &[u8], content: &[u8]) -> bool {
+    let mut decoded = vec![0; content.len() + 1];
+    let mut inflater = Decompress::new(false);
+    let status = inflater.decompress(stream, &mut decoded, FlushDecompress::Sync);
+    matches!(status, Ok(Status::Ok))
         && inflater.total_in() == stream.len() as u64
         && inflater.total_out() == content.len() as u64
         && decoded.starts_with(content)

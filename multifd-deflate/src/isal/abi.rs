@@ -42,6 +42,8 @@ pub(super) const LEVEL_2_LEN: usize = 331_776;
 pub(super) const OK: c_int = 0;
 /// `NO_FLUSH`.
 pub(super) const NO_FLUSH: u16 = 0;
+/// `FULL_FLUSH`.
+pub(super) const FULL_FLUSH: u16 = 2;
 /// `IGZIP_DEFLATE`: no header and no trailer.
 pub(super) const RAW_DEFLATE: u16 = 0;
 /// `IGZIP_HUFFTABLE_STATIC`: the fixed codes.

@@ -2,8 +2,11 @@
 
 //! The encoder.
 
-use super::abi::{FIXED_CODES, LEVEL_2_LEN, NO_FLUSH, OK, RAW_DEFLATE, STREAM_LEN, Stream};
+use super::abi::{
+    FIXED_CODES, FULL_FLUSH, LEVEL_2_LEN, NO_FLUSH, OK, RAW_DEFLATE, STREAM_LEN, Stream,
+};
 use super::library::Library;
+use crate::stored::Stream as After;
 
 /// How ISA-L compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +43,9 @@ impl IsalEncoder {
         }
     }
 
-    /// Writes `content` as one complete stream to the front of `out` and answers its length; `None` if
-    /// it does not fit.
-    pub(crate) fn encode(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
+    /// Writes `content` as one complete stream to the front of `out`, or as part of one that goes on, which ends in a
+    /// full flush, and answers its length; `None` if it does not fit.
+    pub(crate) fn encode(&mut self, content: &[u8], out: &mut [u8], after: After) -> Option<usize> {
         let stream: *mut Stream = self.stream.as_mut_ptr().cast();
         let functions = &self.library.functions;
         // SAFETY: `stream` points to more zeroed or once initialised bytes than `struct isal_zstream`
@@ -72,8 +75,10 @@ impl IsalEncoder {
         };
         members.level_buf = self.level_buf.as_mut_ptr().cast();
         members.level_buf_size = size_of_val(&*self.level_buf).try_into().ok()?;
-        members.end_of_stream = 1;
-        members.flush = NO_FLUSH;
+        (members.end_of_stream, members.flush) = match after {
+            After::Ends => (1, NO_FLUSH),
+            After::GoesOn => (0, FULL_FLUSH),
+        };
         members.gzip_flag = RAW_DEFLATE;
         members.hist_bits = 0;
         // SAFETY: the stream is initialised; its input and output pointers and lengths are those of two
