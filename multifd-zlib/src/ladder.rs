@@ -8,8 +8,8 @@ use multifd_core::method::Rung;
 /// programs, libraries and text.
 pub(crate) const LADDER: &[Rung] = &[
     Rung::raw(0.25),
-    Rung::new("1", 1, 7.0, 0.64),
-    Rung::new("3", 3, 12.0, 0.68),
-    Rung::new("6", 6, 22.0, 0.71),
-    Rung::new("9", 9, 60.0, 0.715),
+    Rung::new("1", 1, 4.2, 0.713),
+    Rung::new("3", 3, 12.0, 0.737),
+    Rung::new("6", 6, 22.0, 0.753),
+    Rung::new("9", 9, 60.0, 0.757),
 ];

@@ -16,6 +16,9 @@
 //! not: it starts each packet, and each run of compressible pages in it, from nothing. Packets are
 //! found to stand alone by the receiver, which then takes a faster way than a stream's.
 //!
+//! At level 1 ISA-L compresses if the system has it, else libdeflate; both make about as much as zlib
+//! does at that level. `isal-library` is the option of [`Isal`].
+//!
 //! At level 0 pages are stored. Pages that look incompressible are stored at every level. A sender
 //! that chooses for each packet has a ladder of levels, below them stored blocks around pages that
 //! are not copied.
@@ -28,15 +31,16 @@ mod send;
 
 use std::sync::Arc;
 
-use multifd_core::method::Rung;
+use multifd_core::method::{Implementation, Rung};
 use multifd_core::{
     ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
     SendMethod,
 };
+use multifd_deflate::{Deflate, Isal, Level};
 
 use format::NAME;
 
-/// Opens the method `zlib`. Its option is `multifd-zlib-level`.
+/// Opens the method `zlib`. Its options are `multifd-zlib-level` and [`Isal::OPTION`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ZlibFactory;
 
@@ -53,7 +57,9 @@ impl MethodFactory for ZlibFactory {
         let level = options
             .level("multifd-zlib-level", 0..=9, 1)
             .map_err(|what| MethodError::config(NAME, what))?;
-        Ok(Arc::new(ZlibMethod { level }))
+        let deflate = Deflate::open(&Isal::from_option(options.text(Isal::OPTION)))
+            .map_err(|error| MethodError::config(NAME, error.to_string()))?;
+        Ok(Arc::new(ZlibMethod { level, deflate }))
     }
 }
 
@@ -62,6 +68,7 @@ impl MethodFactory for ZlibFactory {
 struct ZlibMethod {
     /// 0 to 9.
     level: u8,
+    deflate: Deflate,
 }
 
 impl MultifdMethods for ZlibMethod {
@@ -77,8 +84,20 @@ impl MultifdMethods for ZlibMethod {
         ladder::LADDER
     }
 
+    fn implementation(&self) -> Implementation {
+        let software = Implementation::software();
+        match self.level == Level::FASTEST.number() {
+            true => software.with_fallback(self.deflate.implementation()),
+            false => software,
+        }
+    }
+
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
-        Ok(Box::new(send::ZlibSend::new(setup, self.level)))
+        Ok(Box::new(send::ZlibSend::new(
+            setup,
+            self.level,
+            &self.deflate,
+        )))
     }
 
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {

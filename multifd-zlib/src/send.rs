@@ -2,11 +2,11 @@
 
 //! The sending side: a stream whose packets do not refer to each other.
 
-use flate2::{Compress, Compression, FlushCompress};
 use multifd_core::method::Rung;
+use multifd_core::pages::PageCopy;
 use multifd_core::{ChannelSetup, MethodError, Pages, Segments, SendMethod};
 use multifd_deflate::zlib_header::{HEADER_LEN, header};
-use multifd_deflate::{Stream, compressible_runs, store, stored_len};
+use multifd_deflate::{Deflate, Level, PartEncoder, Stream, compressible_runs, store, stored_len};
 
 use crate::format::{FLUSH, NAME};
 use crate::ladder::LADDER;
@@ -14,12 +14,12 @@ use crate::ladder::LADDER;
 /// State of one sending channel.
 pub(crate) struct ZlibSend {
     /// One for each rung that may be asked for, or for the only level.
-    levels: Vec<Level>,
+    efforts: Vec<Effort>,
     selected: usize,
     /// Whether the stream's header has been made.
     started: bool,
     /// The pages of a packet, copied so that they hold still.
-    content: Vec<u8>,
+    content: PageCopy,
     stream: Vec<u8>,
     block_headers: Vec<[u8; STORED_HEADER_LEN]>,
     /// The stream's header, if the first packet's pages are left where they are.
@@ -27,35 +27,35 @@ pub(crate) struct ZlibSend {
 }
 
 /// One way to make a packet.
-struct Level {
+struct Effort {
     /// Says in the stream's header how hard was tried.
-    number: u8,
+    level: u8,
     /// Whether pages are left where they are.
     raw: bool,
-    /// Makes deflate data without header and trailer.
-    compressor: Compress,
+    /// Makes deflate data without header and trailer; `None` at level 0, which stores.
+    encoder: Option<PartEncoder>,
 }
 
 impl ZlibSend {
-    pub(crate) fn new(setup: &ChannelSetup, level: u8) -> Self {
-        let levels = match setup.rungs {
-            None => vec![Level::new(level, false)],
+    pub(crate) fn new(setup: &ChannelSetup, level: u8, deflate: &Deflate) -> Self {
+        let efforts = match setup.rungs {
+            None => vec![Effort::new(level, false, deflate)],
             Some(rungs) => {
                 let ladder = LADDER.iter().take(rungs.max(1));
                 let number = |rung: &Rung| u8::try_from(rung.level).unwrap_or_default();
                 ladder
-                    .map(|rung| Level::new(number(rung), rung.is_raw()))
+                    .map(|rung| Effort::new(number(rung), rung.is_raw(), deflate))
                     .collect()
             }
         };
         Self {
-            levels,
+            efforts,
             selected: 0,
             raw_header: header(0),
             started: false,
             block_headers: Vec::with_capacity(setup.packet_bytes().div_ceil(BLOCK_LEN)),
-            content: vec![0; setup.packet_bytes()],
-            // Deflate makes no more than 9 bits of a byte, before it is found to be better stored.
+            content: PageCopy::new(setup.packet_bytes()),
+            // Whatever becomes longer when compressed is stored.
             stream: vec![0; 2 * setup.packet_bytes()],
         }
     }
@@ -80,23 +80,21 @@ impl ZlibSend {
         pages: &Pages<'a>,
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
-        let failed = || MethodError::device(NAME, "deflate failed");
-        let level = self.levels.get_mut(self.selected).ok_or_else(failed)?;
-        let copied = pages.copy_to(&mut self.content);
-        let content = self.content.get(..copied).unwrap_or_default();
+        let failed = || MethodError::device(NAME, "a packet longer than it can be");
+        let effort = self.efforts.get_mut(self.selected).ok_or_else(failed)?;
+        let content = self.content.fill(pages);
         let mut writer = Writer {
-            compressor: &mut level.compressor,
+            encoder: effort.encoder.as_mut(),
             stream: &mut self.stream,
             done: 0,
             flushed: true,
         };
         let written = (|| {
             if !self.started {
-                writer.push(&header(level.number))?;
+                writer.push(&header(effort.level))?;
             }
             for run in compressible_runs(content) {
-                let compress = run.compressible && level.number > 0;
-                if !compress || !writer.compress(run.bytes)? {
+                if !run.compressible || !writer.compress(run.bytes)? {
                     writer.store(run.bytes)?;
                 }
             }
@@ -120,9 +118,9 @@ impl SendMethod for ZlibSend {
         out: &mut Segments<'a>,
     ) -> Result<(), MethodError> {
         if self
-            .levels
+            .efforts
             .get(self.selected)
-            .is_some_and(|level| level.raw)
+            .is_some_and(|effort| effort.raw)
         {
             self.send_raw(pages, out);
             return Ok(());
@@ -131,12 +129,12 @@ impl SendMethod for ZlibSend {
     }
 }
 
-impl Level {
-    fn new(number: u8, raw: bool) -> Self {
+impl Effort {
+    fn new(level: u8, raw: bool, deflate: &Deflate) -> Self {
         Self {
-            number,
+            level,
             raw,
-            compressor: Compress::new(Compression::new(number.into()), false),
+            encoder: Level::new(level).map(|level| deflate.part_encoder(level)),
         }
     }
 }
@@ -157,10 +155,9 @@ const STORED_HEADER_LEN: usize = 5;
 /// The content of a stored block: whole pages of 4 KiB, as many as fit.
 const BLOCK_LEN: usize = 15 * 4096;
 
-/// Adds to the stream of one packet. `None` is no room, which there always is, or a compressor that
-/// does not take all that it is given.
+/// Adds to the stream of one packet. `None` is no room, which there always is.
 struct Writer<'s> {
-    compressor: &'s mut Compress,
+    encoder: Option<&'s mut PartEncoder>,
     stream: &'s mut [u8],
     done: usize,
     /// Whether the stream ends in a flush.
@@ -178,21 +175,13 @@ impl Writer<'_> {
     /// Compresses `content` with a window that starts empty, so that what is before it does not
     /// matter. Answers whether it became smaller; if not, nothing is added.
     fn compress(&mut self, content: &[u8]) -> Option<bool> {
-        let room = self.stream.get_mut(self.done..)?;
-        self.compressor.reset();
-        self.compressor
-            .compress(content, room, FlushCompress::Sync)
-            .ok()?;
-        let made = usize::try_from(self.compressor.total_out()).ok()?;
-        if self.compressor.total_in() != content.len() as u64 || made == room.len() {
-            return None;
-        }
-        let smaller = made < stored_len(content.len());
-        if smaller {
-            self.done += made;
-            self.flushed = true;
-        }
-        Some(smaller)
+        let shorter = stored_len(content.len());
+        let room = self.stream.get_mut(self.done..)?.get_mut(..shorter)?;
+        let encoder = self.encoder.as_deref_mut();
+        let made = encoder.and_then(|encoder| encoder.encode(content, room));
+        self.done += made.unwrap_or_default();
+        self.flushed |= made.is_some();
+        Some(made.is_some())
     }
 
     fn store(&mut self, content: &[u8]) -> Option<()> {

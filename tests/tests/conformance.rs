@@ -66,7 +66,8 @@ fn software_with_isal() -> Result<()> {
     let options = MethodOptions::new()
         .with(Accelerator::OPTION, Accelerator::Software)
         .with("isal-library", library);
-    let factories: [(&dyn MethodFactory, _); 3] = [
+    let factories: [(&dyn MethodFactory, _); 4] = [
+        (&multifd_zlib::ZlibFactory, Integrity::Unchecked),
         (&multifd_qatzip::QatzipFactory, Integrity::Checked),
         (&multifd_qpl::QplFactory, Integrity::Unchecked),
         (&multifd_uadk::UadkFactory::default(), Integrity::Unchecked),

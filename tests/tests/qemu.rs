@@ -22,6 +22,7 @@ use multifd_migration::{
 };
 use multifd_tests::conformance::OnRungs;
 use multifd_tests::host::{self, FileHost, accept_all, file_memory};
+use multifd_tests::isal;
 use multifd_tests::peer::{self, RAM_BLOCK};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -75,6 +76,27 @@ fn send_on_every_rung() -> Result<()> {
         send_with(&case, Arc::new(OnRungs { method, rungs }), None)?;
         let adapt = Some(AdaptConfig::default());
         send_with(&case, host::open(&parameters(&case))?, adapt)?;
+    }
+    Ok(())
+}
+
+/// Nor which library has compressed.
+#[test]
+fn send_zlib_with_isal_and_without() -> Result<()> {
+    let case = Case {
+        method: Compression::Zlib,
+        ..PLAIN
+    };
+    let without = Some("none".to_owned());
+    for (library, want) in [(without, "built in"), (isal::library()?, "ISA-L")] {
+        let Some(library) = library else {
+            continue;
+        };
+        let options = multifd_migration::method_options(&parameters(&case));
+        let method = host::registry()?.open("zlib", &options.with("isal-library", library))?;
+        let implementation = method.implementation().to_string();
+        ensure!(implementation.contains(want), "{implementation}");
+        send_with(&case, method, None)?;
     }
     Ok(())
 }
