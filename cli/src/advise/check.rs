@@ -91,6 +91,7 @@ fn cases(subjects: &[Subject]) -> Vec<(Case, Vec<PairReport>)> {
             channels: *channels,
             max_bandwidth: *max_bandwidth,
             tls: false,
+            adapts: false,
         })
     });
     cases.map(|case| (case, Vec::new())).collect()
@@ -98,7 +99,7 @@ fn cases(subjects: &[Subject]) -> Vec<(Case, Vec<PairReport>)> {
 
 fn migrate(case: &Case, guest: &guest::Guest, pairs: &Pairs) -> anyhow::Result<PairReport> {
     guest.spoil_destination()?;
-    let report = pairs.run(guest, &case.settings(), &case.label())?;
+    let report = pairs.run(guest, &case.settings().into(), &case.label())?;
     let (label, time) = (case.label(), report.source.total_time);
     let (channels, limit) = (case.channels, case.max_bandwidth);
     output::message(format_args!(

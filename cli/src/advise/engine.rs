@@ -41,11 +41,12 @@ fn run(pairs: &Pairs, guest: &Guest, channels: u8, what: &str) -> anyhow::Result
         channels,
         max_bandwidth: 0,
         tls: false,
+        adapts: false,
     };
     let mut reports = Vec::new();
     for _ in 0..=RUNS {
         guest.spoil_destination()?;
-        reports.push(pairs.run(guest, &case.settings(), &format!("measuring {what}"))?);
+        reports.push(pairs.run(guest, &case.settings().into(), &format!("measuring {what}"))?);
     }
     // The first one finds everything new.
     reports.remove(0);

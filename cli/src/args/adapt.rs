@@ -2,6 +2,7 @@
 
 //! How a source chooses what it spends on compression, and on which processors.
 
+use std::fmt;
 use std::str::FromStr;
 
 use multifd_core::AdaptConfig;
@@ -43,11 +44,34 @@ impl AdaptArgs {
             config
         })
     }
+
+    /// The same as arguments for a process that this one starts, which chooses compression if it `adapts`.
+    pub(crate) fn arguments(&self, adapts: bool) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if adapts {
+            arguments.push("--adapt".into());
+            arguments.push(format!("--adapt-max-level={}", self.adapt_max_level));
+            arguments.extend(self.cpu_limit.map(|limit| format!("--cpu-limit={limit}")));
+        }
+        arguments.extend(self.cpus.as_ref().map(|cpus| format!("--cpus={cpus}")));
+        arguments.extend(self.nice.map(|nice| format!("--nice={nice}")));
+        arguments
+    }
 }
 
 /// A list of processors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cpus(pub(crate) Vec<usize>);
+
+impl fmt::Display for Cpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, cpu) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            write!(f, "{comma}{cpu}")?;
+        }
+        Ok(())
+    }
+}
 
 impl FromStr for Cpus {
     type Err = String;

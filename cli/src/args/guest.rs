@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use super::AcceleratorArgs;
 use super::help::{GUEST, MIGRATION, OUTPUT};
+use super::{AcceleratorArgs, AdaptArgs};
 use crate::show::units::{MemorySize, Rate};
 
 /// The guest that demo and bench migrate.
@@ -31,6 +31,8 @@ pub(crate) struct GuestArgs {
     pub(crate) tls: bool,
     #[command(flatten)]
     pub(crate) accelerator: AcceleratorArgs,
+    #[command(flatten)]
+    pub(crate) adapt: AdaptArgs,
     /// Write an HTML page with the table, and charts over time for each case
     #[arg(long, value_name = "FILE.html", help_heading = OUTPUT)]
     pub(crate) report: Option<PathBuf>,

@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-use super::help::{CONNECTION, GUEST, OUTPUT};
-use super::{MigrationArgs, WorkloadArgs};
+use super::help::{COMPRESSION, CONNECTION, GUEST, OUTPUT};
+use super::{AdaptArgs, MigrationArgs, WorkloadArgs};
 use crate::net::uri::Uri;
 
 /// Be one side of a demo: a small hypervisor
@@ -28,6 +28,8 @@ pub(crate) struct VmArgs {
     /// What the progress line calls it
     #[arg(long, default_value = "sent", help_heading = OUTPUT)]
     pub(crate) label: String,
+    #[command(flatten, next_help_heading = COMPRESSION)]
+    pub(crate) adapt: AdaptArgs,
     #[command(flatten)]
     pub(crate) migration: MigrationArgs,
 }

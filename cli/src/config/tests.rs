@@ -64,7 +64,8 @@ fn in_force(text: &str, typed: &[&str]) -> String {
 
 #[test]
 fn every_option_of_a_relay_can_be_in_a_file() {
-    const BASE: &str = "to = 'unix:/to'\nkeep-listening = true\n";
+    // What some options need.
+    const BASE: &str = "to = 'unix:/to'\nkeep-listening = true\nadapt = true\n";
     let mut count = 0;
     for arg in relay().get_arguments() {
         let is_help = matches!(

@@ -20,7 +20,7 @@ use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
 use crate::show::progress::Progress;
-use crate::show::report::{About, MigrationReport};
+use crate::show::report::{About, MigrationReport, RoundReport};
 use crate::show::timeline::Recorder;
 use crate::show::whereabouts::Whereabouts;
 
@@ -68,7 +68,9 @@ impl Sending<'_> {
             cpu_time: cpu_time().saturating_sub(self.cpu_start),
         };
         let mut report = MigrationReport::new(&report, about);
-        report.ram.dirty_sync_count = Some(handle.info().ram.dirty_sync_count);
+        let info = handle.info();
+        report.ram.dirty_sync_count = Some(info.ram.dirty_sync_count);
+        report.rounds = info.more.rounds.iter().map(RoundReport::new).collect();
         report.timeline = timeline;
         Ok(report)
     }

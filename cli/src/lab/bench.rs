@@ -15,7 +15,12 @@ use crate::show::output;
 /// Runs all cases in turn, and that as often as asked for, so that whatever else happens on the host
 /// meets all of them alike.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
-    let cases = cases(args, &laboratory::methods(&args.guest.methods)?)?;
+    let mut methods = Vec::new();
+    for name in laboratory::methods(&args.guest.methods)? {
+        let adapts = args.guest.adapt.adapt && laboratory::can_adapt(&name)?;
+        methods.push((name, adapts));
+    }
+    let cases = cases(args, &methods)?;
     let laboratory = Laboratory::new(&args.guest, None, &[])?;
     if let Some(first) = cases.first() {
         laboratory.run(first, ", warm-up")?;
@@ -42,18 +47,21 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     laboratory.print(&measurements, &last)
 }
 
-/// Each method with each number of channels, and with each level that it has.
-fn cases(args: &BenchArgs, methods: &[String]) -> Result<Vec<Case>, Failure> {
+/// Each method with each number of channels, and with each level that it has; and once more where it is to adapt.
+fn cases(args: &BenchArgs, methods: &[(String, bool)]) -> Result<Vec<Case>, Failure> {
     let mut cases = Vec::new();
     for channels in &args.channels {
-        for method in methods {
-            for level in levels(method, &args.levels) {
+        for (method, adapts) in methods {
+            let fixed = levels(method, &args.levels).into_iter();
+            let fixed = fixed.map(|level| (level, false));
+            for (level, adapts) in fixed.chain(adapts.then_some((None, true))) {
                 cases.extend(laboratory::ways(&args.guest).map(|tls| Case {
                     method: method.clone(),
                     level,
                     channels: *channels,
                     max_bandwidth: args.guest.max_bandwidth.0,
                     tls,
+                    adapts,
                 }));
             }
         }

@@ -22,6 +22,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
                 channels: args.channels,
                 max_bandwidth: args.guest.max_bandwidth.0,
                 tls,
+                adapts: args.guest.adapt.adapt && laboratory::can_adapt(&method)?,
             };
             let run = laboratory.run(&case, "")?;
             let report = [run.report];

@@ -6,23 +6,25 @@
 use std::path::PathBuf;
 use std::thread;
 
+use multifd_core::MethodOptions;
 use multifd_demo_vmm::Processors;
 use serde_json::json;
 
-use crate::args::{GuestArgs, WorkloadArgs};
+use crate::args::{AdaptArgs, GuestArgs, WorkloadArgs};
 use crate::ends::interrupt::Interrupt;
 use crate::ends::methods;
 use crate::lab::credentials::Credentials;
 use crate::lab::fill::{ZERO_PERCENT, or_usual};
 use crate::lab::guest::Guest;
 use crate::lab::measurement::Case;
-use crate::lab::pair::{Commands, PairReport, Pairs};
+use crate::lab::pair::{Commands, PairReport, Pairs, Told};
 use crate::lab::vm;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::Failure;
 use crate::show::measurement::{self, Measurement};
 use crate::show::output;
 use crate::show::page::{self, PageRun};
+use crate::show::rungs;
 use crate::show::screen;
 use crate::show::units::Bytes;
 
@@ -37,6 +39,8 @@ pub(crate) struct Laboratory {
     credentials: Option<Credentials>,
     page: Option<PathBuf>,
     json: bool,
+    /// How sources choose compression, where they do.
+    adapt: AdaptArgs,
 }
 
 /// One run, and whether all of the memory arrived as it was.
@@ -67,6 +71,7 @@ impl Laboratory {
             pairs: Pairs::new(interrupt, commands(args, workload, set)),
             page: args.report.clone(),
             json: args.json,
+            adapt: args.adapt.clone(),
         };
         output::message(format_args!("{}", laboratory.description()));
         Ok(laboratory)
@@ -82,14 +87,18 @@ impl Laboratory {
         let mut settings = case.settings();
         let credentials = self.credentials.iter().filter(|_| case.tls);
         settings.extend(credentials.map(Credentials::setting));
-        let report = self.pairs.run(&self.guest, &settings, &label)?;
+        let source = self.adapt.arguments(case.adapts);
+        let report = self
+            .pairs
+            .run(&self.guest, &Told { settings, source }, &label)?;
         let wrong = self.look(&report)?;
         match &wrong {
             None => {
                 let (total, time) = (Bytes(self.guest.len()), report.source.total_time);
                 let rounds = rounds(&report);
+                let levels = levels(&report);
                 output::message(format_args!(
-                    "{label}: {total} in {time:.0} ms, {rounds}verified"
+                    "{label}: {total} in {time:.0} ms, {rounds}verified{levels}"
                 ));
             }
             Some(wrong) => output::message(format_args!("{label}: {wrong}")),
@@ -235,6 +244,20 @@ fn rounds(report: &PairReport) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What a source chose that adapts, for the line of its run.
+fn levels(report: &PairReport) -> String {
+    match report.source.rungs.as_slice() {
+        [] => String::new(),
+        rungs => format!(", packets by level: {}", rungs::line(rungs)),
+    }
+}
+
+/// Whether there is something to choose from for each packet.
+pub(crate) fn can_adapt(method: &str) -> anyhow::Result<bool> {
+    let method = methods::registry()?.open(method, &MethodOptions::new())?;
+    Ok(method.ladder().len() > 1)
 }
 
 /// Without TLS, and with it if that is to be measured, too.

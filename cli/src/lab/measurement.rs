@@ -16,6 +16,8 @@ pub(crate) struct Case {
     /// Bytes per second; 0 is unlimited.
     pub(crate) max_bandwidth: u64,
     pub(crate) tls: bool,
+    /// Whether the level is chosen for each packet.
+    pub(crate) adapts: bool,
 }
 
 impl Case {
@@ -40,7 +42,9 @@ impl Case {
     pub(crate) fn label(&self) -> String {
         let level = self.level.map(|level| format!(" level {level}"));
         let tls = if self.tls { ", TLS" } else { "" };
-        format!("{}{}{tls}", self.method, level.unwrap_or_default())
+        let adapts = if self.adapts { " adaptive" } else { "" };
+        let level = level.unwrap_or_default();
+        format!("{}{level}{adapts}{tls}", self.method)
     }
 }
 
@@ -58,6 +62,11 @@ pub(crate) fn medians(case: &Case, runs: &[PairReport], verified: bool) -> Measu
         channels: case.channels,
         max_bandwidth: case.max_bandwidth,
         tls: case.tls,
+        adapts: case.adapts,
+        rungs: runs
+            .last()
+            .map(|run| run.source.rungs.clone())
+            .unwrap_or_default(),
         runs: runs.len(),
         total_time: median(|run| run.source.total_time),
         downtime: median(|run| run.source.downtime),
@@ -126,6 +135,7 @@ mod tests {
             channels: 4,
             max_bandwidth: 1 << 20,
             tls: true,
+            adapts: false,
         };
         let want = [
             "multifd-compression=zstd",
@@ -135,5 +145,11 @@ mod tests {
         ];
         assert_eq!(case.settings(), want);
         assert_eq!(case.label(), "zstd level 3, TLS");
+        let case = Case {
+            level: None,
+            adapts: true,
+            ..case
+        };
+        assert_eq!(case.label(), "zstd adaptive, TLS");
     }
 }

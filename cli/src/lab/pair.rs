@@ -30,6 +30,23 @@ pub(crate) struct Commands {
     pub(crate) destination: Vec<String>,
 }
 
+/// What the processes are told for one run.
+pub(crate) struct Told {
+    /// On both sides.
+    pub(crate) settings: Vec<String>,
+    /// More arguments of the source.
+    pub(crate) source: Vec<String>,
+}
+
+impl From<Vec<String>> for Told {
+    fn from(settings: Vec<String>) -> Self {
+        Self {
+            settings,
+            source: Vec::new(),
+        }
+    }
+}
+
 /// What both processes of a pair have reported.
 pub(crate) struct PairReport {
     pub(crate) source: MigrationReport,
@@ -85,15 +102,15 @@ impl Pairs {
         }
     }
 
-    /// Migrates the source's memory to the destination's with the same settings on both sides.
+    /// Migrates the source's memory to the destination's.
     pub(crate) fn run(
         &self,
         guest: &Guest,
-        settings: &[String],
+        told: &Told,
         label: &str,
     ) -> anyhow::Result<PairReport> {
         self.check_interrupted()?;
-        let result = self.migrate(guest, settings, label);
+        let result = self.migrate(guest, told, label);
         lock(&self.running).clear();
         self.check_interrupted()?;
         let (source, destination) = result?;
@@ -118,13 +135,8 @@ impl Pairs {
         Ok(())
     }
 
-    fn migrate(
-        &self,
-        guest: &Guest,
-        settings: &[String],
-        label: &str,
-    ) -> anyhow::Result<(Ended, Ended)> {
-        let mut recv = command(&self.commands.destination, settings)?;
+    fn migrate(&self, guest: &Guest, told: &Told, label: &str) -> anyhow::Result<(Ended, Ended)> {
+        let mut recv = command(&self.commands.destination, &told.settings)?;
         recv.args(["--listen", "tcp:127.0.0.1:0", "--quiet"]);
         recv.args(["--ram", &guest.destination_path()]);
         let mut recv = self.start(recv.stderr(Stdio::piped()))?;
@@ -136,7 +148,8 @@ impl Pairs {
             let what = format!("{label}: {}", ended.text("destination"));
             return Err(Failure::new(code, what).into());
         };
-        let mut send = command(&self.commands.source, settings)?;
+        let mut send = command(&self.commands.source, &told.settings)?;
+        send.args(&told.source);
         send.args([
             "--to",
             &address,

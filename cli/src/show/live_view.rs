@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use multifd_migration::source::MigrationInfo;
 
+use crate::show::rungs::{self, RungReport};
 use crate::show::units::{Bytes, Rate};
 
 /// The lines for `now`, with rates since `last`.
@@ -29,6 +30,10 @@ pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
     }
     if let Some(work) = now.more.destination {
         let _ = write!(text, ", the destination is {work}");
+    }
+    let rungs = rungs::line(&RungReport::since(&last.more.rungs, &now.more.rungs));
+    if !rungs.is_empty() {
+        let _ = write!(text, "\n  packets by level: {rungs}");
     }
     for (at, channel) in now.more.channels.iter().enumerate().take(MOST_CHANNELS) {
         let before = last.more.channels.get(at).copied().unwrap_or_default();
@@ -66,6 +71,7 @@ const MOST_CHANNELS: usize = 8;
 #[cfg(test)]
 mod tests {
     use multifd_core::ChannelStats;
+    use multifd_core::method::RungCount;
 
     use super::*;
 
@@ -81,17 +87,22 @@ mod tests {
         channel.wire_bytes = 12_500_000;
         channel.cpu_time = Duration::from_secs(1);
         now.more.channels = vec![channel; 10];
+        let mut rung = RungCount::default();
+        (rung.name, rung.packets) = ("raw", 4);
+        (rung.guest_bytes, rung.wire_bytes) = (2000, 2000);
+        now.more.rungs = vec![rung];
         let text = text(&last, &now);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
             "round 3, 0 B left, 100 mbps, ratio 0.00, guest writes 0 B/s, expected down time 120 ms"
         );
+        assert_eq!(lines[1], "  packets by level: raw 100 % (ratio 1.00)");
         assert_eq!(
-            lines[1],
+            lines[2],
             "  channel 0: 50 mbps, cpu 50 %, waits 0 % for pages, 0 % for the connection"
         );
-        assert_eq!(lines.len(), 10);
-        assert_eq!(lines[9], "  and 2 channels more");
+        assert_eq!(lines.len(), 11);
+        assert_eq!(lines[10], "  and 2 channels more");
     }
 }

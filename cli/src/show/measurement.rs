@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use crate::show::codec_paths::PathsReport;
+use crate::show::rungs::RungReport;
 use crate::show::table::Table;
 
 /// The medians of a case's runs; times are milliseconds.
@@ -18,6 +19,12 @@ pub(crate) struct Measurement {
     pub(crate) max_bandwidth: u64,
     /// Whether all connections were encrypted.
     pub(crate) tls: bool,
+    /// Whether the level was chosen for each packet.
+    #[serde(rename = "adapt")]
+    pub(crate) adapts: bool,
+    /// What was chosen in the last run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rungs: Vec<RungReport>,
     pub(crate) runs: usize,
     pub(crate) total_time: f64,
     pub(crate) downtime: f64,
@@ -43,9 +50,14 @@ pub(crate) struct Measurement {
 }
 
 impl Measurement {
-    /// What stands behind the method's name.
-    pub(crate) fn tls(&self) -> &'static str {
-        if self.tls { ", TLS" } else { "" }
+    /// The method, with what is not as usual.
+    pub(crate) fn name(&self) -> String {
+        let level = self
+            .level
+            .map_or(String::new(), |level| format!(" {level}"));
+        let adapts = if self.adapts { " adaptive" } else { "" };
+        let tls = if self.tls { ", TLS" } else { "" };
+        format!("{}{level}{adapts}{tls}", self.method)
     }
 }
 
@@ -68,9 +80,8 @@ pub(crate) fn table(measurements: &[Measurement]) -> Table {
         "verified",
     ]);
     for row in measurements {
-        let level = row.level.map_or(String::new(), |level| format!(" {level}"));
         table.row([
-            format!("{}{level}{}", row.method, row.tls()),
+            row.name(),
             row.channels.to_string(),
             format!("{:.0}", row.total_time),
             format!("{:.1}", row.downtime),

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use multifd_core::{ChannelStats, MultifdMethods};
-use multifd_migration::source::DownTime;
+use multifd_migration::source::{DownTime, RoundInfo};
 use multifd_migration::{Report, RunState};
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub(crate) struct MigrationReport {
     /// What was chosen for the packets, if that was chosen for each; only at the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rungs: Vec<RungReport>,
+    /// The last rounds; only at the source.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rounds: Vec<RoundReport>,
     /// Where the down time went; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) downtime_items: Option<DownTime>,
@@ -106,6 +109,18 @@ pub(crate) struct ChannelReport {
     pub(crate) waited_for_work: f64,
     pub(crate) waited_for_connection: f64,
     pub(crate) paths: PathsReport,
+}
+
+/// One round of a source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RoundReport {
+    /// The dirty sync that it began with.
+    pub(crate) round: u64,
+    pub(crate) time: f64,
+    pub(crate) guest_bytes: u64,
+    pub(crate) transferred: u64,
+    pub(crate) ratio: f64,
 }
 
 /// What a guest did that checks its own memory.
@@ -189,6 +204,7 @@ impl MigrationReport {
                 .collect(),
             paths: PathsReport::new(&report.channels.total().paths),
             rungs: RungReport::all(&total),
+            rounds: Vec::new(),
             downtime_items: report.down_time_items,
             timeline: Vec::new(),
             guest: about.guest.name().into(),
@@ -239,6 +255,18 @@ impl MigrationReport {
             ""
         };
         output::line(format_args!("{}{paused}", guest.sentence()))
+    }
+}
+
+impl RoundReport {
+    pub(crate) fn new(round: &RoundInfo) -> Self {
+        Self {
+            round: round.round,
+            time: round.time,
+            guest_bytes: round.guest_bytes,
+            transferred: round.transferred,
+            ratio: round.ratio,
+        }
     }
 }
 

@@ -32,6 +32,21 @@ impl RungReport {
         }
     }
 
+    /// What has been sent from `last` to `now`.
+    pub(crate) fn since(last: &[RungCount], now: &[RungCount]) -> Vec<Self> {
+        let fresh = now.iter().map(|now| {
+            let last = last.iter().find(|last| last.name == now.name);
+            let last = last.copied().unwrap_or_default();
+            let mut fresh = *now;
+            fresh.packets = now.packets.saturating_sub(last.packets);
+            fresh.guest_bytes = now.guest_bytes.saturating_sub(last.guest_bytes);
+            fresh.wire_bytes = now.wire_bytes.saturating_sub(last.wire_bytes);
+            fresh
+        });
+        let used = fresh.filter(|rung| rung.packets > 0);
+        used.map(|rung| Self::new(&rung)).collect()
+    }
+
     /// Those that were used.
     pub(crate) fn all(stats: &ChannelStats) -> Vec<Self> {
         let used = stats.rungs().filter(|count| count.packets > 0);
@@ -71,5 +86,14 @@ mod tests {
         assert_eq!(rungs.len(), 2);
         assert_eq!(line(&rungs), "raw 25 % (ratio 2.00), 1 75 % (ratio 6.00)");
         assert_eq!(line(&[]), "");
+        let before = stats.rungs;
+        stats.rungs.iter_mut().for_each(|rung| {
+            if rung.name == "9" {
+                rung.packets = 2;
+            }
+        });
+        let fresh = RungReport::since(&before, &stats.rungs);
+        assert_eq!(fresh.len(), 1);
+        assert_eq!(fresh[0].level, "9");
     }
 }

@@ -2,10 +2,12 @@
 
 //! Migrations whose compression is chosen for each packet.
 
+use std::fs;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::harness::{Folder, guest, recv, relay, send};
+use crate::harness::{Folder, guest, recv, relay, run, send};
 
 const PAGES: usize = 2000;
 
@@ -41,6 +43,44 @@ fn a_source_and_a_relay_choose_for_each_packet() -> Result<()> {
         (&passed["out"], &["raw", "-50", "-8", "-4", "1", "2", "3"]),
     ] {
         chosen(report, levels)?;
+    }
+    Ok(())
+}
+
+/// Where there is something to choose from it is measured beside the levels, and the page shows what was chosen.
+#[test]
+fn a_demo_and_a_bench_adapt() -> Result<()> {
+    let folder = Folder::new()?;
+    let page = folder.text("page.html");
+    let memory = ["--memory", "16M", "--fill", env!("CARGO_BIN_EXE_multifd")];
+    let common = ["--methods", "none,zstd", "--json", "--report", &page];
+    let adapt = ["--adapt", "--adapt-max-level", "3", "--nice", "19"];
+    let args = [&memory[..], &common, &adapt].concat();
+    for (command, cases) in [
+        (
+            &["demo", "--threads", "--dirty-rate", "2M"][..],
+            &[("none", false), ("zstd", true)][..],
+        ),
+        (
+            &["bench", "--runs", "1"],
+            &[("none", false), ("zstd", false), ("zstd", true)],
+        ),
+    ] {
+        let measured = run(&[command, &args].concat())?.json(0)?;
+        let rows = measured["results"].as_array().context("no results")?;
+        ensure!(rows.len() == cases.len(), "{measured:#}");
+        for (row, (method, adapts)) in rows.iter().zip(cases) {
+            ensure!(row["method"] == *method && row["adapt"] == *adapts);
+            ensure!(row["verified"] == true && row.get("rungs").is_some() == *adapts);
+        }
+        let page = fs::read_to_string(&page)?;
+        for text in [
+            "<h2>zstd adaptive</h2>",
+            "<p>Packets by level: ",
+            "<th>ratio</th>",
+        ] {
+            ensure!(page.contains(text), "{text} is not in the page");
+        }
     }
     Ok(())
 }

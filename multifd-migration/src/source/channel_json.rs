@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! What JSON says of a channel.
+//! What JSON says of channels.
 
 use std::time::Duration;
 
 use multifd_core::ChannelStats;
+use multifd_core::method::RungCount;
 use serde::{Serialize, Serializer};
 
 /// The members of a channel: [`ChannelStats`] by QEMU's names, where it has them.
@@ -35,4 +36,23 @@ pub(super) fn channels<S: Serializer>(
     struct Channel(#[serde(with = "ChannelMembers")] ChannelStats);
 
     serializer.collect_seq(channels.iter().copied().map(Channel))
+}
+
+/// The members of a rung.
+#[derive(Serialize)]
+#[serde(remote = "RungCount", rename_all = "kebab-case")]
+struct RungMembers {
+    #[serde(rename = "level")]
+    name: &'static str,
+    packets: u64,
+    guest_bytes: u64,
+    wire_bytes: u64,
+}
+
+/// For `#[serde(serialize_with)]`.
+pub(super) fn rungs<S: Serializer>(rungs: &[RungCount], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Rung(#[serde(with = "RungMembers")] RungCount);
+
+    serializer.collect_seq(rungs.iter().copied().map(Rung))
 }

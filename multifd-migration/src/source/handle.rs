@@ -2,6 +2,7 @@
 
 //! A running migration, from other threads.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use crossbeam_channel::{self as queue, select_biased};
 use multifd_core::{AbortHandle, Error, Fault, MigrationStats, Monitor};
 use parking_lot::Mutex;
 
-use super::info::{MoreInfo, RamInfo};
+use super::info::{MoreInfo, RamInfo, RoundInfo};
 use super::{DownTime, MigrationInfo, Status, Tuning};
 use crate::Work;
 use crate::millis::millis;
@@ -57,6 +58,31 @@ pub(super) struct Progress {
     pub(super) dirty_pages_rate: f64,
     /// When the dirty log was fetched last, and what had been sent then.
     pub(super) last_pass: Sent,
+    /// The last rounds that have ended.
+    rounds: VecDeque<RoundInfo>,
+}
+
+impl Progress {
+    /// A round has ended, when so much had been `sent`.
+    pub(super) fn end_round(&mut self, sent: Sent, page_size: u64) {
+        let last = std::mem::replace(&mut self.last_pass, sent);
+        let guest_bytes = sent.pages.saturating_sub(last.pages) * page_size;
+        let transferred = sent.bytes.saturating_sub(last.bytes);
+        if guest_bytes == 0 {
+            // The log was fetched twice in a row.
+            return;
+        }
+        if self.rounds.len() == MoreInfo::MOST_ROUNDS {
+            self.rounds.pop_front();
+        }
+        self.rounds.push_back(RoundInfo {
+            round: self.passes,
+            time: millis(sent.at.saturating_sub(last.at)),
+            guest_bytes,
+            transferred,
+            ratio: guest_bytes as f64 / transferred.max(1) as f64,
+        });
+    }
 }
 
 /// What had been sent at some moment since the start.
@@ -134,6 +160,12 @@ impl SourceHandle {
             expected_remaining_time: progress.expected_remaining.map(millis),
             downtime_items: progress.down_time,
             destination: progress.destination,
+            rounds: progress.rounds.into(),
+            rungs: channels
+                .rungs()
+                .filter(|rung| rung.packets > 0)
+                .copied()
+                .collect(),
             channels: stats.channels,
         };
         MigrationInfo {

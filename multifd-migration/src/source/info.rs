@@ -3,6 +3,7 @@
 //! A migration in figures: what QEMU's `query-migrate` says, and what it does not.
 
 use multifd_core::ChannelStats;
+use multifd_core::method::RungCount;
 #[cfg(feature = "serde")]
 use serde::Serialize;
 
@@ -90,12 +91,48 @@ pub struct MoreInfo {
     /// What the destination does with the guest before it confirms, as far as it says so.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub destination: Option<Work>,
+    /// The last rounds, up to [`Self::MOST_ROUNDS`] of them.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Vec::is_empty"))]
+    pub rounds: Vec<RoundInfo>,
+    /// What was sent on each rung of the method's ladder that was used, if rungs are chosen: see
+    /// [`SourceConfig::adapt`](super::SourceConfig::adapt).
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            skip_serializing_if = "Vec::is_empty",
+            serialize_with = "super::channel_json::rungs"
+        )
+    )]
+    pub rungs: Vec<RungCount>,
     /// Each channel.
     #[cfg_attr(
         feature = "serde",
         serde(serialize_with = "super::channel_json::channels")
     )]
     pub channels: Vec<ChannelStats>,
+}
+
+impl MoreInfo {
+    /// No more rounds are remembered: a guest that does not converge has rounds without end.
+    pub const MOST_ROUNDS: usize = 100;
+}
+
+/// One round: what was sent from one fetch of the dirty log to the next, or while the guest was
+/// paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub struct RoundInfo {
+    /// The dirty sync that it began with, from 1: that round sends all of memory.
+    pub round: u64,
+    /// Milliseconds that it took.
+    pub time: f64,
+    /// Bytes of guest memory that were sent, zero pages included.
+    pub guest_bytes: u64,
+    /// Bytes on all connections.
+    pub transferred: u64,
+    /// Bytes of guest memory per byte on the wire.
+    pub ratio: f64,
 }
 
 #[cfg(all(test, feature = "serde"))]
@@ -136,6 +173,17 @@ mod tests {
         info.ram.duplicate = 7;
         info.more.downtime_items = Some(down_time);
         info.more.destination = Some(Work::WritingToDisk);
+        info.more.rounds = vec![RoundInfo {
+            round: 1,
+            time: 2.5,
+            guest_bytes: 8192,
+            transferred: 4096,
+            ratio: 2.0,
+        }];
+        let mut rung = RungCount::default();
+        (rung.name, rung.packets) = ("raw", 3);
+        (rung.guest_bytes, rung.wire_bytes) = (8192, 8200);
+        info.more.rungs = vec![rung];
         info.more.channels = vec![channel, ChannelStats::default()];
         let want = concat!(
             r#"{"status":"device","total-time":12.5,"setup-time":0.0,"downtime":1245.068,"#,
@@ -145,7 +193,10 @@ mod tests {
             r#""dirty-sync-count":0,"dirty-pages-rate":0.0},"#,
             r#""x-multifd":{"ratio":0.0,"downtime-items":{"pause":1.5,"wait":0.0,"fetch":2.0,"#,
             r#""memory":3.001,"devices":4.0,"destination":1234.567},"#,
-            r#""destination":"writing-to-disk","channels":["#,
+            r#""destination":"writing-to-disk","#,
+            r#""rounds":[{"round":1,"time":2.5,"guest-bytes":8192,"transferred":4096,"ratio":2.0}],"#,
+            r#""rungs":[{"level":"raw","packets":3,"guest-bytes":8192,"wire-bytes":8200}],"#,
+            r#""channels":["#,
             r#"{"packets":9,"normal":8,"duplicate":7,"guest-bytes":61440,"wire-bytes":33000,"#,
             r#""cpu-time":0.25,"waited-for-work":10.0,"waited-for-connection":2.0},"#,
             r#"{"packets":0,"normal":0,"duplicate":0,"guest-bytes":0,"wire-bytes":0,"#,

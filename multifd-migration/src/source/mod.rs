@@ -33,7 +33,7 @@ pub use convergence::Tuning;
 pub use early::EarlySections;
 pub use handle::SourceHandle;
 pub use host::SourceHost;
-pub use info::{MigrationInfo, MoreInfo, RamInfo};
+pub use info::{MigrationInfo, MoreInfo, RamInfo, RoundInfo};
 pub use status::{GuestAfter, SourceEvent, SourceFailure, Status};
 pub use throttle::AutoConverge;
 

@@ -140,14 +140,20 @@ impl Source {
     fn note_fetch(&self, dirty_pages: u64, dirty_pages_rate: f64) {
         self.handle.set_remaining_pages(dirty_pages);
         let (remaining, tuning) = (self.handle.remaining_bytes(), self.handle.tuning());
-        let sent = self.handle.sent();
+        self.end_round();
         self.handle.update(|state| {
             state.passes += 1;
             state.dirty_pages_rate = dirty_pages_rate;
             state.expected_down_time = self.convergence.expected_down_time(remaining, &tuning);
             state.expected_remaining = self.convergence.time_to_send(remaining, &tuning);
-            state.last_pass = sent;
         });
+    }
+
+    /// Publishes what a round has sent.
+    pub(super) fn end_round(&self) {
+        let page_size = self.sender.memory().page_size().bytes_u64();
+        let sent = self.handle.sent();
+        self.handle.update(|state| state.end_round(sent, page_size));
     }
 
     /// Pages per batch: whole packets, but in a small round few enough for all channels to get

@@ -46,6 +46,7 @@ impl Source {
         self.send_device_packets()?;
         self.send_round(host.host, dirty, true)?;
         self.sender.wait_sent()?;
+        self.end_round();
         if let Some(sent) = sent {
             self.check_still(host.host, dirty, &sent)?;
         }

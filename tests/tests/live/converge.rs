@@ -204,6 +204,18 @@ fn figures_are_those_of_query_migrate() -> Result<()> {
     let total = json["downtime"].as_f64().context("there was a down time")?;
     ensure!((sum - total).abs() < 0.01, "{sum} of {total}");
     ensure!(json["x-multifd"]["channels"].as_array().map(Vec::len) == Some(2));
+    let rounds = &info.more.rounds;
+    let sent: u64 = rounds.iter().map(|round| round.guest_bytes).sum();
+    let all = (info.ram.normal + info.ram.duplicate) * info.ram.page_size;
+    ensure!(
+        sent == all,
+        "{sent} bytes in rounds, {all} in all: {rounds:?}"
+    );
+    ensure!(
+        rounds.len() > 1 && rounds.iter().all(|round| round.ratio > 0.0),
+        "{rounds:?}"
+    );
+    ensure!(rounds.is_sorted_by(|one, next| one.round < next.round));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use migration_params::Settings;
-use multifd_core::{MultifdMethods, Place, Side};
+use multifd_core::{MultifdMethods, Place, Side, StdThreads};
 use multifd_demo_vmm::{Machine, Memory};
 use multifd_migration::SourceConfig;
 use multifd_migration::source::GuestAfter;
@@ -16,6 +16,7 @@ use multifd_migration::source::GuestAfter;
 use super::guest::{LOOK, STANDSTILL, open, summary};
 use crate::args::VmArgs;
 use crate::ends::interrupt::Interrupt;
+use crate::ends::processors::ChannelThreads;
 use crate::ends::sending::{self, Sending};
 use crate::ends::{methods, settings};
 use crate::net::tls::ClientSide;
@@ -79,6 +80,8 @@ impl Migration<'_> {
         };
         let mut config = SourceConfig::try_from(self.settings)?;
         config.limits = limits;
+        config.adapt = self.args.adapt.config();
+        config.threads = Arc::new(ChannelThreads::new(&self.args.adapt, StdThreads));
         let source = multifd_demo_vmm::source(machine, config, self.method, connections)
             .map_err(|error| error.at(Place::on(Side::Source)))?;
         sending.run(source, |source| {

@@ -13,7 +13,8 @@ use multifd_migration::source::DownTime;
 
 use crate::show::clock::millis;
 use crate::show::measurement::Measurement;
-use crate::show::report::MigrationReport;
+use crate::show::report::{MigrationReport, RoundReport};
+use crate::show::rungs;
 use crate::show::timeline::Sample;
 use chart::{Chart, Series};
 
@@ -66,13 +67,11 @@ fn table(runs: &[PageRun<'_>]) -> String {
     }
     for run in runs {
         let row = run.row;
-        let level = row.level.map_or(String::new(), |level| format!(" {level}"));
         let _ = write!(
             table,
-            "</tr>\n<tr><td>{}{level}{}</td><td>{}</td><td>{:.0}</td><td>{:.1}</td><td>{:.0}</td>\
+            "</tr>\n<tr><td>{}</td><td>{}</td><td>{:.0}</td><td>{:.1}</td><td>{:.0}</td>\
              <td>{:.0}</td><td>{}</td><td>{:.0}</td><td>{:.0}</td><td>{:.2}</td><td>{}</td>",
-            escaped(&row.method),
-            row.tls(),
+            escaped(&row.name()),
             row.channels,
             row.total_time,
             row.downtime,
@@ -93,14 +92,9 @@ fn table(runs: &[PageRun<'_>]) -> String {
 
 fn section(run: &PageRun<'_>) -> String {
     let (source, destination) = (run.source, run.destination);
-    let level = run
-        .row
-        .level
-        .map_or(String::new(), |level| format!(" level {level}"));
     let mut section = format!(
-        "<section><h2>{}{level}{}</h2>\n<p>{}</p>\n",
-        escaped(&run.row.method),
-        run.row.tls(),
+        "<section><h2>{}</h2>\n<p>{}</p>\n",
+        escaped(&run.row.name()),
         escaped(&source.implementation),
     );
     if let (Some(here), Some(there)) = (&source.guest_check, &destination.guest_check) {
@@ -113,6 +107,10 @@ fn section(run: &PageRun<'_>) -> String {
             there.checked - here.checked.min(there.checked),
         );
     }
+    if !source.rungs.is_empty() {
+        let line = escaped(&rungs::line(&source.rungs));
+        let _ = writeln!(section, "<p>Packets by level: {line}</p>");
+    }
     let end = source.timeline.last().map_or(0.0, |sample| sample.at);
     let band = Some((end - source.downtime, end)).filter(|(from, _)| *from >= 0.0);
     let charts = [
@@ -122,6 +120,11 @@ fn section(run: &PageRun<'_>) -> String {
             vec![remaining(&source.timeline)],
         ),
         ("Rates", "MiB/s", rates(&source.timeline)),
+        (
+            "Compression",
+            "bytes of memory per byte on the wire",
+            vec![ratio(&source.timeline)],
+        ),
         (
             "Processor time",
             "% of one processor",
@@ -143,6 +146,7 @@ fn section(run: &PageRun<'_>) -> String {
     if let Some(items) = &source.downtime_items {
         section.push_str(&down_time(source.downtime, items));
     }
+    section.push_str(&rounds(&source.rounds));
     section.push_str("</section>\n");
     section
 }
@@ -177,6 +181,41 @@ fn rates(samples: &[Sample]) -> Vec<Series> {
             points: samples.iter().filter_map(dirty).collect(),
         },
     ]
+}
+
+/// Bytes of guest memory per byte on the wire, from window to window.
+fn ratio(samples: &[Sample]) -> Series {
+    let guest = per_second(samples, |sample| sample.guest_bytes as f64);
+    let wire = per_second(samples, |sample| sample.wire_bytes as f64);
+    let points = guest.into_iter().zip(wire);
+    let sent = points.filter(|(_, (_, wire))| *wire > 0.0);
+    Series {
+        name: "ratio",
+        points: sent
+            .map(|((at, guest), (_, wire))| (at, guest / wire))
+            .collect(),
+    }
+}
+
+/// A table of the rounds.
+fn rounds(rounds: &[RoundReport]) -> String {
+    let mut table = String::from(
+        "<table><tr><th>round</th><th>time, ms</th><th>memory, MiB</th><th>on the wire, MiB</th>\
+         <th>ratio</th>",
+    );
+    for round in rounds {
+        let _ = write!(
+            table,
+            "</tr>\n<tr><td>{}</td><td>{:.1}</td><td>{:.1}</td><td>{:.1}</td><td>{:.2}</td>",
+            round.round,
+            round.time,
+            mebibytes(round.guest_bytes as f64),
+            mebibytes(round.transferred as f64),
+            round.ratio,
+        );
+    }
+    table.push_str("</tr></table>\n");
+    table
 }
 
 fn cpu(name: &'static str, samples: &[Sample]) -> Series {
