@@ -218,6 +218,6 @@ const fn test(file: &'static str, function: &'static str) -> Counterpart {
 }
 
 const HEAD: &str = "\
-| QEMU's test | sets | here | |
+| QEMU's test | sets | here |  |
 |---|---|---|---|
 ";
