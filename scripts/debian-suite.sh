@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 # shellcheck shell=bash
-# An apt of its own that knows one suite of Debian, for scripts that unpack packages of another release.
-# Nothing of the system's apt is changed; its keys and its mirror are used.
+# A private apt that knows one suite of Debian, for scripts that unpack packages from another release.
+# It uses the keys and the mirror of the system's apt, and changes none of its state.
 #
-# The script that sources this has a function refuse, which says why and ends it.
+# The script that sources this must define a function refuse, which says why and exits.
 
 # The address of the archive that the system itself comes from.
 archive() {

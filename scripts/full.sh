@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
 # shellcheck shell=bash
-# What is slow and seldom breaks: the part that scripts/test.sh runs with --full only, and reads from here.
+# What is slow and seldom breaks: the part that scripts/test.sh sources and runs only with --full.
 #
-# Compilers, targets and tools that are missing are installed: with rustup, cargo and apt.
+# Missing compilers, targets and tools are installed with rustup, cargo and apt.
 #
-# Minutes of processor time, everything compiled anew: oldest Rust 2, each target 1.5, tests on each
-# processor 3.5, Miri 4.5 (on one processor), AddressSanitizer 7, fuzzers 10 for compiling and 20 s for each target,
-# moments 2, 10,000 connections 2, and 3 of waiting: a destination whose source was killed early waits half a minute for it.
+# Minutes of processor time, with everything compiled from scratch: oldest Rust 2, each target 1.5, tests on each
+# processor 3.5, Miri 4.5 (on one processor), AddressSanitizer 7, fuzzers 10 for compiling and 20 s per target,
+# moments 2, 10,000 connections 2. Waiting adds 3: a destination whose source was killed early waits half a minute for it.
 
 readonly FUZZ_SECONDS=20
 readonly MOMENTS=100

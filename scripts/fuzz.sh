@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Feeds every decoder, and whole sources, destinations and relays, with arbitrary bytes and fails on the first
+# Feeds arbitrary bytes to every decoder, and to whole sources, destinations and relays, and fails on the first
 # finding.
 #
-#   scripts/fuzz.sh [SECONDS] [TARGET...]   each target for that long, 60 s unless said otherwise
+#   scripts/fuzz.sh [SECONDS] [TARGET...]   each target for that long, 60 s by default
 #
-# Needs a nightly compiler and cargo-fuzz. The corpora in fuzz/corpus are started from the recorded
-# migrations and are kept; an input that was found bad is in fuzz/artifacts, and belongs to tests/found with what
-# corrects it.
+# Needs a nightly compiler and cargo-fuzz. The corpora in fuzz/corpus are seeded from the recorded migrations and
+# kept. An input that found something is in fuzz/artifacts; commit it to tests/found together with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds the ISA-L that the tests load, and fetches one where there is none.
+# Finds the ISA-L that the tests load, or fetches one.
 #
-#   scripts/install-libisal.sh          find it, fetch it if need be
+#   scripts/install-libisal.sh          find it, or fetch it
 #   scripts/install-libisal.sh --find   only find it
 #
-# Prints the path of the library on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of the library on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
-# A library named by MULTIFD_ISAL_LIBRARY is used as it is, or one that the system's loader finds.
-# Otherwise the package of this release of Debian or Ubuntu is unpacked into .peers/libisal: nothing is
-# installed, and no root is needed. It depends on nothing but the C library.
+# A library named by MULTIFD_ISAL_LIBRARY is used as it is, or else one that the dynamic linker finds.
+# Otherwise the package of this release of Debian or Ubuntu is unpacked into .peers/libisal; nothing is
+# installed, and root is not needed. It depends on nothing but the C library.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."

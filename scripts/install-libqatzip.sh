@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds the libqatzip that the tests load, and fetches one where there is none.
+# Finds the libqatzip that the tests load, or fetches one.
 #
-#   scripts/install-libqatzip.sh          find it, fetch it if need be
+#   scripts/install-libqatzip.sh          find it, or fetch it
 #   scripts/install-libqatzip.sh --find   only find it
 #
-# Prints the path of libqatzip.so.3 on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of libqatzip.so.3 on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
 # A library named by MULTIFD_QATZIP_LIBRARY or installed on this machine is used. Otherwise the packages
 # of Debian 13 or of this release are unpacked into .peers/libqatzip, and nothing is installed.
-# What lies there needs its folder in LD_LIBRARY_PATH:
+# A library there needs its folder in LD_LIBRARY_PATH:
 #
 #   export MULTIFD_QATZIP_LIBRARY=$(scripts/install-libqatzip.sh)
 #   export LD_LIBRARY_PATH=$(dirname "$MULTIFD_QATZIP_LIBRARY")

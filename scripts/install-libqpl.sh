@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds the libqpl that tests load, and fetches one where there is none.
+# Finds the libqpl that tests load, or fetches one.
 #
-#   scripts/install-libqpl.sh          find it, fetch it if need be
+#   scripts/install-libqpl.sh          find it, or fetch it
 #   scripts/install-libqpl.sh --find   only find it
 #
-# Prints the path of the library on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of the library on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
-# A libqpl named by MULTIFD_QPL_LIBRARY is used, or one that the system's loader finds. Otherwise the
-# package of Debian's unstable release is unpacked below the repository, with the C library that it
-# needs and that library's loader beside it: the tests run themselves with these. Nothing is installed,
-# and no root is needed; apt's keys and its mirror are used, but none of its state is changed.
+# A libqpl named by MULTIFD_QPL_LIBRARY is used, or else one that the dynamic linker finds. Otherwise the
+# package of Debian's unstable release is unpacked below the repository, along with the C library that it
+# needs and its dynamic linker: the tests rerun themselves with these. Nothing is installed, and root is
+# not needed; apt's keys and mirror are used, but none of its state is changed.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."

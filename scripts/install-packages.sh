@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds a program that the test command needs, and installs it where there is none.
+# Finds a program that the test command needs, or installs it.
 #
-#   scripts/install-packages.sh PROGRAM PACKAGE...         find it, install it if need be
+#   scripts/install-packages.sh PROGRAM PACKAGE...         find it, or install it
 #   scripts/install-packages.sh --find PROGRAM PACKAGE...  only find it
 #
-# The packages are those of Debian and Ubuntu. Says on stderr what it does. Exit status: 0 found, 1 none.
+# The packages are Debian's and Ubuntu's. Reports on stderr what it does. Exit status: 0 found, 1 not found.
 set -euo pipefail
 export LC_ALL=C
 

@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Unpacks the QEMU 11.1 of Debian's unstable release, for tests with a peer that is newer than the one that
-# is installed.
+# Unpacks QEMU 11.1 from Debian's unstable release, for tests with a peer that is newer than the installed one.
 #
-#   scripts/install-qemu-11.1.sh          find it, unpack it if need be
+#   scripts/install-qemu-11.1.sh          find it, or unpack it
 #   scripts/install-qemu-11.1.sh --find   only find it
 #
-# Prints the path of the program on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of the program on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
 # A program named by MULTIFD_QEMU_NEW is used as it is. Otherwise Debian's packages are unpacked into
-# .peers/qemu-11.1, with the libraries that they need, the C library and its loader among them, and a
-# script that starts QEMU with these and with its firmware. Nothing is installed, and no root is needed;
-# apt's keys and its mirror are used, but none of its state is changed. The tests find it there by
-# themselves. Once the unstable release has another QEMU there is none to be had.
+# .peers/qemu-11.1, with the libraries that they need, including the C library and its dynamic linker, and
+# a script that starts QEMU with these and with its firmware. Nothing is installed, and root is not needed;
+# apt's keys and mirror are used, but none of its state is changed. The tests find it there. Once the
+# unstable release has another QEMU, there is no way to get this one.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."

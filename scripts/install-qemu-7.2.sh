@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Unpacks the QEMU 7.2 of Debian 12 beside the one that is installed, for tests with an old peer.
+# Unpacks QEMU 7.2 from Debian 12 beside the installed one, for tests with an old peer.
 #
-#   scripts/install-qemu-7.2.sh          find it, unpack it if need be
+#   scripts/install-qemu-7.2.sh          find it, or unpack it
 #   scripts/install-qemu-7.2.sh --find   only find it
 #
-# Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
 # A binary named by MULTIFD_QEMU_OLD is used as it is. Otherwise Debian's packages are fetched with apt and
-# unpacked into .peers/qemu-7.2; nothing is installed, and no root is needed. The tests find it there by
-# themselves. Its firmware is used with it, so that it also runs where another QEMU's is installed.
+# unpacked into .peers/qemu-7.2; nothing is installed, and root is not needed. The tests find it there. It
+# uses its own firmware, so that it also runs where another QEMU's is installed.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."

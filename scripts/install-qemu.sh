@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds the QEMU that the peer tests talk to and installs one where there is none.
+# Finds the QEMU that the peer tests talk to, or installs one.
 #
-#   scripts/install-qemu.sh [TARGET]          find it, install it if need be
+#   scripts/install-qemu.sh [TARGET]          find it, or install it
 #   scripts/install-qemu.sh --find [TARGET]   only find it
 #
-# Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 none.
+# Prints the path of the binary on stdout, everything else on stderr. Exit status: 0 found, 1 not found.
 #
-# TARGET is the processor: x86_64 unless given, or aarch64, s390x, ppc64. A QEMU named by MULTIFD_QEMU, or
-# for instance MULTIFD_QEMU_AARCH64, or found on PATH is used if it is new enough. Otherwise the package
-# comes from the distribution, or from its backports where the release itself has an older one. The
+# TARGET is the processor: x86_64 (the default), aarch64, s390x or ppc64. A QEMU that is named by MULTIFD_QEMU,
+# or MULTIFD_QEMU_AARCH64 and so on, or found on PATH is used if it is new enough. Otherwise the package
+# comes from the distribution, or from its backports if the release itself has an older one. The
 # backports suite is added from the mirror that apt already uses; apt gives it a low priority, so no
 # other package changes its version.
 set -euo pipefail

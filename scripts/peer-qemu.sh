@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-# Finds a QEMU for tests, or has one unpacked: what the scripts for a certain release share. Sourced.
+# Finds a QEMU for tests, or has one unpacked: what the scripts for specific releases share. Sourced.
 #
-# The script that does so has RELEASE, the SETTING that names another binary, the BINARY that it unpacks,
-# HOW_TO_GET_ONE, and the function unpack.
+# The script that sources this must define RELEASE, SETTING (the variable that names another binary), BINARY
+# (what it unpacks), HOW_TO_GET_ONE, and a function unpack.
 # shellcheck shell=bash disable=SC2154
 
 say() { printf 'qemu %s: %s\n' "$RELEASE" "$*" >&2; }

@@ -3,25 +3,25 @@
 
 # Everything that a change has to pass, on a machine with cargo, a C compiler and Python 3.
 #
-#   scripts/test.sh           all of it, in a quarter of an hour. Installs what is missing for it: a
-#                             QEMU for the peer tests, shellcheck and cargo-deny; fetches the vendors'
-#                             libraries that are missing into .peers
+#   scripts/test.sh           all of it, in a quarter of an hour. Installs what is missing: a QEMU for
+#                             the peer tests, shellcheck and cargo-deny; fetches missing vendor
+#                             libraries into .peers
 #   scripts/test.sh --full    that, and what is slow and seldom breaks (scripts/full.sh), within an hour
 #   scripts/test.sh --quick   all of it but the peer tests; installs and fetches nothing
 #   scripts/test.sh --lint    everything but the tests
 #
-# What was left out is listed at the end. Unless MAY_BE_LEFT_OUT below has it, the run has failed then.
+# What was left out is listed at the end. The run fails if that includes anything not in MAY_BE_LEFT_OUT below.
 #
 #   MULTIFD_QEMU            the QEMU to test against
 #   MULTIFD_QEMU_OLD        one from before 9.0
-#   MULTIFD_QEMU_NEW        one that is newer than that
+#   MULTIFD_QEMU_NEW        one from 10.1 on
 #   MULTIFD_QEMU_AARCH64    one for another processor; MULTIFD_QEMU_S390X and MULTIFD_QEMU_PPC64 likewise
 #   MULTIFD_QATZIP_LIBRARY  the libqatzip to test with
 #   MULTIFD_QPL_LIBRARY     the same for libqpl
 #   MULTIFD_ISAL_LIBRARY    the same for ISA-L
-#   MULTIFD_ACCEL           the QEMUs' accelerator, kvm or tcg; kvm where it is usable unless set
+#   MULTIFD_ACCEL           the QEMUs' accelerator, kvm or tcg; by default kvm if it is usable
 #
-# none instead of a path leaves the tests with that thing out.
+# Set one to none instead of a path to leave out the tests that need it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONDONTWRITEBYTECODE=1
