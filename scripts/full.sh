@@ -23,6 +23,7 @@ readonly RECORDED=(vectors recorded_payloads)
 
 run_the_rest() {
     check_oldest_rust
+    step "zstd without features" cargo test --locked --no-default-features --package multifd-zstd
     check_target aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
     check_target x86_64-unknown-linux-musl musl-gcc musl-tools
     # Another processor, and another byte order.

@@ -4,7 +4,7 @@
 
 use multifd_core::MethodError;
 use multifd_core::method::Rung;
-use zstd_safe::{CCtx, CParameter, ParamSwitch};
+use zstd_safe::{CCtx, CParameter};
 
 use crate::recv::NAME;
 
@@ -45,8 +45,12 @@ pub(crate) fn failed(code: zstd_safe::ErrorCode) -> MethodError {
 /// Level 1 is for links that are faster than the compressor. A window of half a packet stays in the
 /// cache, and a search that takes larger steps where it finds nothing still has its literals
 /// compressed: together a seventh less time for a fortieth more bytes on mixed data.
+#[cfg(feature = "experimental")]
 const FAST: [CParameter; 3] = [
     CParameter::WindowLog(18),
     CParameter::TargetLength(2),
-    CParameter::LiteralCompressionMode(ParamSwitch::Enable),
+    CParameter::LiteralCompressionMode(zstd_safe::ParamSwitch::Enable),
 ];
+/// Without the parameter for literals the steps stay as they are: larger ones would leave literals uncompressed.
+#[cfg(not(feature = "experimental"))]
+const FAST: [CParameter; 1] = [CParameter::WindowLog(18)];
