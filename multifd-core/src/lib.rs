@@ -49,4 +49,4 @@ pub use method::{
     SendMethod,
 };
 pub use pages::{Pages, PagesMut, Payload, Segments};
-pub use wire::MethodId;
+pub use wire::{MethodId, MethodIdentity};

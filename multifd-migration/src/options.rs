@@ -19,3 +19,19 @@ pub fn method_options(parameters: &Parameters) -> MethodOptions {
 pub fn channel_count(parameters: &Parameters) -> ChannelCount {
     NonZeroU8::from(parameters.multifd_channels).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use migration_params::Compression;
+    use multifd_core::MethodIdentity;
+
+    #[test]
+    fn a_parameter_and_a_method_have_the_same_names() {
+        let mut parameter: Vec<_> = Compression::ALL.iter().map(|value| value.name()).collect();
+        let methods = MethodIdentity::QEMUS.iter().map(|method| method.name());
+        let mut methods: Vec<_> = methods.collect();
+        parameter.sort_unstable();
+        methods.sort_unstable();
+        assert_eq!(parameter, methods);
+    }
+}

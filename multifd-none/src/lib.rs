@@ -8,23 +8,17 @@ mod send;
 use std::sync::Arc;
 
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
-
-use recv::NAME;
 
 /// Opens the method `none`. It takes no options.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoneFactory;
 
 impl MethodFactory for NoneFactory {
-    fn id(&self) -> MethodId {
-        MethodId::NONE
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::NONE
     }
 
     fn open(&self, _options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -37,12 +31,8 @@ impl MethodFactory for NoneFactory {
 struct NoneMethod;
 
 impl MultifdMethods for NoneMethod {
-    fn id(&self) -> MethodId {
-        MethodId::NONE
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::NONE
     }
 
     fn send_setup(&self, _setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

@@ -4,7 +4,9 @@
 
 use std::ops::RangeInclusive;
 
-use multifd_core::{ChannelSetup, MethodError, PageSize, PagesMut, Payload, RecvMethod};
+use multifd_core::{
+    ChannelSetup, MethodError, MethodIdentity, PageSize, PagesMut, Payload, RecvMethod,
+};
 
 /// State of one receiving channel.
 #[derive(Debug)]
@@ -34,4 +36,4 @@ impl RecvMethod for NoneRecv {
 }
 
 /// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "none";
+pub(crate) const NAME: &str = MethodIdentity::NONE.name();

@@ -73,8 +73,8 @@ use std::sync::Arc;
 use multifd_core::method::Accelerator;
 use multifd_core::method::Implementation;
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 use multifd_deflate::{Deflate, Isal, Level};
 
@@ -92,12 +92,8 @@ use member::NAME;
 pub struct QatzipFactory;
 
 impl MethodFactory for QatzipFactory {
-    fn id(&self) -> MethodId {
-        MethodId::QATZIP
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::QATZIP
     }
 
     fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -127,12 +123,8 @@ struct QatzipMethod {
 }
 
 impl MultifdMethods for QatzipMethod {
-    fn id(&self) -> MethodId {
-        MethodId::QATZIP
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::QATZIP
     }
 
     fn implementation(&self) -> Implementation {

@@ -22,8 +22,10 @@
 //! After the deflate data come the CRC-32 of the content and its length, 4 bytes each. QAT's hardware
 //! takes a member only if all of this is exactly so, with at most [`MAX_CONTENT`] bytes of content.
 
+use multifd_core::MethodIdentity;
+
 /// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "qatzip";
+pub(crate) const NAME: &str = MethodIdentity::QATZIP.name();
 
 /// Bytes before the deflate data in QATzip's form.
 pub(crate) const QZ_HEADER_LEN: usize = 24;

@@ -2,11 +2,11 @@
 
 //! What this method reports.
 
-use multifd_core::MethodError;
 use multifd_core::method::Accelerator;
+use multifd_core::{MethodError, MethodIdentity};
 
 /// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "qpl";
+pub(crate) const NAME: &str = MethodIdentity::QPL.name();
 
 /// Why the device has not done a packet.
 pub(crate) enum Trouble {

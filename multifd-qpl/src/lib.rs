@@ -50,8 +50,8 @@ use std::sync::Arc;
 
 use multifd_core::method::{Accelerator, Implementation};
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 use multifd_deflate::{Deflate, Isal, table};
 
@@ -69,12 +69,8 @@ use crate::session::Session;
 pub struct QplFactory;
 
 impl MethodFactory for QplFactory {
-    fn id(&self) -> MethodId {
-        MethodId::QPL
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::QPL
     }
 
     fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -101,12 +97,8 @@ struct QplMethod {
 }
 
 impl MultifdMethods for QplMethod {
-    fn id(&self) -> MethodId {
-        MethodId::QPL
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::QPL
     }
 
     fn implementation(&self) -> Implementation {

@@ -59,8 +59,8 @@ use std::sync::Arc;
 use multifd_core::method::Accelerator;
 use multifd_core::method::Implementation;
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 use multifd_deflate::{Deflate, Isal};
 
@@ -89,12 +89,8 @@ impl UadkFactory {
 }
 
 impl MethodFactory for UadkFactory {
-    fn id(&self) -> MethodId {
-        MethodId::UADK
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::UADK
     }
 
     fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -116,12 +112,8 @@ struct UadkMethod {
 }
 
 impl MultifdMethods for UadkMethod {
-    fn id(&self) -> MethodId {
-        MethodId::UADK
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::UADK
     }
 
     fn implementation(&self) -> Implementation {

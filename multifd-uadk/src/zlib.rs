@@ -3,10 +3,11 @@
 //! A zlib stream (RFC 1950): two bytes of header, a deflate stream, and the Adler-32 of the content,
 //! big endian.
 
+use multifd_core::MethodIdentity;
 use multifd_deflate::{Decoder, PageEncoder, adler32, zlib_header};
 
 /// The value of `multifd-compression`.
-pub(crate) const NAME: &str = "uadk";
+pub(crate) const NAME: &str = MethodIdentity::UADK.name();
 
 /// Writes a page as a stream to the front of `out` and answers its length; `None` if it does not fit.
 pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], out: &mut [u8]) -> Option<usize> {

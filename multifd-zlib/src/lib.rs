@@ -33,8 +33,8 @@ use std::sync::Arc;
 
 use multifd_core::method::{Implementation, Rung};
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 use multifd_deflate::{Deflate, Isal, Level};
 
@@ -45,12 +45,8 @@ use format::NAME;
 pub struct ZlibFactory;
 
 impl MethodFactory for ZlibFactory {
-    fn id(&self) -> MethodId {
-        MethodId::ZLIB
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::ZLIB
     }
 
     fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -72,12 +68,8 @@ struct ZlibMethod {
 }
 
 impl MultifdMethods for ZlibMethod {
-    fn id(&self) -> MethodId {
-        MethodId::ZLIB
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::ZLIB
     }
 
     fn ladder(&self) -> &'static [Rung] {

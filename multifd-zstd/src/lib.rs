@@ -34,8 +34,8 @@ use std::sync::Arc;
 
 use multifd_core::method::Rung;
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 
 pub use recv::MAX_WINDOW_LOG;
@@ -47,12 +47,8 @@ use recv::NAME;
 pub struct ZstdFactory;
 
 impl MethodFactory for ZstdFactory {
-    fn id(&self) -> MethodId {
-        MethodId::ZSTD
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::ZSTD
     }
 
     fn open(&self, options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -71,12 +67,8 @@ struct ZstdMethod {
 }
 
 impl MultifdMethods for ZstdMethod {
-    fn id(&self) -> MethodId {
-        MethodId::ZSTD
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::ZSTD
     }
 
     fn ladder(&self) -> &'static [Rung] {

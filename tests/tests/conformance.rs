@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use multifd_core::method::Accelerator;
 use multifd_core::{
-    ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods,
-    PageSize, Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
+    ChannelSetup, Fault, MethodError, MethodFactory, MethodId, MethodIdentity, MethodOptions,
+    MultifdMethods, PageSize, Pages, PagesMut, Payload, RecvMethod, Segments, SendMethod,
 };
 use multifd_tests::conformance::{
     self, Guest, Integrity, OnRungs, Subject, pack, recorded, round_trip, unpack,
@@ -76,7 +76,7 @@ fn software_with_isal() -> Result<()> {
         let method = factory.open(&options)?;
         let implementation = method.implementation().to_string();
         ensure!(implementation.contains("ISA-L 2."), "{implementation}");
-        conformance::check(&Subject::new(method, integrity)).context(factory.name())?;
+        conformance::check(&Subject::new(method, integrity)).context(factory.identity().name())?;
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ impl RecvMethod for NotAsked {
 
 /// Opens the method at each of its levels, and at one more, which it has to refuse.
 fn every_level(factory: &dyn MethodFactory, levels: RangeInclusive<u8>) -> Result<()> {
-    let name = format!("multifd-{}-level", factory.name());
+    let name = format!("multifd-{}-level", factory.identity().name());
     let beyond = MethodOptions::new().with(&name, levels.end() + 1);
     let refused = factory.open(&beyond).err().context("a level too high")?;
     ensure!(refused.fault() == Fault::Caller, "{refused}");
@@ -214,12 +214,8 @@ struct WrongRecv {
 }
 
 impl MultifdMethods for Wrong {
-    fn id(&self) -> MethodId {
-        MethodId::NONE
-    }
-
-    fn name(&self) -> &'static str {
-        "wrong"
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::new(MethodId::NONE, "wrong")
     }
 
     fn send_setup(&self, _: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

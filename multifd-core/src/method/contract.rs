@@ -14,15 +14,12 @@ use super::rung::Rung;
 use super::spawn::{Spawn, StdThreads};
 use crate::geometry::{ChannelId, PageSize};
 use crate::pages::{Pages, PagesMut, Payload, Segments};
-use crate::wire::MethodId;
+use crate::wire::{MethodId, MethodIdentity};
 
 /// One compression method with its configuration. Shared by all channels, immutable.
 pub trait MultifdMethods: Send + Sync {
-    /// The number in each packet's flags.
-    fn id(&self) -> MethodId;
-
-    /// The name that `multifd-compression` has for it.
-    fn name(&self) -> &'static str;
+    /// Its number and its name.
+    fn identity(&self) -> MethodIdentity;
 
     /// What does the work, and why: for the log of a starting migration, and for whoever compares methods.
     fn implementation(&self) -> Implementation {
@@ -51,6 +48,18 @@ pub trait MultifdMethods: Send + Sync {
     /// # Errors
     /// As [`Self::send_setup`].
     fn recv_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError>;
+}
+
+impl dyn MultifdMethods + '_ {
+    /// The number in each packet's flags.
+    pub fn id(&self) -> MethodId {
+        self.identity().id()
+    }
+
+    /// The name that `multifd-compression` has for it.
+    pub fn name(&self) -> &'static str {
+        self.identity().name()
+    }
 }
 
 /// What a channel's state may depend on.

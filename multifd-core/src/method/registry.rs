@@ -8,15 +8,12 @@ use std::sync::Arc;
 use super::contract::MultifdMethods;
 use super::error::MethodError;
 use super::options::MethodOptions;
-use crate::wire::MethodId;
+use crate::wire::{MethodId, MethodIdentity};
 
 /// Opens a method once the parameters of a migration are known.
 pub trait MethodFactory: Send + Sync {
-    /// The number in each packet's flags.
-    fn id(&self) -> MethodId;
-
-    /// The name that `multifd-compression` has for it.
-    fn name(&self) -> &'static str;
+    /// The number and the name of the method.
+    fn identity(&self) -> MethodIdentity;
 
     /// Opens the method for one migration.
     ///
@@ -46,12 +43,9 @@ impl Registry {
     /// # Errors
     /// Its name or its number is taken.
     pub fn register(&mut self, factory: impl MethodFactory + 'static) -> Result<(), RegistryError> {
-        let (name, id) = (factory.name(), factory.id());
-        if self
-            .factories
-            .iter()
-            .any(|known| known.name() == name || known.id() == id)
-        {
+        let (name, id) = (factory.identity().name(), factory.identity().id());
+        let mut known = self.factories.iter().map(|factory| factory.identity());
+        if known.any(|known| known.name() == name || known.id() == id) {
             return Err(RegistryError::Taken { name, id });
         }
         self.factories.push(Box::new(factory));
@@ -67,17 +61,25 @@ impl Registry {
         name: &str,
         options: &MethodOptions,
     ) -> Result<Arc<dyn MultifdMethods>, RegistryError> {
-        let factory = self.factories.iter().find(|factory| factory.name() == name);
+        let mut factories = self.factories.iter();
+        let factory = factories.find(|factory| factory.identity().name() == name);
         let factory = factory.ok_or_else(|| RegistryError::Unknown {
             name: name.to_owned(),
             known: self.names().collect::<Vec<_>>().join(", "),
         })?;
-        Ok(factory.open(options)?)
+        let method = factory.open(options)?;
+        let (wanted, got) = (factory.identity(), method.identity());
+        if got != wanted {
+            return Err(RegistryError::Another { wanted, got });
+        }
+        Ok(method)
     }
 
     /// The names of all methods, in the order of their registration.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.factories.iter().map(|factory| factory.name())
+        self.factories
+            .iter()
+            .map(|factory| factory.identity().name())
     }
 }
 
@@ -107,7 +109,76 @@ pub enum RegistryError {
         /// The names that there are.
         known: String,
     },
+    /// Its factory opens another one.
+    #[error("the factory of the method {} has opened {}", wanted.name(), got.name())]
+    Another {
+        /// What the factory says that it is for.
+        wanted: MethodIdentity,
+        /// What it has opened.
+        got: MethodIdentity,
+    },
     /// The method itself said no.
     #[error(transparent)]
     Open(#[from] MethodError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::method::{ChannelSetup, RecvMethod, SendMethod};
+
+    /// A factory of the first, which opens the second.
+    struct Factory(MethodIdentity, MethodIdentity);
+
+    struct Opened(MethodIdentity);
+
+    impl MethodFactory for Factory {
+        fn identity(&self) -> MethodIdentity {
+            self.0
+        }
+
+        fn open(&self, _: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
+            Ok(Arc::new(Opened(self.1)))
+        }
+    }
+
+    impl MultifdMethods for Opened {
+        fn identity(&self) -> MethodIdentity {
+            self.0
+        }
+
+        fn send_setup(&self, _: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
+            Err(MethodError::config(self.0.name(), "no channels"))
+        }
+
+        fn recv_setup(&self, _: &ChannelSetup) -> Result<Box<dyn RecvMethod>, MethodError> {
+            Err(MethodError::config(self.0.name(), "no channels"))
+        }
+    }
+
+    #[test]
+    fn a_name_and_a_number_are_one_methods() {
+        let mut registry = Registry::new();
+        let zlib = MethodIdentity::ZLIB;
+        registry.register(Factory(zlib, zlib)).unwrap();
+        for taken in [
+            MethodIdentity::new(MethodId::QPL, "zlib"),
+            MethodIdentity::new(MethodId::ZLIB, "other"),
+        ] {
+            let error = registry.register(Factory(taken, taken)).unwrap_err();
+            assert!(matches!(error, RegistryError::Taken { .. }), "{error}");
+        }
+        let method = registry.open("zlib", &MethodOptions::new()).unwrap();
+        assert_eq!(method.id(), MethodId::ZLIB);
+    }
+
+    #[test]
+    fn what_is_opened_is_what_was_asked_for() {
+        let mut registry = Registry::new();
+        let factory = Factory(MethodIdentity::ZSTD, MethodIdentity::ZLIB);
+        registry.register(factory).unwrap();
+        let error = registry.open("zstd", &MethodOptions::new()).err().unwrap();
+        let message = error.to_string();
+        assert_eq!(message, "the factory of the method zstd has opened zlib");
+    }
 }

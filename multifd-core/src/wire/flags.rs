@@ -19,20 +19,74 @@ pub const COMMON_HEADER_LEN: usize = 12;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MethodId(u8);
 
-impl MethodId {
-    /// Pages as they are.
-    pub const NONE: Self = Self(0);
-    /// One deflate stream per channel.
-    pub const ZLIB: Self = Self(1);
-    /// zstd frames.
-    pub const ZSTD: Self = Self(2);
-    /// Deflate per page, Intel QPL.
-    pub const QPL: Self = Self(4);
-    /// zlib per page, Kunpeng UADK.
-    pub const UADK: Self = Self(8);
-    /// gzip members, Intel QATzip.
-    pub const QATZIP: Self = Self(16);
+/// How a method is known: its number in packets, and its name as a value of `multifd-compression`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MethodIdentity {
+    id: MethodId,
+    name: &'static str,
+}
 
+/// The methods that QEMU has: the only place that has their numbers and names.
+macro_rules! methods {
+    ($( $(#[$doc:meta])* $constant:ident = $number:literal, $name:literal; )*) => {
+        impl MethodId {
+            $( $(#[$doc])* pub const $constant: Self = Self($number); )*
+
+            /// QEMU's name of the method, if it has one of this number.
+            #[must_use]
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $( $number => Some($name), )*
+                    _ => None,
+                }
+            }
+        }
+
+        impl MethodIdentity {
+            $( $(#[$doc])* pub const $constant: Self = Self { id: MethodId($number), name: $name }; )*
+
+            /// All that QEMU has.
+            pub const QEMUS: &'static [Self] = &[ $( Self::$constant, )* ];
+        }
+    };
+}
+
+methods! {
+    /// Pages as they are.
+    NONE = 0, "none";
+    /// One deflate stream per channel.
+    ZLIB = 1, "zlib";
+    /// zstd frames.
+    ZSTD = 2, "zstd";
+    /// Deflate per page, Intel QPL.
+    QPL = 4, "qpl";
+    /// zlib per page, Kunpeng UADK.
+    UADK = 8, "uadk";
+    /// gzip members, Intel QATzip.
+    QATZIP = 16, "qatzip";
+}
+
+impl MethodIdentity {
+    /// That of a method that QEMU does not have.
+    #[must_use]
+    pub const fn new(id: MethodId, name: &'static str) -> Self {
+        Self { id, name }
+    }
+
+    /// The number in each packet's flags.
+    #[must_use]
+    pub const fn id(self) -> MethodId {
+        self.id
+    }
+
+    /// The name that `multifd-compression` has for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+impl MethodId {
     /// Takes a number of 0 to 31; `None` above, which the wire has no room for.
     pub const fn new(number: u8) -> Option<Self> {
         if number < 32 {
@@ -49,17 +103,12 @@ impl MethodId {
 }
 
 impl fmt::Display for MethodId {
-    /// The name that `multifd-compression` has for it; the number where there is none.
+    /// QEMU's name; the number where there is none.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self {
-            Self::NONE => "none",
-            Self::ZLIB => "zlib",
-            Self::ZSTD => "zstd",
-            Self::QPL => "qpl",
-            Self::UADK => "uadk",
-            Self::QATZIP => "qatzip",
-            Self(number) => return write!(f, "method {number}"),
-        })
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "method {}", self.0),
+        }
     }
 }
 

@@ -27,7 +27,8 @@ pub use block_name::{BlockName, NAME_FIELD_LEN};
 pub use device_state::{DEVICE_STATE_HEADER_LEN, DeviceStateHeader};
 pub use error::WireError;
 pub use flags::{
-    COMMON_HEADER_LEN, MAIN_MAGIC, MULTIFD_MAGIC, MULTIFD_VERSION, MethodId, PacketFlags,
+    COMMON_HEADER_LEN, MAIN_MAGIC, MULTIFD_MAGIC, MULTIFD_VERSION, MethodId, MethodIdentity,
+    PacketFlags,
 };
 pub use init::{INIT_PACKET_LEN, InitPacket};
 pub use ram::{PageOffsets, RamHeader, RamHeaderBuffer, TooManyPages, ram_header_len};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use multifd_core::method::{Implementation, Rung};
 use multifd_core::{
-    ChannelSetup, MethodError, MethodId, MultifdMethods, Pages, RecvMethod, Segments, SendMethod,
+    ChannelSetup, MethodError, MethodIdentity, MultifdMethods, Pages, RecvMethod, Segments,
+    SendMethod,
 };
 
 /// Whether a payload that was changed on its way can be told from one that was not.
@@ -50,12 +51,8 @@ struct OnRungsSend {
 }
 
 impl MultifdMethods for OnRungs {
-    fn id(&self) -> MethodId {
-        self.method.id()
-    }
-
-    fn name(&self) -> &'static str {
-        self.method.name()
+    fn identity(&self) -> MethodIdentity {
+        self.method.identity()
     }
 
     fn implementation(&self) -> Implementation {

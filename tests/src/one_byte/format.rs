@@ -2,16 +2,16 @@
 
 //! Name, number and format.
 
-use multifd_core::MethodId;
+use multifd_core::{MethodId, MethodIdentity};
 
-/// The value of `multifd-compression`.
-pub(super) const NAME: &str = "one-byte";
-
-/// A number that no method of QEMU has.
-pub(super) const ID: MethodId = match MethodId::new(30) {
-    Some(id) => id,
-    None => MethodId::NONE,
+/// The value of `multifd-compression`, and a number that no method of QEMU has.
+pub(super) const METHOD: MethodIdentity = match MethodId::new(30) {
+    Some(id) => MethodIdentity::new(id, "one-byte"),
+    None => MethodIdentity::NONE,
 };
+
+/// What errors call it.
+pub(super) const NAME: &str = METHOD.name();
 
 /// A page follows as it is.
 pub(super) const RAW: u8 = 0;

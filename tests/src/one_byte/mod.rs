@@ -9,23 +9,19 @@ mod send;
 use std::sync::Arc;
 
 use multifd_core::{
-    ChannelSetup, MethodError, MethodFactory, MethodId, MethodOptions, MultifdMethods, RecvMethod,
-    SendMethod,
+    ChannelSetup, MethodError, MethodFactory, MethodIdentity, MethodOptions, MultifdMethods,
+    RecvMethod, SendMethod,
 };
 
-use format::{ID, NAME};
+use format::METHOD;
 
 /// Opens the method `one-byte`: a page of one repeated byte travels as that byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OneByteFactory;
 
 impl MethodFactory for OneByteFactory {
-    fn id(&self) -> MethodId {
-        ID
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        METHOD
     }
 
     fn open(&self, _options: &MethodOptions) -> Result<Arc<dyn MultifdMethods>, MethodError> {
@@ -38,12 +34,8 @@ impl MethodFactory for OneByteFactory {
 struct OneByteMethod;
 
 impl MultifdMethods for OneByteMethod {
-    fn id(&self) -> MethodId {
-        ID
-    }
-
-    fn name(&self) -> &'static str {
-        NAME
+    fn identity(&self) -> MethodIdentity {
+        METHOD
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {

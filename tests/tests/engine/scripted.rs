@@ -7,8 +7,8 @@ use std::panic;
 use std::sync::Arc;
 
 use multifd_core::{
-    ChannelSetup, MethodError, MethodId, MultifdMethods, Pages, PagesMut, Payload, RecvMethod,
-    Segments, SendMethod,
+    ChannelSetup, MethodError, MethodId, MethodIdentity, MultifdMethods, Pages, PagesMut, Payload,
+    RecvMethod, Segments, SendMethod,
 };
 
 use crate::rig;
@@ -74,12 +74,8 @@ impl Scripted {
 }
 
 impl MultifdMethods for Scripted {
-    fn id(&self) -> MethodId {
-        MethodId::NONE
-    }
-
-    fn name(&self) -> &'static str {
-        "scripted"
+    fn identity(&self) -> MethodIdentity {
+        MethodIdentity::new(MethodId::NONE, "scripted")
     }
 
     fn send_setup(&self, setup: &ChannelSetup) -> Result<Box<dyn SendMethod>, MethodError> {
