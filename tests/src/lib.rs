@@ -16,6 +16,7 @@ pub mod interop;
 pub mod isal;
 pub mod libqpl;
 pub mod live;
+pub mod measured;
 pub mod network;
 pub mod one_byte;
 pub mod peer;

@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use multifd_tests::measured::own_cpu_time;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-
-use crate::run::own_cpu_time;
 
 /// Returns the CPU time that AES-256-GCM takes for `bytes`, in full records on both sides: the fastest that TLS could
 /// be with this cipher. The records stay in the processor's cache, and nobody copies or sends them.

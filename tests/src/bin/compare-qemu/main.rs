@@ -9,10 +9,7 @@
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
 mod cipher;
-mod ours;
-mod run;
 mod table;
-mod theirs;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,9 +19,9 @@ use clap::Parser;
 use migration_params::Compression;
 use multifd_tests::arena::Arena;
 use multifd_tests::certificates::{Authority, Credentials};
+use multifd_tests::measured::{self, Case, HOST, Role, Run};
 use multifd_tests::peer::{Binary, Qemu};
 
-use run::{Case, HOST, Rival, Run};
 use table::Runs;
 
 /// Compares with a real QEMU, in one run, on the same memory.
@@ -77,8 +74,17 @@ impl Args {
     }
 }
 
+/// What ours is compared with.
+#[derive(Clone, Copy, Debug)]
+pub enum Rival<'a> {
+    /// A QEMU with this method.
+    Qemu(Compression),
+    /// Ours, with this libqpl.
+    Libqpl(&'a str),
+}
+
 fn main() -> Result<()> {
-    if let Some(role) = ours::Role::from_arguments()? {
+    if let Some(role) = Role::from_arguments()? {
         return role.run();
     }
     let args = Args::parse();
@@ -155,7 +161,7 @@ impl<'a> Bench<'a> {
             (Rival::Qemu(_), None) => return Ok(None),
             (Rival::Qemu(method), Some(qemu)) => {
                 let case = self.case(method, None);
-                self.arena.checked(|| theirs::run(qemu, &case))
+                self.arena.checked(|| measured::between_qemus(qemu, &case))
             }
             (Rival::Libqpl(path), _) => self.ours(self.case(ours, Some(path))),
         };
@@ -163,7 +169,7 @@ impl<'a> Bench<'a> {
     }
 
     fn ours(&self, case: Case<'_>) -> Result<Run> {
-        self.arena.checked(|| ours::run(&case))
+        self.arena.checked(|| measured::between_ours(&case))
     }
 
     /// Ours without TLS, and the cipher's time for as many bytes.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use migration_params::Compression;
 
-use crate::run::{Rival, Run};
+use multifd_tests::measured::{Run, median};
+
+use crate::Rival;
 
 /// What counts of a comparison.
 #[derive(Default)]
@@ -100,10 +102,4 @@ impl Medians {
             self.bytes / non_zero as f64
         );
     }
-}
-
-fn median<T>(runs: &[T], figure: impl Fn(&T) -> f64) -> f64 {
-    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! One migration.
+//! What is migrated, and what it took.
 
 use std::fs;
 use std::time::Duration;
@@ -8,44 +8,45 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use migration_params::Compression;
 
-use multifd_tests::arena::Arena;
-use multifd_tests::certificates::Credentials;
+use crate::arena::Arena;
+use crate::certificates::Credentials;
 
 /// What is migrated, and how.
-pub(crate) struct Case<'a> {
-    pub(crate) arena: &'a Arena,
-    pub(crate) method: Compression,
-    pub(crate) channels: u8,
+#[derive(Clone, Debug)]
+pub struct Case<'a> {
+    /// The memory of both sides.
+    pub arena: &'a Arena,
+    /// multifd-compression.
+    pub method: Compression,
+    /// multifd-channels.
+    pub channels: u8,
     /// The libqpl that does the work of our side; our software does it if there is none.
-    pub(crate) libqpl: Option<&'a str>,
+    pub libqpl: Option<&'a str>,
     /// Of both sides, if all connections are encrypted.
-    pub(crate) tls: Option<&'a Credentials>,
-}
-
-/// What ours is compared with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Rival<'a> {
-    /// A QEMU with this method.
-    Qemu(Compression),
-    /// Ours, with this libqpl.
-    Libqpl(&'a str),
+    pub tls: Option<&'a Credentials>,
 }
 
 /// Whom the certificates are for.
-pub(crate) const HOST: &str = "localhost";
+pub const HOST: &str = "localhost";
 
 /// What a migration took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub(crate) wall: Duration,
-    pub(crate) send_cpu: Duration,
-    pub(crate) recv_cpu: Duration,
+pub struct Run {
+    /// The source's total time.
+    pub wall: Duration,
+    /// CPU time of the source's process.
+    pub send_cpu: Duration,
+    /// CPU time of the destination's.
+    pub recv_cpu: Duration,
     /// Bytes on all connections.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 /// User and system time of this process.
-pub(crate) fn own_cpu_time() -> Result<Duration> {
+///
+/// # Errors
+/// The system does not say.
+pub fn own_cpu_time() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields = stat
         .rsplit(')')
@@ -61,4 +62,11 @@ pub(crate) fn own_cpu_time() -> Result<Duration> {
     let ticks = ticks.context("times in /proc/self/stat")?;
     // The kernel's unit there is 1/100 s on every architecture.
     Ok(Duration::from_millis(10 * ticks))
+}
+
+/// Returns the middle one of the runs' figures; no number if there are none.
+pub fn median<T>(runs: &[T], figure: impl Fn(&T) -> f64) -> f64 {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::certificates::Credentials;
+use crate::host::{self, FileHost, accept_all_as, file_memory};
+use crate::libqpl;
 use anyhow::{Context, Result, bail, ensure};
 use migration_params::{Compression, Parameters};
 use multifd_core::method::Accelerator;
 use multifd_core::{ChannelCount, MultifdMethods};
 use multifd_migration::{Connections, Destination, DestinationConfig, Source, SourceConfig};
-use multifd_tests::certificates::Credentials;
-use multifd_tests::host::{self, FileHost, accept_all_as, file_memory};
-use multifd_tests::libqpl;
 use multifd_tls::{Client, Server, ServerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::run::{Case, HOST, Run, own_cpu_time};
+use super::case::{Case, HOST, Run, own_cpu_time};
 
 /// Where a process of ours finds what it has to do.
 const ROLE: &str = "COMPARE_QEMU_ROLE";
@@ -31,7 +31,11 @@ const ROLE: &str = "COMPARE_QEMU_ROLE";
 /// Of a handshake.
 const LIMIT: Duration = Duration::from_secs(30);
 
-pub(crate) fn run(case: &Case<'_>) -> Result<Run> {
+/// Runs a migration of this case between two processes.
+///
+/// # Errors
+/// A process that cannot be started, and the migration's.
+pub fn run(case: &Case<'_>) -> Result<Run> {
     let folder = TempDir::new()?;
     let socket = folder.path().join("socket");
     let (mut destination, mut received) =
@@ -102,7 +106,7 @@ fn line(output: &mut impl BufRead) -> Result<Value> {
 }
 
 /// One side, as a process of its own.
-pub(crate) struct Role {
+pub struct Role {
     is_source: bool,
     memory: PathBuf,
     socket: PathBuf,
@@ -125,7 +129,10 @@ type Handed = (
 
 impl Role {
     /// The role that this process was started for, if any.
-    pub(crate) fn from_arguments() -> Result<Option<Self>> {
+    ///
+    /// # Errors
+    /// It is none of ours.
+    pub fn from_arguments() -> Result<Option<Self>> {
         let Ok(role) = env::var(ROLE) else {
             return Ok(None);
         };
@@ -158,7 +165,11 @@ impl Role {
         Ok(host::registry()?.open(name, &options)?)
     }
 
-    pub(crate) fn run(self) -> Result<()> {
+    /// Plays it, and prints what it took.
+    ///
+    /// # Errors
+    /// The migration's.
+    pub fn run(self) -> Result<()> {
         let report = if self.is_source {
             self.send()?
         } else {

@@ -4,17 +4,21 @@
 
 use std::time::Duration;
 
+use crate::certificates::Role;
+use crate::peer::{Binary, Builder};
 use anyhow::{Context, Result};
-use multifd_tests::certificates::Role;
-use multifd_tests::peer::{Binary, Builder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::run::{Case, HOST, Run};
+use super::case::{Case, HOST, Run};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-pub(crate) fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
+/// Runs a migration of this case between two QEMUs.
+///
+/// # Errors
+/// A QEMU that cannot be started, and the migration's.
+pub fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
     let folder = TempDir::new()?;
     let machine = |path| binary.machine().memory_file(path, case.arena.bytes);
     let source = machine(&case.arena.source);
