@@ -22,6 +22,8 @@ mod relay;
 mod send;
 mod short;
 mod side;
+#[cfg(test)]
+mod tested;
 mod tls;
 mod tls_setup;
 mod version;

@@ -26,6 +26,7 @@ mod killed;
 mod large_devices;
 mod measured;
 mod migrate;
+mod options;
 mod postcopy;
 mod refused;
 mod relayed;
