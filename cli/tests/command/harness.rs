@@ -62,6 +62,7 @@ pub(crate) fn connect_from_elsewhere(address: &str) -> Result<TcpStream> {
 }
 
 /// A folder for one test.
+#[derive(Debug)]
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {

@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Hypervisors that are killed while a guest migrates from one to the other.
-
-use std::thread;
-use std::time::Duration;
+//! Hypervisors that are killed while a guest migrates from one to the other: when so much has been said.
 
 use anyhow::{Context as _, Result, ensure};
-use multifd_tests::command::Running;
+use multifd_tests::command::{Finished, Running};
 use multifd_tests::conformance::PageSource;
-use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{Folder, start};
+use crate::tripwire::{Moment, Said, Tripwire, Way};
 
 #[test]
 fn the_guest_stays_when_the_destination_is_killed() -> Result<()> {
-    let mut random = PageSource::new(11);
     let (mut stayed, mut left) = (0, 0);
-    for number in 0..moments() {
-        let Pair {
-            source,
-            destination,
-            folder: _folder,
-        } = Pair::start()?;
-        let moment = moment(&mut random);
-        thread::sleep(moment);
-        destination.signal(Signal::KILL)?;
-        destination.finish()?;
-        let source = source.finish()?;
-        let what = || format!("{number}: killed after {moment:?}: {source:#?}");
+    for moment in Moments::measure(11)? {
+        let ended = Pair::start(Some(moment))?.end(Victim::Destination)?;
+        let source = &ended.source;
+        let what = || format!("killed at {moment:?}: {ended:#?}");
         match source.code {
             // It had come, and was killed with its hypervisor.
             Some(0) => left += 1,
@@ -43,6 +31,10 @@ fn the_guest_stays_when_the_destination_is_killed() -> Result<()> {
             }
         }
         ensure!(source.code.is_some(), what());
+        if is_before_the_end(moment) {
+            ensure!(ended.said.has_killed, what());
+            ensure!(FAILED.map(Some).contains(&source.code), what());
+        }
     }
     ensure!(stayed > 0, "{left} of {left} were over before");
     Ok(())
@@ -50,35 +42,35 @@ fn the_guest_stays_when_the_destination_is_killed() -> Result<()> {
 
 #[test]
 fn the_guest_is_whole_or_nowhere_when_the_source_is_killed() -> Result<()> {
-    let mut random = PageSource::new(12);
     let (mut came, mut lost) = (0, 0);
-    for number in 0..moments() {
-        let Pair {
-            source,
-            destination,
-            folder,
-        } = Pair::start()?;
-        let moment = moment(&mut random);
-        thread::sleep(moment);
-        source.signal(Signal::KILL)?;
-        let whole = source.finish()?.code == Some(0);
-        let destination = destination.finish()?;
-        let what = || format!("{number}: killed after {moment:?}: {destination:#?}");
+    for moment in Moments::measure(12)? {
+        let ended = Pair::start(Some(moment))?.end(Victim::Source)?;
+        let (whole, destination) = (ended.source.code == Some(0), &ended.destination);
+        let what = || format!("killed at {moment:?}: {ended:#?}");
         if destination.code == Some(0) {
             came += 1;
             let guest = &destination.json(0)?["guest-check"];
             let written = |name: &str| guest[name].as_u64().with_context(what);
             ensure!(written("written")? > written("written-before")?, what());
             ensure!(guest["failures"] == Value::Array(Vec::new()), what());
-            folder.same("source", "destination")?;
+            ended.folder.same("source", "destination")?;
         } else {
             ensure!(!whole, what());
-            destination.failed(&[KEPT, FAILED[0], FAILED[1]], &["multifd: destination"])?;
             match destination.code {
                 // All of it, but for the word that it may run there.
-                Some(KEPT) => folder.same("source", "destination")?,
-                _ => lost += 1,
+                Some(KEPT) => {
+                    destination.failed(&[KEPT], &["guest: all of it is kept here"])?;
+                    ended.folder.same("source", "destination")?;
+                }
+                _ => {
+                    destination.failed(&FAILED, &["multifd: destination"])?;
+                    lost += 1;
+                }
             }
+        }
+        if is_before_the_end(moment) {
+            ensure!(ended.said.has_killed, what());
+            ensure!(FAILED.map(Some).contains(&destination.code), what());
         }
     }
     ensure!(lost > 0, "{came} of {came} were over before");
@@ -90,15 +82,35 @@ const FAILED: [i32; 2] = [3, 4];
 const IN_DOUBT: i32 = 7;
 const KEPT: i32 = 8;
 
+/// Less was said than the guest has memory, none of which can be compressed.
+fn is_before_the_end((way, byte): Moment) -> bool {
+    way == Way::There && byte < MEMORY as u64
+}
+
+enum Victim {
+    Source,
+    Destination,
+}
+
 /// Two hypervisors, of which one has a guest that migrates to the other.
 struct Pair {
     source: Running,
     destination: Running,
+    tripwire: Tripwire,
+    folder: Folder,
+}
+
+/// What became of a pair.
+#[derive(Debug)]
+struct Ended {
+    source: Finished,
+    destination: Finished,
+    said: Said,
     folder: Folder,
 }
 
 impl Pair {
-    fn start() -> Result<Self> {
+    fn start(moment: Option<Moment>) -> Result<Self> {
         let folder = Folder::new()?;
         let mut content = PageSource::new(7);
         let content: Vec<u8> = (0..MEMORY / 8)
@@ -106,26 +118,78 @@ impl Pair {
             .collect();
         let source = folder.write("source", &content)?;
         let destination = folder.write("destination", &vec![0x5a; MEMORY])?;
-        let work = ["--working-set", "2M", "--dirty-rate", "4M"];
-        let set = ["--json", "--quiet", "--set", "max-bandwidth=32M"];
-        let side = |ram| [&["vm", "--ram", ram], &work[..], &set].concat();
-        let from = ["--from", "tcp:127.0.0.1:0"];
-        let mut destination = start(&[&side(&destination)[..], &from].concat())?;
-        let to = destination.wait_address()?;
-        let source = start(&[&side(&source)[..], &["--to", &to]].concat())?;
+        let work = [
+            "--working-set",
+            "2M",
+            "--dirty-rate",
+            "4M",
+            "--json",
+            "--quiet",
+        ];
+        let side = |ram| [&["vm", "--ram", ram], &work[..]].concat();
+        let listen = ["--listen", "tcp:127.0.0.1:0"];
+        let mut destination = start(&[&side(&destination)[..], &listen].concat())?;
+        let tripwire = Tripwire::start(&destination.wait_address()?, moment)?;
+        let source = start(&[&side(&source)[..], &["--to", tripwire.address()]].concat())?;
         Ok(Self {
             source,
             destination,
+            tripwire,
             folder,
+        })
+    }
+
+    /// Lets it go on, to the moment or to the end.
+    fn end(self, victim: Victim) -> Result<Ended> {
+        self.tripwire.set_victim(match victim {
+            Victim::Source => self.source.id(),
+            Victim::Destination => self.destination.id(),
+        })?;
+        Ok(Ended {
+            source: self.source.finish()?,
+            destination: self.destination.finish()?,
+            said: self.tripwire.said(),
+            folder: self.folder,
         })
     }
 }
 
 const MEMORY: usize = 8 << 20;
 
-/// A migration takes about as long, with what comes before.
-fn moment(random: &mut PageSource) -> Duration {
-    Duration::from_micros(random.number() % 450_000)
+/// Moments of a migration: by turns anywhere in what the source says, and in the few bytes of the destination, between
+/// which the guest changes hands.
+struct Moments {
+    random: PageSource,
+    whole: Said,
+    left: u64,
+}
+
+impl Moments {
+    /// Lets one go through, to know how much is said in one.
+    fn measure(seed: u64) -> Result<Self> {
+        let ended = Pair::start(None)?.end(Victim::Source)?;
+        for side in [&ended.source, &ended.destination] {
+            side.json(0)?;
+        }
+        Ok(Self {
+            random: PageSource::new(seed),
+            whole: ended.said,
+            left: moments(),
+        })
+    }
+}
+
+impl Iterator for Moments {
+    type Item = Moment;
+
+    fn next(&mut self) -> Option<Moment> {
+        self.left = self.left.checked_sub(1)?;
+        let (way, most) = match self.left % 2 {
+            0 => (Way::There, self.whole.there),
+            _ => (Way::Back, self.whole.back),
+        };
+        Some((way, 1 + self.random.number() % most))
+    }
 }
 
 /// How many moments are tried at each side: so many as the environment variable `MULTIFD_MOMENTS` says,

@@ -41,3 +41,4 @@ mod terminal;
 mod tls_setup;
 mod together;
 mod tree;
+mod tripwire;
