@@ -13,6 +13,8 @@ mod control;
 mod credentials;
 mod disk;
 mod doctor;
+#[cfg(test)]
+mod documented;
 mod ends;
 mod inspect;
 mod lab;

@@ -9,6 +9,7 @@ pub mod by_hand;
 pub mod certificates;
 pub mod command;
 pub mod conformance;
+pub mod documents;
 pub mod fuzzing;
 pub mod guest;
 pub mod host;

@@ -13,6 +13,7 @@ mod beside_memory;
 mod configured;
 mod crowd;
 mod doctor;
+mod documented;
 mod encrypted;
 mod few_files;
 mod flood;
