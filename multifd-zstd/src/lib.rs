@@ -25,6 +25,7 @@
 //! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 32 MiB
 //! ([`MAX_WINDOW_LOG`]) at its level 20.
 
+mod in_place;
 mod ladder;
 mod raw;
 mod recv;

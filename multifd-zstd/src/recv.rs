@@ -8,7 +8,7 @@ use multifd_core::geometry::MAX_PAYLOAD;
 use multifd_core::{ChannelSetup, MethodError, MethodIdentity, PagesMut, Payload, RecvMethod};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use crate::raw;
+use crate::{in_place, raw};
 
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = MethodIdentity::ZSTD.name();
@@ -63,6 +63,9 @@ impl RecvMethod for ZstdRecv {
         let (_, rest) = self.payload.split_at_mut(read);
         let len = read + payload.read_rest(rest).map_err(&wrong)?.len();
         let bytes = self.payload.get(..len).unwrap_or_default();
+        if self.between_frames && in_place::decompress(&mut self.context, bytes, pages)? {
+            return Ok(());
+        }
         let (room, _) = self.content.split_at_mut(pages.bytes() + 1);
         self.between_frames = decompress(&mut self.context, bytes, room)?;
         pages

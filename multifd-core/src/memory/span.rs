@@ -141,6 +141,13 @@ impl<'a> Span<'a> {
         })
     }
 
+    /// The first byte, for C code that works on the guest's memory itself. Whoever calls such code answers for this:
+    /// that it stays within the length, whatever the bytes are and whenever they change, for others may write to them at
+    /// any time; and that no reference to them is made.
+    pub fn as_ptr(&self) -> NonNull<u8> {
+        self.base
+    }
+
     pub(super) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
