@@ -98,9 +98,11 @@ fn comes_through(address: &str) -> Result<impl Sized> {
 fn a_guest_comes_through_a_crowd() -> Result<()> {
     for is_relayed in [false, true] {
         let folder = Folder::new()?;
-        let (receiving, to) = recv("tcp:127.0.0.1:0", &["--ram", &folder.text("new")])?;
+        let new = folder.text("new");
+        let args = [&["--ram", &new], PATIENT].concat();
+        let (receiving, to) = recv("tcp:127.0.0.1:0", &args)?;
         if is_relayed {
-            let (relaying, address) = relay("tcp:127.0.0.1:0", &to, &[])?;
+            let (relaying, address) = relay("tcp:127.0.0.1:0", &to, PATIENT)?;
             let _stay = comes_through(&address)?;
             relaying.finish()?.json(0)?;
             receiving.finish()?.json(0)?;
@@ -151,5 +153,7 @@ fn a_guest_comes_beside_what_may_be_guests() -> Result<()> {
     Ok(())
 }
 
+/// While the others come the source is silent, which takes as long as the machine takes.
+const PATIENT: &[&str] = &["--time-limit", "600"];
 /// The start of a main stream, which says that all channels are there.
 const HEAD: &[u8] = b"QEVM\0\0\0\x03\x07\0\0\0\x02pc\x01";
