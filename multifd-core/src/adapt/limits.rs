@@ -8,7 +8,8 @@ use super::window::Summary;
 /// How fast things go at most, as far as it has been seen.
 ///
 /// A link that is never full has no known rate: it is believed to be faster and faster, until channels wait for it. One
-/// that is full shows its rate. A receiver that is slower than its link looks like a slow link, and more compression
+/// that is full shows its rate; if it is full no more, that may be because processors give no more, so that it is believed
+/// to be faster only step by step, and as far as more comes through. A receiver that is slower than its link looks like a slow link, and more compression
 /// makes it slower still; that is told from the link by less coming through when it gets more to do.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
@@ -29,6 +30,12 @@ pub(super) struct Limits {
     /// Bytes sent for each of before, while that is done.
     offered: f64,
     seen: bool,
+    /// Windows in a row in which the link was not full.
+    free: u32,
+    /// After how many of them it is believed to be faster.
+    patience: u32,
+    /// What it was before that.
+    grown_from: Option<f64>,
     /// Full windows in a row that have shown the same link.
     sure: u32,
     /// Full windows in a row that might show a slow receiver.
@@ -60,6 +67,9 @@ impl Limits {
             looking: None,
             offered: 1.0,
             seen: false,
+            free: 0,
+            patience: PATIENCE,
+            grown_from: None,
             sure: 0,
             doubt: 0,
             trial: None,
@@ -72,7 +82,8 @@ impl Limits {
         let follow = if window.stretch > self.stretch {
             STRETCH_UP
         } else {
-            STRETCH_DOWN
+            // Who waits for the link leaves processors to others: what these still take counts at once.
+            STRETCH_DOWN + window.slack * SPARE
         };
         let stretch = window.stretch.min(self.stretch * MORE_STRETCH);
         self.stretch += (stretch - self.stretch) * follow;
@@ -82,7 +93,7 @@ impl Limits {
         if self.looking.is_none() {
             self.usual_rate = window.wire_rate;
         }
-        match window.slack > FULL {
+        match window.slack > full_from(window) {
             true => self.full(window, point),
             false => self.not_full(window),
         }
@@ -151,7 +162,14 @@ impl Limits {
         if !(harder && rate < self.link / HARDER) {
             self.doubt = 0;
         }
+        if let Some(from) = self.grown_from.take().filter(|_| self.seen) {
+            self.patience = match rate > from * FASTER {
+                true => PATIENCE,
+                false => (self.patience * 2).min(MOST_PATIENCE),
+            };
+        }
         self.seen = true;
+        self.free = 0;
         self.growth = GROWTH;
         self.look(found);
     }
@@ -162,18 +180,33 @@ impl Limits {
         if rate <= 0.0 {
             return;
         }
-        let growth = self.growth * (1.0 - window.slack / FULL);
-        let link = self.link.max(rate) * (1.0 + growth);
-        self.link = link.min(rate * AHEAD).max(rate);
+        self.free = self.free.saturating_add(1);
+        // A belief that nothing has kept up with yet does not grow by much.
+        let keeps_up = !self.seen || rate > self.link * KEEPS_UP;
+        // Buffers that had room take more for a moment.
+        if rate > self.link {
+            self.link += (rate - self.link) * if self.seen { FOLLOW } else { 1.0 };
+        }
+        if !self.seen || self.free >= self.patience {
+            self.grown_from.get_or_insert(self.link);
+            let growth = self.growth * (1.0 - window.slack / full_from(window));
+            let most = rate * if keeps_up { AHEAD } else { NEAR };
+            self.link = self.link.max((self.link * (1.0 + growth)).min(most));
+        }
         self.sure = 0;
         let found = self.has_found(rate);
         if window.slack < FULL / 4.0 && !found {
-            self.growth = (self.growth * 2.0).min(MOST_GROWTH);
+            self.growth = match keeps_up {
+                true => (self.growth * 2.0).min(MOST_GROWTH),
+                false => GROWTH,
+            };
             self.looking = None;
             self.since_look = 0;
         } else {
             self.growth = GROWTH;
-            self.look(found);
+            if self.looking.is_some() {
+                self.look(found);
+            }
         }
     }
 
@@ -222,8 +255,27 @@ impl Limits {
     }
 }
 
-/// A channel that waits for more than this share of its time has a full link.
+/// The share of its time from which on a channel that waits for its connection has a full link. Where threads wait for
+/// processors, too, it may be for want of one that the other end takes nothing.
+fn full_from(window: &Summary) -> f64 {
+    FULL + (window.stretch - 1.0).min(MOST_CONTENDED) * CONTENDED
+}
+
+/// That share where all threads have a processor.
 const FULL: f64 = 0.08;
+/// What is added for a thread that waits for a processor as long as it works, and the most that counts.
+const CONTENDED: f64 = 0.06;
+const MOST_CONTENDED: f64 = 1.0;
+/// After so many windows in a row that are not full a link whose rate was seen may have become faster.
+const PATIENCE: u32 = 3;
+/// The same where it was for nothing again and again.
+const MOST_PATIENCE: u32 = 8;
+/// A link that is faster by this factor is another one.
+const FASTER: f64 = 1.2;
+/// What is sent keeps up with what the link is believed to take from this share of it on.
+const KEEPS_UP: f64 = 0.8;
+/// A link that was seen is believed to be this much faster at most than what is sent, if that does not keep up.
+const NEAR: f64 = 1.25;
 /// One that waits for less than this share has no slow receiver.
 const RECEIVERS_SLACK: f64 = 0.2;
 /// A window in which channels have nothing to do for more than this share of the time tells nothing of the link.
@@ -233,7 +285,7 @@ const HARDER: f64 = 1.2;
 /// What is more than just noise.
 const MORE: f64 = 1.06;
 /// How much of the way to what a window has shown is gone at once.
-const FOLLOW: f64 = 0.5;
+const FOLLOW: f64 = 0.3;
 /// A rate that differs from what was believed by this factor is that of another link.
 const FAR: f64 = 1.4;
 /// As many windows in a row make a rate sure.
@@ -244,16 +296,18 @@ const DOUBT: u32 = 2;
 const TRIAL: u32 = 4;
 const BETTER: f64 = 1.1;
 /// A link that is not full is believed to be this much faster at most than what is sent.
-const AHEAD: f64 = 6.0;
+const AHEAD: f64 = 12.0;
 /// What contention has shown is not forgotten with the first moment without it.
 const STRETCH_UP: f64 = 0.4;
 const STRETCH_DOWN: f64 = 0.1;
+/// How much faster it is forgotten with the share of the time that is spent waiting for the link.
+const SPARE: f64 = 0.7;
 /// A moment in which a thread did not run at all is not believed at once.
 const MORE_STRETCH: f64 = 3.0;
 const FORGET: f64 = 0.02;
 /// A receiver is tried again soon: it may have been something else.
 const FORGET_RECEIVER: f64 = 0.05;
-const FIRST_GROWTH: f64 = 3.0;
+const FIRST_GROWTH: f64 = 9.0;
 const GROWTH: f64 = 0.06;
 const MOST_GROWTH: f64 = 2.0;
 /// How often that share doubles until it is all: an eighth is the first.

@@ -331,6 +331,42 @@ fn the_cells_of_a_table() {
     }
 }
 
+/// Memory that holds files of all kinds is more compressible in one moment and less in the next, which is no reason to
+/// believe in another link.
+#[test]
+fn memory_of_many_kinds_does_not_confuse() {
+    for gigabits in [0.25, 1.0, 2.5] {
+        let of = |gain| World {
+            link: gigabits * 125e6,
+            speed: 0.8,
+            gain,
+            ..World::USUAL
+        };
+        let kinds = [0.7, 1.15, 0.95, 1.2, 0.8].map(of);
+        let fixed = |rung| kinds.iter().map(|world| world.time(Mix::only(rung))).sum();
+        let best = (0..LADDER.len()).map(fixed).fold(f64::INFINITY, f64::min);
+        let mut run = Run::new(&kinds[0]);
+        run.go(&kinds[0], 0.5);
+        let mut time = 0.0;
+        for _ in 0..40 {
+            // As many bytes of each, in about so many seconds.
+            for world in &kinds {
+                let (start, before) = (run.now, run.guest_bytes);
+                while run.guest_bytes < before + 24e6 {
+                    run.send(world);
+                }
+                time += (run.now - start) / (run.guest_bytes - before);
+            }
+        }
+        let time = time / 40.0 / best;
+        assert!(
+            time < 1.05,
+            "{gigabits} Gbit/s: {time} of the best, {:?}",
+            run.changes
+        );
+    }
+}
+
 #[test]
 fn two_rungs_are_faster_than_one() {
     for gigabits in [2.5, 10.0, 25.0] {
