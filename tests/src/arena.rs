@@ -64,29 +64,36 @@ impl Arena {
     /// # Errors
     /// Files that cannot be read, or that hold less than a page.
     pub fn fill(&self, paths: &[PathBuf]) -> Result<u64> {
-        let mut content = Vec::new();
-        for path in paths {
-            let entries = if path.is_dir() {
-                files(path)?
-            } else {
-                vec![path.clone()]
-            };
-            for file in entries {
-                content.extend(fs::read(&file).with_context(|| file.display().to_string())?);
-            }
-        }
-        // Whole pages, none of which is zero.
-        let mut pages = content
-            .chunks_exact(PAGE)
-            .filter(|page| page.iter().any(|b| *b != 0))
-            .cycle();
+        self.fill_in_turn(&[&content(paths)?])
+    }
+
+    /// Fills the source's memory, as many parts of one length as there are contents, each over and over; answers how many
+    /// bytes of its pages are not zero.
+    ///
+    /// # Errors
+    /// A content that is less than a page.
+    pub fn fill_in_turn(&self, contents: &[&[u8]]) -> Result<u64> {
         let mut non_zero = 0;
-        for (at, page) in self.pages(&self.source_block) {
-            if at % STRIPE_PAGES < STRIPE_PAGES - ZERO_PAGES {
-                page.copy_from(pages.next().context("the files hold less than a page")?);
-                non_zero += PAGE as u64;
-            } else {
-                page.clear();
+        let all = usize::try_from(self.bytes)? / PAGE;
+        let part = all.div_ceil(contents.len().max(1));
+        let mut pages = self.pages(&self.source_block).peekable();
+        for (number, content) in contents.iter().enumerate() {
+            // Whole pages, none of which is zero.
+            let of_content = content.chunks_exact(PAGE);
+            let mut of_content = of_content
+                .filter(|page| page.iter().any(|b| *b != 0))
+                .cycle();
+            while let Some((at, page)) = pages.next_if(|(at, _)| *at < (number + 1) * part) {
+                if at % STRIPE_PAGES < STRIPE_PAGES - ZERO_PAGES {
+                    page.copy_from(
+                        of_content
+                            .next()
+                            .context("the content is less than a page")?,
+                    );
+                    non_zero += PAGE as u64;
+                } else {
+                    page.clear();
+                }
             }
         }
         Ok(non_zero)
@@ -125,6 +132,25 @@ impl Arena {
             .map_while(|offset| block.span(offset, PAGE));
         spans.enumerate()
     }
+}
+
+/// Returns what is in files and in the files in folders.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn content(paths: &[PathBuf]) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    for path in paths {
+        let entries = if path.is_dir() {
+            files(path)?
+        } else {
+            vec![path.clone()]
+        };
+        for file in entries {
+            content.extend(fs::read(&file).with_context(|| file.display().to_string())?);
+        }
+    }
+    Ok(content)
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -12,4 +12,4 @@ mod sockets;
 pub use in_process::migrate;
 pub use memory::{FileHost, Start, file_memory};
 pub use methods::{open, registry};
-pub use sockets::{accept_all, accept_all_as, connect};
+pub use sockets::{accept_all, accept_all_as, accept_all_tcp, connect, connect_tcp};

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Connections over unix sockets.
+//! Connections over unix sockets and TCP.
 
 use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
@@ -24,6 +25,27 @@ pub fn connect(path: &Path, channels: usize, return_path: bool) -> Result<Connec
         transport.set_send_buffer(UNIX_SEND_BUFFER)?;
         Ok(transport)
     };
+    connect_all(connect, channels, return_path)
+}
+
+/// As [`connect`], over TCP.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_tcp(address: SocketAddr, channels: usize, return_path: bool) -> Result<Connections> {
+    let connect = || -> Result<SocketTransport> {
+        let stream = TcpStream::connect(address);
+        let stream = stream.with_context(|| format!("connecting to {address}"))?;
+        Ok(SocketTransport::new(stream)?)
+    };
+    connect_all(connect, channels, return_path)
+}
+
+fn connect_all(
+    connect: impl Fn() -> Result<SocketTransport>,
+    channels: usize,
+    return_path: bool,
+) -> Result<Connections> {
     let main = connect()?;
     let channels = (0..channels)
         .map(|_| Ok(boxed(connect()?)))
@@ -54,13 +76,29 @@ pub fn accept_all_as(
     session: impl Fn(Box<dyn Transport>) -> Box<dyn Transport>,
 ) -> Result<()> {
     listener.set_nonblocking(true)?;
+    let accept = || SocketTransport::new(listener.accept()?.0);
+    accept_while_wanted(accept, destination, session)
+}
+
+/// As [`accept_all`], over TCP.
+///
+/// # Errors
+/// As [`accept_all`].
+pub fn accept_all_tcp(listener: &TcpListener, destination: &Destination) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let accept = || SocketTransport::new(listener.accept()?.0);
+    accept_while_wanted(accept, destination, |connection| connection)
+}
+
+fn accept_while_wanted(
+    accept: impl Fn() -> io::Result<SocketTransport>,
+    destination: &Destination,
+    session: impl Fn(Box<dyn Transport>) -> Box<dyn Transport>,
+) -> Result<()> {
     while !destination.is_complete() && destination.abort_handle().error().is_none() {
-        match listener.accept() {
+        match accept() {
             // The migration knows what is wrong.
-            Ok((stream, _)) => {
-                let connection = session(boxed(SocketTransport::new(stream)?));
-                drop(destination.accept(connection));
-            }
+            Ok(transport) => drop(destination.accept(session(boxed(transport)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(Duration::from_millis(1));
             }

@@ -10,9 +10,13 @@
 )]
 
 mod case;
+mod hosts;
 mod ours;
+mod role;
 mod theirs;
 
-pub use case::{Case, HOST, Run, median, own_cpu_time};
-pub use ours::{Role, run as between_ours};
+pub use case::{Case, HOST, Run, Sample, median, micros, own_cpu_time};
+pub use hosts::Hosts;
+pub use ours::run as between_ours;
+pub use role::Role;
 pub use theirs::run as between_qemus;

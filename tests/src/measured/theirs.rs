@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::case::{Case, HOST, Run};
+use super::hosts::Hosts;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -23,8 +24,15 @@ pub fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
     let machine = |path| binary.machine().memory_file(path, case.arena.bytes);
     let source = machine(&case.arena.source);
     let destination = machine(&case.arena.destination).incoming_defer();
-    let mut source = with_credentials(source, case, Role::Client).start()?;
-    let mut destination = with_credentials(destination, case, Role::Server).start()?;
+    let source = with_credentials(source, case, Role::Client);
+    let destination = with_credentials(destination, case, Role::Server);
+    let (mut source, mut destination) = match case.hosts {
+        Some(hosts) => (
+            hosts.at_source(|| source.start())?,
+            hosts.at_destination(|| destination.start())?,
+        ),
+        None => (source.start()?, destination.start()?),
+    };
     for qemu in [&mut source, &mut destination] {
         qemu.set_capabilities(&[("multifd", true), ("return-path", true)])?;
         qemu.set_parameters(json!({
@@ -32,12 +40,23 @@ pub fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
             "multifd-compression": case.method.name(),
             "max-bandwidth": 0,
         }))?;
+        if let Some(level) = case.level {
+            let name = format!("multifd-{}-level", case.method);
+            qemu.set_parameters(json!({name: level}))?;
+        }
         if case.tls.is_some() {
             qemu.set_parameters(json!({"tls-creds": "tls0", "tls-hostname": HOST}))?;
         }
     }
-    let uri = format!("unix:{}", folder.path().join("socket").display());
+    let uri = match case.hosts {
+        Some(_) => format!("tcp:{}:0", Hosts::DESTINATION),
+        None => format!("unix:{}", folder.path().join("socket").display()),
+    };
     destination.migrate_incoming(&uri)?;
+    let uri = match case.hosts {
+        Some(_) => format!("tcp:{}:{}", Hosts::DESTINATION, destination.port()?),
+        None => uri,
+    };
     let before = (source.cpu_time()?.total(), destination.cpu_time()?.total());
     source.migrate(&uri)?;
     let info = source.wait_status(&["completed"], LIMIT)?;
@@ -52,6 +71,8 @@ pub fn run(binary: &Binary, case: &Case<'_>) -> Result<Run> {
         send_cpu: after.0.saturating_sub(before.0),
         recv_cpu: after.1.saturating_sub(before.1),
         bytes: number("/ram/transferred")?,
+        samples: Vec::new(),
+        rungs: Vec::new(),
     })
 }
 

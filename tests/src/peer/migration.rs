@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::Qemu;
@@ -46,6 +46,18 @@ impl Qemu {
     pub fn migrate(&mut self, uri: &str) -> Result<()> {
         self.execute("migrate", json!({"uri": uri}))?;
         Ok(())
+    }
+
+    /// The TCP port where a destination listens, which the kernel has chosen if it was 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qemu::execute`]; or it does not listen.
+    pub fn port(&mut self) -> Result<u16> {
+        let info = self.query_migrate()?;
+        let port = info.pointer("/socket-address/0/port");
+        let port = port.and_then(Value::as_str).context("no port")?;
+        Ok(port.parse()?)
     }
 
     /// Starts to listen on `uri`; the process has to be made with

@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use migration_params::Compression;
 use multifd_tests::arena::Arena;
 use multifd_tests::guest::Paced;
@@ -43,7 +43,7 @@ pub(crate) fn run(
     thread::sleep(WARM_UP);
     let uri = "tcp:127.0.0.1:0";
     destination.migrate_incoming(uri)?;
-    source.migrate(&address(&mut destination)?)?;
+    source.migrate(&format!("tcp:127.0.0.1:{}", destination.port()?))?;
     let info = source.wait_status(&["completed"], LIMIT)?;
     let number = |path| {
         info.pointer(path)
@@ -56,14 +56,6 @@ pub(crate) fn run(
         total: number("/total-time")?,
         rounds: number("/ram/dirty-sync-count")?,
     })
-}
-
-/// Where a destination listens whose port the kernel has chosen.
-fn address(qemu: &mut Qemu) -> Result<String> {
-    let info = qemu.query_migrate()?;
-    let port = info.pointer("/socket-address/0/port");
-    let port = port.and_then(Value::as_str).context("no port")?;
-    Ok(format!("tcp:127.0.0.1:{port}"))
 }
 
 fn accelerator(qemu: &mut Qemu) -> Result<&'static str> {

@@ -183,11 +183,9 @@ impl<'a> Bench<'a> {
 
     fn case(&self, method: Compression, libqpl: Option<&'a str>) -> Case<'a> {
         Case {
-            arena: self.arena,
-            method,
-            channels: self.args.channels,
             libqpl,
             tls: self.tls,
+            ..Case::new(self.arena, method, self.args.channels)
         }
     }
 }
