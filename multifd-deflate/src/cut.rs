@@ -7,7 +7,7 @@
 //! block's header, there are only zeros up to the next byte.
 
 /// Makes the complete stream at the front of `out`, `len` bytes, one that goes on: it ends at a byte, in a stored block
-/// without content, as after a flush. Answers its new length.
+/// without content, as after a flush. Returns its new length.
 ///
 /// `None` if it has several blocks, if it cannot be told where its last code ends, or if there is no room. The stream is
 /// of no use then.
@@ -63,7 +63,7 @@ impl Code {
     }
 }
 
-/// Reads the header of a block with codes of its own (RFC 1951, 3.2.7), and answers the code that ends the block.
+/// Reads the header of a block with codes of its own (RFC 1951, 3.2.7), and returns the code that ends the block.
 fn end_of_block(bits: &mut Bits<'_>) -> Option<Code> {
     let symbols = 257 + bits.take(5)?;
     let _distances = bits.take(5)?;
@@ -175,7 +175,7 @@ mod tests {
         content
     }
 
-    /// Compresses twice the same, cuts both, and decompresses them as one stream. Answers whether it could be cut.
+    /// Compresses twice the same, cuts both, and decompresses them as one stream. Returns whether it could be cut.
     fn round_trip(content: &[u8], level: i32) -> bool {
         let mut compressor = Compressor::new(CompressionLvl::new(level).unwrap());
         let mut out = vec![0; content.len() + 1000];

@@ -34,7 +34,7 @@ impl Encoder {
     }
 
     /// Writes `content` as one complete stream, with its final block, to the front of `out` and
-    /// answers its length.
+    /// returns its length.
     ///
     /// `None` if it does not fit into `out` with [`Self::SPARE`] bytes to spare, or if there is more
     /// content than the encoder was made for. What `out` then holds is not defined.

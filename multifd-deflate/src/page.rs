@@ -34,7 +34,7 @@ impl PageEncoder {
         Self { encoder }
     }
 
-    /// Writes the page as one complete stream to the front of `room` and answers its length; `None` if
+    /// Writes the page as one complete stream to the front of `room` and returns its length; `None` if
     /// there is not room enough, or if the page is longer than the encoder was made for.
     pub fn encode(&mut self, page: &[u8], room: &mut [u8]) -> Option<usize> {
         match &mut self.encoder {

@@ -34,7 +34,7 @@ impl PartEncoder {
         Self { engine }
     }
 
-    /// Writes `content` to the front of `out` as blocks none of which is the last one, and answers their length; `None`
+    /// Writes `content` to the front of `out` as blocks none of which is the last one, and returns their length; `None`
     /// if there is not room enough, or no content. What `out` then holds is not defined.
     pub fn encode(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
         if content.is_empty() {

@@ -11,7 +11,7 @@ pub enum Stream {
     GoesOn,
 }
 
-/// Writes `content` as stored blocks to the front of `out`, and answers their length, which is [`stored_len`];
+/// Writes `content` as stored blocks to the front of `out`, and returns their length, which is [`stored_len`];
 /// `None` if there is no room for them. Nothing is one block without content.
 pub fn store(content: &[u8], out: &mut [u8], stream: Stream) -> Option<usize> {
     let blocks = block_count(content.len());

@@ -165,10 +165,10 @@ impl TableWriter {
         self.done = 0;
     }
 
-    /// Adds a page. `encode` is given the page and room for a stream that is shorter, and answers the
+    /// Adds a page. `encode` is given the page and room for a stream that is shorter, and returns the
     /// length of the stream that it has written to the front of it; without one the page is added as it is.
     ///
-    /// Answers whether there was room: not if it is a page of another size, or one more than the
+    /// Returns whether there was room: not if it is a page of another size, or one more than the
     /// writer was made for.
     #[must_use]
     pub fn add(

@@ -42,7 +42,7 @@ impl ThreadVcpu {
             .store(layout::control(self.number) + field, value)
     }
 
-    /// Takes the next command. Answers what is wrong with the machine.
+    /// Takes the next command. Returns what is wrong with the machine.
     fn command(&mut self, ports: &Ports) -> Result<Option<char>, Error> {
         let cookie = self.field(field::COOKIE)?;
         if *self.cookie.get_or_insert(cookie) != cookie {
@@ -54,7 +54,7 @@ impl ThreadVcpu {
         Ok((ticket != self.commands).then_some('D'))
     }
 
-    /// Writes to the next page or checks it. Answers the page if it is wrong.
+    /// Writes to the next page or checks it. Returns the page if it is wrong.
     fn step(&mut self, ports: &Ports) -> Result<Option<u64>, Error> {
         let check = self.left & CHECK != 0;
         let index = if check {

@@ -173,7 +173,7 @@ impl Shared {
         }
     }
 
-    /// Runs until it is to stop; answers whether the guest has stopped by itself.
+    /// Runs until it is to stop; returns whether the guest has stopped by itself.
     fn run(&self, vcpu: &mut dyn Vcpu) -> Result<bool, Error> {
         loop {
             let start = Instant::now();
@@ -211,7 +211,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the vCPU may run; answers `false` at the end.
+    /// Waits until the vCPU may run; returns `false` at the end.
     fn wait_run(&self) -> bool {
         let mut state = self.lock();
         loop {

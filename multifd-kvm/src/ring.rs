@@ -117,7 +117,7 @@ impl KvmDirtyRing {
         })
     }
 
-    /// Takes the ring of a vCPU, which must not have run yet while the log was [started](DirtyLog). Answers what its thread
+    /// Takes the ring of a vCPU, which must not have run yet while the log was [started](DirtyLog). Returns what its thread
     /// calls when the ring is full.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ impl KvmDirtyRing {
 
 impl RingCollector {
     /// Takes all entries of all rings, and write-protects their pages again. To be called on the vCPU's thread each time
-    /// that `KVM_RUN` has ended with [`EXIT_DIRTY_RING_FULL`], and only then. Answers how many entries
+    /// that `KVM_RUN` has ended with [`EXIT_DIRTY_RING_FULL`], and only then. Returns how many entries
     /// there were. The migration gets them at its next fetch, or [`KvmError::Overrun`].
     ///
     /// # Errors

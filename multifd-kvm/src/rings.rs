@@ -27,13 +27,13 @@ pub(crate) struct Emptied {
 }
 
 impl Rings {
-    /// Adds a ring. Answers which one it is.
+    /// Adds a ring. Returns which one it is.
     pub(crate) fn add(&mut self, ring: GfnRing) -> usize {
         self.rings.push(ring);
         self.rings.len() - 1
     }
 
-    /// Takes all entries, and has KVM take them back: `reset` does it and answers of how many.
+    /// Takes all entries, and has KVM take them back: `reset` does it and returns how many.
     ///
     /// A reset leaves entries for the next one if a signal for this thread comes, so this goes on until
     /// none is left.
@@ -65,7 +65,7 @@ impl Rings {
         Ok(emptied)
     }
 
-    /// Brings the rings in step with KVM again after an overrun, while nothing is written into them any more. Answers whether that
+    /// Brings the rings in step with KVM again after an overrun, while nothing is written into them any more. Returns whether that
     /// was possible: it is not known how far KVM is with a ring that it was resetting when it was overrun.
     pub(crate) fn recover(&mut self, mut reset: impl FnMut() -> io::Result<u32>) -> bool {
         if self.is_partial {
@@ -86,7 +86,7 @@ impl Rings {
     }
 
     /// Makes room for a vCPU that stopped because its ring is full, if nothing else has: it was overrun, and all that
-    /// KVM waits for is entries that it has written over. Answers whether KVM has got back what was given to it.
+    /// KVM waits for is entries that it has written over. Returns whether KVM has got back what was given to it.
     pub(crate) fn make_room(
         &mut self,
         ring: usize,
@@ -104,7 +104,7 @@ impl Rings {
         (0..MOST_RESETS).any(|_| self.unreset == 0 || matches!(self.reset_some(reset), Ok(true)))
     }
 
-    /// Has KVM take back what was given to it. Answers whether that was all.
+    /// Has KVM take back what was given to it. Returns whether that was all.
     fn reset_some(&mut self, reset: &mut impl FnMut() -> io::Result<u32>) -> io::Result<bool> {
         let count = match reset() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,

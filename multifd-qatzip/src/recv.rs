@@ -89,7 +89,7 @@ struct Members {
 
 impl Members {
     /// Decompresses the member at the start of `bytes`, which is at byte `at` of the payload, to the
-    /// front of `room`. Answers how many bytes it read and wrote.
+    /// front of `room`. Returns how many bytes it read and wrote.
     fn member(
         &mut self,
         bytes: &[u8],

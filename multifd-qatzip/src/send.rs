@@ -54,7 +54,7 @@ impl SendMethod for QatzipSend {
     }
 }
 
-/// Writes one member to the front of `room` and answers its length; stored without an encoder, and if
+/// Writes one member to the front of `room` and returns its length; stored without an encoder, and if
 /// that is shorter.
 fn write_member(encoder: Option<&mut Encoder>, content: &[u8], room: &mut [u8]) -> Option<usize> {
     let (header, rest) = room.split_at_mut_checked(QZ_HEADER_LEN)?;

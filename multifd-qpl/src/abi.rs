@@ -67,10 +67,10 @@ pub(crate) struct RawJob {
     pub(crate) private: [*mut c_void; 6],
 }
 
-/// `qpl_get_job_size`: how many bytes a job of that path needs. Answers a status.
+/// `qpl_get_job_size`: how many bytes a job of that path needs. Returns a status.
 pub(crate) type GetJobSize = unsafe extern "C" fn(path: u32, size: *mut u32) -> u32;
 
-/// `qpl_init_job`, `qpl_path_t` first: makes memory of that size a job. Answers a status.
+/// `qpl_init_job`, `qpl_path_t` first: makes memory of that size a job. Returns a status.
 pub(crate) type InitJob = unsafe extern "C" fn(path: u32, job: *mut RawJob) -> u32;
 
 /// `qpl_execute_job`, `qpl_submit_job`, `qpl_check_job` and `qpl_fini_job`. They answer a status.

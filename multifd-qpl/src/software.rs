@@ -4,7 +4,7 @@
 
 use multifd_deflate::{PIECE, PageEncoder, is_compressible};
 
-/// Writes the page as a stream to the front of `room` and answers its length; `None` if there is not
+/// Writes the page as a stream to the front of `room` and returns its length; `None` if there is not
 /// room enough, or if the page does not look as if there was.
 pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], room: &mut [u8]) -> Option<usize> {
     if !page.chunks(PIECE).any(is_compressible) {

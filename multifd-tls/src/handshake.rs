@@ -47,7 +47,7 @@ pub(crate) fn negotiate(
     Ok(Box::new(TlsTransport::new(connection, transport, staged)))
 }
 
-/// Answers false, too, if the peer closed the connection without having read what was sent.
+/// Returns false, too, if the peer closed the connection without having read what was sent.
 fn receive(staged: &mut Staged, transport: &mut dyn Transport) -> io::Result<bool> {
     match staged.fill(transport) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(false),

@@ -224,7 +224,7 @@ pub(crate) fn take_outgoing(connection: &mut Connection, bytes: &mut Vec<u8>) ->
     Ok(())
 }
 
-/// Decrypts what is staged until there is something for `room`; answers how much, 0 once the peer has said that it
+/// Decrypts what is staged until there is something for `room`; returns how much, 0 once the peer has said that it
 /// sends no more, and `None` if more has to come.
 fn decrypt(
     connection: &mut Connection,
@@ -250,7 +250,7 @@ fn decrypt(
     }
 }
 
-/// Copies the front of `bytes` to the front of `room`; answers how much.
+/// Copies the front of `bytes` to the front of `room`; returns how much.
 fn scatter(bytes: &[u8], room: &mut [IoVecMut<'_>]) -> usize {
     let mut taken = 0;
     for vec in room {

@@ -27,7 +27,7 @@ impl Staged {
         self.start == self.end
     }
 
-    /// Receives more, once all has been taken; answers whether there was any.
+    /// Receives more, once all has been taken; returns whether there was any.
     pub(crate) fn fill(&mut self, transport: &mut dyn Transport) -> io::Result<bool> {
         self.start = 0;
         self.end = 0;

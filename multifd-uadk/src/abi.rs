@@ -14,7 +14,7 @@ use std::ptr;
 pub(crate) type Handle = usize;
 
 /// `wd_comp_init2_`: opens the library's one state of the process. The algorithm is a text that
-/// ends in 0; no context parameters ask for the defaults. Answers 0, or an error below 0.
+/// ends in 0; no context parameters ask for the defaults. Returns 0, or an error below 0.
 pub(crate) type Init2 = unsafe extern "C" fn(
     algorithm: *mut c_char,
     scheduler: u32,
@@ -31,15 +31,15 @@ pub(crate) type AllocSession = unsafe extern "C" fn(setup: *mut SessionSetup) ->
 /// `wd_comp_free_sess`.
 pub(crate) type FreeSession = unsafe extern "C" fn(session: Handle);
 
-/// `wd_do_comp_sync`: does one request and waits for it. Answers 0, or an error below 0.
+/// `wd_do_comp_sync`: does one request and waits for it. Returns 0, or an error below 0.
 pub(crate) type DoSync = unsafe extern "C" fn(session: Handle, request: *mut Request) -> c_int;
 
-/// `wd_do_comp_async`: gives one request to the device and returns. Answers 0, or an error below 0, and then it has
+/// `wd_do_comp_async`: gives one request to the device and returns. Returns 0, or an error below 0, and then it has
 /// given it nothing.
 pub(crate) type DoAsync = DoSync;
 
 /// `wd_comp_poll`: looks for requests of all sessions that are done, no more than `most`, and calls their callbacks.
-/// Answers 0, or an error below 0.
+/// Returns 0, or an error below 0.
 pub(crate) type Poll = unsafe extern "C" fn(most: u32, count: *mut u32) -> c_int;
 
 /// `wd_alg_comp_cb_t`: `request` is the library's own copy, `argument` the request's `callback_argument`. Nobody looks

@@ -77,7 +77,7 @@ fn for_device<'p>(page: &PageBytes<'p>) -> Option<&'p [u8]> {
     (!page.is_raw && Stream::parse(page.bytes).is_ok()).then_some(page.bytes)
 }
 
-/// Fills all of `page` with the content of a stream, with what the device made of it if that is right. Answers whether
+/// Fills all of `page` with the content of a stream, with what the device made of it if that is right. Returns whether
 /// it is; the device does not refuse a stream for its checksum.
 fn decode(
     decoder: &mut Decoder,

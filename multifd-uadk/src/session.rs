@@ -63,7 +63,7 @@ impl Session {
     /// Has the device work at the pages of a packet, several at a time, and calls `finish` for each of them, in order,
     /// with what the device made of it. `source` says what a page is for the device, if it is for one at all.
     ///
-    /// `finish` is given `None` where the page has to be done otherwise, and answers whether what it was given is
+    /// `finish` is given `None` where the page has to be done otherwise, and returns whether what it was given is
     /// of use.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl Session {
         self.counts
     }
 
-    /// Gives a page to the device; answers whether it took it.
+    /// Gives a page to the device; returns whether it took it.
     fn submit(&mut self, slot: usize, source: &[u8]) -> bool {
         self.packet.get_or_insert(Tally::new(CodecPath::Hardware));
         let submitted = match &mut self.requests {

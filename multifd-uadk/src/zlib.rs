@@ -9,7 +9,7 @@ use multifd_deflate::{Decoder, PageEncoder, adler32, zlib_header};
 /// The value of `multifd-compression`.
 pub(crate) const NAME: &str = MethodIdentity::UADK.name();
 
-/// Writes a page as a stream to the front of `out` and answers its length; `None` if it does not fit.
+/// Writes a page as a stream to the front of `out` and returns its length; `None` if it does not fit.
 pub(crate) fn encode(encoder: &mut PageEncoder, page: &[u8], out: &mut [u8]) -> Option<usize> {
     let room = out.len().checked_sub(AROUND)?;
     let (header, rest) = out.split_at_mut_checked(HEADER.len())?;

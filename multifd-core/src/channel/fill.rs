@@ -50,7 +50,7 @@ impl GuestTarget {
         }
     }
 
-    /// Says what the memory is; answers whether that was not known yet.
+    /// Says what the memory is; returns whether that was not known yet.
     pub(crate) fn attach(&self, memory: GuestMemory, zeroed: bool) -> bool {
         let pages = memory.total_bytes() / memory.page_size().bytes_u64();
         let guest = Guest {

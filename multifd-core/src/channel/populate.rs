@@ -6,7 +6,7 @@ use crate::error::{Error, Fault, Place};
 use crate::memory::{Access, PageFault};
 use crate::pages::Pages;
 
-/// Has the system provide pages, which are at these offsets of their block. Answers whether it can.
+/// Has the system provide pages, which are at these offsets of their block. Returns whether it can.
 ///
 /// # Errors
 /// The first page that is not there and cannot be.

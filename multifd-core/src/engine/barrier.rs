@@ -203,7 +203,7 @@ impl Barrier {
 }
 
 impl BarrierPlace {
-    /// Says that the channel is here, and waits to be released. Answers whether it was: if not,
+    /// Says that the channel is here, and waits to be released. Returns whether it was: if not,
     /// the migration is over.
     pub(super) fn arrive(&self, control: &Control) -> bool {
         if self.arrive.send(Arrival::Sync(self.channel)).is_err() {

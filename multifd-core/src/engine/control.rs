@@ -107,7 +107,7 @@ impl Control {
         }
     }
 
-    /// Answers the error of a migration that failed.
+    /// Returns the error of a migration that failed.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.error().map_or(Ok(()), Err)
     }
@@ -140,7 +140,7 @@ impl Control {
             .retain(|watched| !std::ptr::addr_eq(Arc::as_ptr(watched), Arc::as_ptr(interrupter)));
     }
 
-    /// Answers whether the migration was still running. Whoever asks for the end gets an answer only
+    /// Returns whether the migration was still running. Whoever asks for the end gets an answer only
     /// when every connection has been interrupted: from then on it may resume one.
     fn end(&self, end: End) -> bool {
         let mut course = self.course.lock();

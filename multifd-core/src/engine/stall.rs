@@ -71,7 +71,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
     const TICK: Duration = Duration::from_secs(1);
 
-    /// Looks every tick at a count that moves at `moves`, in seconds; answers when it was given up.
+    /// Looks every tick at a count that moves at `moves`, in seconds; returns when it was given up.
     fn given_up(moves: &[u64]) -> u64 {
         let start = Instant::now();
         let mut stall = Stall::new(LIMIT);

@@ -29,7 +29,7 @@ impl PageBitmap {
         Self { page_size, blocks }
     }
 
-    /// Marks the page at `offset` and answers whether it was marked before. A page outside of the
+    /// Marks the page at `offset` and returns whether it was marked before. A page outside of the
     /// memory is never marked.
     pub fn mark(&self, block: BlockIndex, offset: u64) -> bool {
         let (word, bit) = self.position(offset);

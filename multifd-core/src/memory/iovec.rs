@@ -39,7 +39,7 @@ impl IoVec<'_> {
         self.raw.iov_len == 0
     }
 
-    /// Copies the bytes out, as many as both have, and answers how many: for a transport that
+    /// Copies the bytes out, as many as both have, and returns how many: for a transport that
     /// cannot take raw memory, such as TLS.
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let count = self.len().min(target.len());
@@ -66,7 +66,7 @@ impl IoVecMut<'_> {
         self.raw.iov_len == 0
     }
 
-    /// Copies bytes in, as many as both have, and answers how many: for a transport that cannot
+    /// Copies bytes in, as many as both have, and returns how many: for a transport that cannot
     /// take raw memory, such as TLS.
     pub fn copy_from(&mut self, source: &[u8]) -> usize {
         let count = self.len().min(source.len());

@@ -47,7 +47,7 @@ impl<'a> Span<'a> {
         self.len == 0
     }
 
-    /// Copies guest bytes out, as many as both have, and answers how many.
+    /// Copies guest bytes out, as many as both have, and returns how many.
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let count = self.len.min(target.len());
         // SAFETY: `count` bytes are mapped at `base` (type invariant) and writable in `target`;
@@ -56,7 +56,7 @@ impl<'a> Span<'a> {
         count
     }
 
-    /// Copies bytes into the guest, as many as both have, and answers how many.
+    /// Copies bytes into the guest, as many as both have, and returns how many.
     pub fn copy_from(&self, source: &[u8]) -> usize {
         let count = self.len.min(source.len());
         // SAFETY: as in `copy_to`, the other way round.
@@ -79,7 +79,7 @@ impl<'a> Span<'a> {
         }
     }
 
-    /// Has the system map all pages of the span, in one call instead of a fault for each. Answers whether
+    /// Has the system map all pages of the span, in one call instead of a fault for each. Returns whether
     /// it can: a kernel before Linux 5.14, or a mapping of another kind, cannot.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl BlockTable {
         Ok(Self { blocks })
     }
 
-    /// Finds a block by the name in a packet; answers its length, too.
+    /// Finds a block by the name in a packet; returns its length, too.
     pub(crate) fn find(&self, name: &[u8]) -> Option<(&BlockName, u64)> {
         let at = self
             .blocks

@@ -32,7 +32,7 @@ impl PageCopy {
         self.bytes.len() - ALIGNMENT
     }
 
-    /// Copies all pages, in order, as much as there is room for, and answers the copy.
+    /// Copies all pages, in order, as much as there is room for, and returns the copy.
     pub fn fill(&mut self, pages: &Pages<'_>) -> &[u8] {
         let capacity = self.capacity();
         let (_, room) = self.bytes.split_at_mut(self.start);

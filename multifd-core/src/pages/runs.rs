@@ -140,7 +140,7 @@ impl<'a> Pages<'a> {
         })
     }
 
-    /// Copies all pages, in order, to the front of `target`, as much as fits, and answers how many
+    /// Copies all pages, in order, to the front of `target`, as much as fits, and returns how many
     /// bytes that were.
     pub fn copy_to(&self, target: &mut [u8]) -> usize {
         let mut done = 0;
@@ -202,7 +202,7 @@ pub struct PagesWriter<'a> {
 }
 
 impl PagesWriter<'_> {
-    /// Writes the next bytes, as many as there is still room for, and answers how many.
+    /// Writes the next bytes, as many as there is still room for, and returns how many.
     pub fn write(&mut self, mut bytes: &[u8]) -> usize {
         let mut done = 0;
         while let Some(span) = self.advance(bytes.len()) {
@@ -220,7 +220,7 @@ impl PagesWriter<'_> {
 }
 
 impl<'a> PagesWriter<'a> {
-    /// Goes on by up to `most` bytes and answers which those are: no more than lie side by side. `None` at the end, and
+    /// Goes on by up to `most` bytes and returns which those are: no more than lie side by side. `None` at the end, and
     /// for no byte.
     pub(super) fn advance(&mut self, most: usize) -> Option<Span<'a>> {
         if most == 0 {

@@ -72,7 +72,7 @@ impl<'a> Segments<'a> {
         self.bytes
     }
 
-    /// Puts a packet's header before the payload and answers all that is to be sent.
+    /// Puts a packet's header before the payload and returns all that is to be sent.
     pub fn with_header(&mut self, header: &'a [u8]) -> &mut [IoVec<'a>] {
         self.vecs.push(header);
         let all = self.vecs.as_mut_slice();

@@ -27,13 +27,13 @@ pub trait Transport: Send {
     }
 
     /// Sends bytes from the front of the list, blocking until at least one has been taken, and
-    /// answers how many.
+    /// returns how many.
     ///
     /// # Errors
     /// Any. [`io::ErrorKind::Interrupted`] is not retried.
     fn send(&mut self, bytes: &[IoVec<'_>]) -> io::Result<usize>;
 
-    /// Receives bytes to the front of the list, blocking until there is at least one, and answers
+    /// Receives bytes to the front of the list, blocking until there is at least one, and returns
     /// how many. 0 is the end of the stream.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ pub fn send_all(transport: &mut dyn Transport, mut bytes: &mut [IoVec<'_>]) -> i
     Ok(())
 }
 
-/// Fills all of a list and answers true; answers false if the stream ended before the first byte.
+/// Fills all of a list and returns true; returns false if the stream ended before the first byte.
 ///
 /// # Errors
 /// The transport's; [`io::ErrorKind::UnexpectedEof`] if the stream ended after the first byte.

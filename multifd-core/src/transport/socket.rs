@@ -65,7 +65,7 @@ impl SocketTransport {
         Self::prepared(self.socket.try_clone()?)
     }
 
-    /// Copies the first bytes that have come out to `room` and leaves them to be received; answers how
+    /// Copies the first bytes that have come out to `room` and leaves them to be received; returns how
     /// many, 0 at the end of the stream. Does not wait: `None` if nothing has come yet.
     ///
     /// # Errors

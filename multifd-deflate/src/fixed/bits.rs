@@ -69,7 +69,7 @@ impl<'o> BitWriter<'o> {
         Some(())
     }
 
-    /// Fills the last byte up and answers how many there are.
+    /// Fills the last byte up and returns how many there are.
     pub(super) fn finish(mut self) -> Option<usize> {
         self.write(self.rest.value)?;
         Some(self.at + usize::from(self.rest.count > 0))

@@ -34,7 +34,7 @@ impl FixedEncoder {
         }
     }
 
-    /// Writes `content` as one complete stream to the front of `out` and answers its length. `None`
+    /// Writes `content` as one complete stream to the front of `out` and returns its length. `None`
     /// if it is too long, or if `out` has no room for the stream and
     /// eight bytes: bits are written as words.
     pub(crate) fn encode(&mut self, content: &[u8], out: &mut [u8]) -> Option<usize> {
@@ -70,7 +70,7 @@ impl FixedEncoder {
         writer.finish()
     }
 
-    /// Remembers that `word` is at `at`, and answers where one with its hash was before.
+    /// Remembers that `word` is at `at`, and returns where one with its hash was before.
     #[inline]
     fn replace(&mut self, word: u64, at: usize) -> Option<usize> {
         let hash = (word & HASHED).wrapping_mul(SPREAD) >> (u64::BITS - SLOT_BITS);

@@ -44,7 +44,7 @@ impl IsalEncoder {
     }
 
     /// Writes `content` as one complete stream to the front of `out`, or as part of one that goes on, which ends in a
-    /// full flush, and answers its length; `None` if it does not fit.
+    /// full flush, and returns its length; `None` if it does not fit.
     pub(crate) fn encode(&mut self, content: &[u8], out: &mut [u8], after: After) -> Option<usize> {
         let stream: *mut Stream = self.stream.as_mut_ptr().cast();
         let functions = &self.library.functions;

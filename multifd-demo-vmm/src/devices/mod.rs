@@ -45,7 +45,7 @@ impl Ports {
         }
     }
 
-    /// The guest reads from a port. Answers whether it got nothing to do.
+    /// The guest reads from a port. Returns whether it got nothing to do.
     pub(crate) fn read(&self, vcpu: usize, port: u16, data: &mut [u8]) -> Result<bool, Error> {
         match port {
             COMMAND => {

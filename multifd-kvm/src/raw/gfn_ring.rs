@@ -88,7 +88,7 @@ impl GfnRing {
         Some(entry)
     }
 
-    /// Looks, in a ring that was overrun, where the kernel goes on, and gives back what it has passed by. Answers how
+    /// Looks, in a ring that was overrun, where the kernel goes on, and gives back what it has passed by. Returns how
     /// many entries: none as long as the kernel has written nothing there.
     pub(crate) fn find(&mut self) -> u32 {
         let first = |ring: &Self| (0..ring.count).find(|ahead| ring.entry(*ahead).is_dirty());
@@ -116,7 +116,7 @@ impl GfnRing {
         self.unreset = 0;
     }
 
-    /// Takes note of what the kernel has reset of the entries that were given back, which it does in order. Answers how many
+    /// Takes note of what the kernel has reset of the entries that were given back, which it does in order. Returns how many
     /// are left.
     pub(crate) fn settle(&mut self) -> u32 {
         while self.unreset > 0 && !self.entry(self.unreset.wrapping_neg()).is_given() {
@@ -146,7 +146,7 @@ impl GfnRing {
     }
 
     /// Gives back entries of a ring that was overrun, for its vCPU has just stopped because it is full, and nothing of it was
-    /// given back since the vCPU stopped before: so many are certainly the kernel's. Answers how many.
+    /// given back since the vCPU stopped before: so many are certainly the kernel's. Returns how many.
     pub(crate) fn give_full(&mut self) -> u32 {
         if !self.lost || self.given > 0 {
             return 0;
@@ -262,7 +262,7 @@ mod tests {
             self.write(at + 8, &page.to_ne_bytes());
         }
 
-        /// Takes at most so many entries back; answers how many.
+        /// Takes at most so many entries back; returns how many.
         pub(crate) fn reset(&self, most: u32) -> u32 {
             for count in 0..most {
                 let at = self.at(self.reset.get());

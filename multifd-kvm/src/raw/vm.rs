@@ -120,7 +120,7 @@ impl Vm {
         answer(unsafe { libc::ioctl(self.raw(), CLEAR_DIRTY_LOG, &raw const args) }).map(drop)
     }
 
-    /// Takes back entries that were given back, and write-protects their pages. Answers of how many
+    /// Takes back entries that were given back, and write-protects their pages. Returns how many
     /// entries: a signal for this thread leaves some for the next call.
     pub(crate) fn reset_dirty_rings(&self) -> io::Result<u32> {
         // SAFETY: this ioctl has no argument and touches no memory of ours but the rings, whose

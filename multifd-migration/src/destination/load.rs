@@ -63,7 +63,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Deals with the next event; answers whether it was the last one before the devices.
+    /// Deals with the next event; returns whether it was the last one before the devices.
     pub(super) fn step(&mut self, stream: &mut Incoming) -> Result<bool, Error> {
         match stream.next_event()? {
             Event::Configuration(configuration) => {
@@ -106,7 +106,7 @@ impl<'a> Load<'a> {
         Ok(false)
     }
 
-    /// Answers whether this was the last section of RAM.
+    /// Returns whether this was the last section of RAM.
     fn section_end(&mut self, part: RamPart, stream: &Incoming) -> Result<bool, Error> {
         let met = std::mem::take(&mut self.met);
         match part {

@@ -178,7 +178,7 @@ impl Destination {
         })
     }
 
-    /// Waits for the main connection; answers since when one of the source's is known.
+    /// Waits for the main connection; returns since when one of the source's is known.
     fn meet_source(&self) -> Result<(Instant, Box<dyn Transport>), Error> {
         let start = self.receiver.wait_source(self.config.wait)?;
         let main = self.receiver.wait_main(self.limits().main)?;

@@ -55,7 +55,7 @@ pub trait DirtyLog {
     fn harvest(&mut self, block: BlockIndex, dirty: &mut DirtyBitmap) -> Result<(), HostError>;
 
     /// The dirty pages of `block` are about to be read and sent, in order from the page `from` on, which begins a
-    /// chunk that has some: a write to one of them after this call is to be reported again. Answers the page that it
+    /// chunk that has some: a write to one of them after this call is to be reported again. Returns the page that it
     /// is done up to, at least the chunk's last one; `dirty` has all that may be cleared, and other pages must not be forgotten.
     /// Called again when the round gets to a dirty page that the answer does not cover.
     ///

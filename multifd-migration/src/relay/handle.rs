@@ -149,7 +149,7 @@ impl RelayHandle {
     }
 
     /// Cancels the migration: the source is told, and its guest runs on there. The reason is in the error of
-    /// [`Relay::run`](super::Relay::run). Returns at once; answers `false` if it is too late, because the destination may
+    /// [`Relay::run`](super::Relay::run). Returns at once, with `false` if it is too late, because the destination may
     /// get all of the guest, or because the migration has ended. From then on the source knows better.
     pub fn cancel(&self, reason: &str) -> bool {
         let course = self.shared.course.lock();

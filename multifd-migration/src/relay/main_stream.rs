@@ -83,7 +83,7 @@ impl<'a, 'f> MainStream<'a, 'f> {
         self.forwarding.drain(closing_limit)
     }
 
-    /// Closes the connection to the destination. Answers what is left: the one to the source, and what
+    /// Closes the connection to the destination. Returns what is left: the one to the source, and what
     /// has been passed on.
     pub(super) fn close(mut self) -> (Incoming, Passed) {
         if self.link.is_whole() {
@@ -92,13 +92,13 @@ impl<'a, 'f> MainStream<'a, 'f> {
         (self.stream, self.passed)
     }
 
-    /// Deals with the next event; answers whether it was the last one before the devices.
+    /// Deals with the next event; returns whether it was the last one before the devices.
     fn step(&mut self) -> Result<bool, Error> {
         let event = self.stream.next_event().map_err(source_error)?;
         self.pass(event)
     }
 
-    /// Deals with an event that has been read; answers as [`Self::step`].
+    /// Deals with an event that has been read; returns as [`Self::step`].
     fn pass(&mut self, event: Event) -> Result<bool, Error> {
         let (mut urgent, mut last, mut switchover) = (true, false, false);
         match event {

@@ -344,7 +344,7 @@ struct Onward {
     channels: Vec<Box<dyn Transport>>,
 }
 
-/// Tells the source that the guest stays there, if it still listens; answers whether it has been told.
+/// Tells the source that the guest stays there, if it still listens; returns whether it has been told.
 fn refuse(mut to_source: Box<dyn Transport>, link: &Link, limit: Duration) -> bool {
     if !link.has_return_path() || link.is_shut() {
         return link.is_shut();

@@ -112,7 +112,7 @@ impl Convergence {
         memory.saturating_add(self.fetch) <= limit || limit <= self.fetch && memory <= SHORT
     }
 
-    /// Takes note of what is dirty after a round. Answers whether one round more is likely to make the
+    /// Takes note of what is dirty after a round. Returns whether one round more is likely to make the
     /// down time much shorter although it is short enough: while each halves what is left, all of them
     /// together take no longer than the first one twice.
     pub(super) fn is_worth_a_round(&mut self, remaining: u64, tuning: &Tuning) -> bool {

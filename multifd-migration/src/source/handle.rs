@@ -181,7 +181,7 @@ impl SourceHandle {
         }
     }
 
-    /// Cancels the migration: the guest is here as before, running if it ran. Returns at once; answers `false` if it
+    /// Cancels the migration: the guest is here as before, running if it ran. Returns at once, with `false` if it
     /// is too late, because the destination may have the guest, or because the migration has ended.
     ///
     /// This is the only way to end a source from outside: once the destination may run the guest, only its word or a
@@ -198,7 +198,7 @@ impl SourceHandle {
     }
 
     /// Fails the migration because the guest's memory is no longer what was announced: a block or a slot was
-    /// plugged, unplugged or resized. The guest runs on here. Returns at once; answers `false` as
+    /// plugged, unplugged or resized. The guest runs on here. Returns at once, with `false` as
     /// [`Self::cancel`] does: then the memory must not change.
     pub fn memory_changed(&self) -> bool {
         let progress = self.shared.progress.lock();

@@ -115,7 +115,7 @@ impl ReturnPath {
         self.complete.store(true, Ordering::Release);
     }
 
-    /// Answers whether the destination makes its memory, and may take nothing meanwhile: it has answered what
+    /// Returns whether the destination makes its memory, and may take nothing meanwhile: it has answered what
     /// came before RAM's START section, but not yet the PING behind it, for no longer than `limit`.
     pub(super) fn making_memory(
         &self,
@@ -135,7 +135,7 @@ impl ReturnPath {
         while self.pongs.try_recv().is_ok() {}
     }
 
-    /// Waits for the answer to PING `value`, at most for `limit`; answers whether it came.
+    /// Waits for the answer to PING `value`, at most for `limit`; returns whether it came.
     pub(super) fn wait_pong(&self, value: u32, limit: Duration) -> Result<bool, Error> {
         let deadline = queue::at(Instant::now() + limit);
         loop {
@@ -183,7 +183,7 @@ impl ReturnPath {
         }
     }
 
-    /// Waits for the destination's next word, first that everything is safe there, and answers as well when it says
+    /// Waits for the destination's next word, first that everything is safe there, and returns as well when it says
     /// what it works at meanwhile; `None` if nothing has come by the deadline.
     pub(super) fn wait(&self, deadline: Instant) -> Result<Option<Word>, Error> {
         let deadline = queue::at(deadline);

@@ -16,7 +16,7 @@ use crate::host_error::refused;
 use crate::stream::{Command, DeviceSection};
 
 impl Source {
-    /// Pauses the guest, sends what is left of it, and waits until the destination has it. Answers what
+    /// Pauses the guest, sends what is left of it, and waits until the destination has it. Returns what
     /// the down time was spent on.
     pub(super) fn switch_over(
         &mut self,

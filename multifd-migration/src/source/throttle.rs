@@ -51,7 +51,7 @@ impl Throttle {
         }
     }
 
-    /// Takes note of a pass, in bytes of guest memory; answers the new percentage if it changes.
+    /// Takes note of a pass, in bytes of guest memory; returns the new percentage if it changes.
     pub(super) fn passed(&mut self, dirtied: u64, sent: u64) -> Option<u8> {
         let allowed = sent as f64 * f64::from(self.settings.trigger_threshold) / 100.0;
         if dirtied as f64 <= allowed {

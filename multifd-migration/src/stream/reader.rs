@@ -91,7 +91,7 @@ impl Reader {
     }
 
     /// Reads what comes next, whatever it is and at least one byte, to be [passed on](Self::pass_on).
-    /// Answers false at the end of the stream.
+    /// Returns false at the end of the stream.
     ///
     /// # Errors
     /// The transport's.
@@ -238,7 +238,7 @@ impl Reader {
         self.bytes(usize::from(len), what)
     }
 
-    /// Has at least one byte in the buffer and answers true, or false at the stream's end.
+    /// Has at least one byte in the buffer and returns true, or false at the stream's end.
     pub(super) fn fill(&mut self) -> Result<bool, StreamError> {
         Ok(!self.peek_up_to(1)?.is_empty())
     }
@@ -254,7 +254,7 @@ impl Reader {
         Ok(self.available())
     }
 
-    /// Receives what comes next behind what is in the buffer; answers how many bytes.
+    /// Receives what comes next behind what is in the buffer; returns how many bytes.
     fn receive(&mut self) -> Result<usize, StreamError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);

@@ -60,7 +60,7 @@ impl ReturnMessage {
         bytes
     }
 
-    /// Reads a message from the front of `bytes`: `None` as long as it is not all there. Answers how
+    /// Reads a message from the front of `bytes`: `None` as long as it is not all there. Returns how
     /// many bytes it took.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ impl Seat {
         }
     }
 
-    /// The connection has said what it is, or will not: it does not give way to others any more. Answers false if it
+    /// The connection has said what it is, or will not: it does not give way to others any more. Returns false if it
     /// has had to.
     pub(super) fn keep(&mut self) -> bool {
         let Some(number) = self.candidate else {

@@ -28,7 +28,7 @@ struct Candidate {
 }
 
 impl Candidates {
-    /// Takes one more, and answers its number. If there are too many, another one gives way: it is interrupted. `None`
+    /// Takes one more, and returns its number. If there are too many, another one gives way: it is interrupted. `None`
     /// if too many of those have not gone yet.
     pub(super) fn add(&mut self, interrupter: Arc<dyn Interrupt>, is_open: bool) -> Option<u64> {
         if self.all.len() >= MOST_CANDIDATES {
@@ -63,7 +63,7 @@ impl Candidates {
         }
     }
 
-    /// It has said what it is, or will not. Answers false if it has had to give way.
+    /// It has said what it is, or will not. Returns false if it has had to give way.
     pub(super) fn remove(&mut self, number: u64) -> bool {
         self.all.remove(&number).is_some()
     }

@@ -25,7 +25,7 @@ struct Kept {
 }
 
 impl Linger {
-    /// Makes a connection usable again that the failure has interrupted. Answers whether there is still time.
+    /// Makes a connection usable again that the failure has interrupted. Returns whether there is still time.
     pub(super) fn admit(&self, connection: &mut dyn Transport) -> bool {
         let mut kept = self.0.lock();
         if !kept.over {

@@ -116,7 +116,7 @@ impl<T: PageTarget> Intake<T> {
     }
 
     /// Waits until a connection of the source's is known, main or channel, but for no longer than `wait`;
-    /// answers since when.
+    /// returns since when.
     ///
     /// # Errors
     /// None came in time, which fails the migration; or it failed.
@@ -138,7 +138,7 @@ impl<T: PageTarget> Intake<T> {
     }
 
     /// Waits for the main channel, until `limit` after the first connection of the source's; its first
-    /// four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Answers it once.
+    /// four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Returns it once.
     ///
     /// # Errors
     /// None came in time, it was answered before, or the migration failed.
@@ -177,7 +177,7 @@ impl<T: PageTarget> Intake<T> {
         self.shared.uuid.value()
     }
 
-    /// Says the size of the guest's pages: the channels wait for that. Answers the size that it is from now on.
+    /// Says the size of the guest's pages: the channels wait for that. Returns the size that it is from now on.
     pub(super) fn set_page_size(&self, page_size: PageSize) -> PageSize {
         self.shared.page_size.or(page_size)
     }
@@ -250,7 +250,7 @@ impl<T: PageTarget> Intake<T> {
             .inspect_err(|error| shared.control.fail(error.clone()))
     }
 
-    /// Ends the threads and closes the channels: nothing more is wanted. Answers what was received.
+    /// Ends the threads and closes the channels: nothing more is wanted. Returns what was received.
     /// No connection is accepted afterwards.
     ///
     /// # Errors

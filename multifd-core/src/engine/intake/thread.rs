@@ -82,7 +82,7 @@ impl<T: PageTarget> IntakeThread<T> {
         drop(connection);
     }
 
-    /// Gives the main channel to the host's thread. Answers it if there is one already. After a failure it
+    /// Gives the main channel to the host's thread. Returns it if there is one already. After a failure it
     /// is closed instead.
     fn hand_over(&self, connection: Box<dyn Transport>, seat: &Seat) -> Option<Box<dyn Transport>> {
         if self.shared.control.is_over() {
@@ -109,7 +109,7 @@ impl<T: PageTarget> IntakeThread<T> {
         }
     }
 
-    /// Receives from a channel. Answers why it is not the source's, if it cannot be.
+    /// Receives from a channel. Returns why it is not the source's, if it cannot be.
     fn receive(
         &self,
         connection: &mut dyn Transport,

@@ -79,7 +79,7 @@ impl Receiver {
     }
 
     /// Waits until a connection of the source's is known, main or channel, but for no longer than `wait`:
-    /// for ever without one. Answers since when one is known, which is when the limits of a migration begin.
+    /// for ever without one. Returns since when one is known, which is when the limits of a migration begin.
     ///
     /// # Errors
     /// None came in time, which fails the migration; or it failed.
@@ -93,7 +93,7 @@ impl Receiver {
     }
 
     /// Waits for the main channel, for ever as long as [no connection is known](Self::wait_source), and until
-    /// `limit` after the first one; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Answers it
+    /// `limit` after the first one; its first four bytes, [`crate::wire::MAIN_MAGIC`], have been read. Returns it
     /// once.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Receiver {
         cleared.map_err(|error| error.at(place.block(ram.name().as_str())))
     }
 
-    /// Ends the threads and closes the channels: nothing more is wanted. Answers what was received.
+    /// Ends the threads and closes the channels: nothing more is wanted. Returns what was received.
     /// No connection is accepted afterwards.
     ///
     /// # Errors

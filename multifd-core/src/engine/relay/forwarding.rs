@@ -178,7 +178,7 @@ impl<'f> Forwarding<'f> {
         self.exchange.wait_empty()
     }
 
-    /// Ends the threads and closes the channels of both sides. Answers what was passed on; after an
+    /// Ends the threads and closes the channels of both sides. Returns what was passed on; after an
     /// error [`Self::stats`] does.
     ///
     /// # Errors

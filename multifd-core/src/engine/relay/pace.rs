@@ -101,7 +101,7 @@ impl Pace {
         self.holding.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Answers when the bytes have had their time, and what opens if that changes; `None` without a limit. Time in
+    /// Returns when the bytes have had their time, and what opens if that changes; `None` without a limit. Time in
     /// which nothing came is lost, but for a bit.
     fn book(&self, bytes: u64, now: Instant) -> Option<(Instant, Arc<Gate>)> {
         let mut course = self.course.lock();

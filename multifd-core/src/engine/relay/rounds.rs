@@ -35,7 +35,7 @@ pub(super) struct RoundReached {
 }
 
 impl Rounds {
-    /// Nothing is set up yet. Also answers where the channels report.
+    /// Nothing is set up yet. Also returns where the channels report.
     pub(super) fn new(channels: ChannelCount) -> (Self, queue::Sender<RoundReached>) {
         let (report, reports) = queue::bounded(REPORTS_PER_CHANNEL * channels.count());
         let rounds = Self {

@@ -34,7 +34,7 @@ pub(super) struct Onward {
 }
 
 impl RelayTarget {
-    /// Says where packets go; answers whether that was not known yet.
+    /// Says where packets go; returns whether that was not known yet.
     pub(super) fn attach(&self, onward: Onward) -> bool {
         self.onward.set(onward).is_ok()
     }

@@ -31,7 +31,7 @@ use crate::wire::DeviceStateHeader;
 ///
 /// The host's thread queues pages; each channel has a thread of its own that turns them into
 /// packets. Queueing blocks while all channels are busy. The first error of any channel ends all of
-/// them, and every call from then on answers it.
+/// them, and every call from then on returns it.
 #[derive(Debug)]
 pub struct Sender {
     memory: GuestMemory,

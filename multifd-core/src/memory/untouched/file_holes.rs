@@ -30,7 +30,7 @@ impl FileHoles {
         for_each_data(range, |from, whence| self.seek(from, whence), act);
     }
 
-    /// Looks from a byte of the mapping on, and answers a byte of the mapping. The error is the system's number.
+    /// Looks from a byte of the mapping on, and returns a byte of the mapping. The error is the system's number.
     fn seek(&self, from: u64, whence: libc::c_int) -> Result<u64, libc::c_int> {
         let from = match whence {
             libc::SEEK_END => Some(from),
