@@ -17,6 +17,9 @@ pub(crate) struct Candidate {
     pub(crate) method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) level: Option<u8>,
+    /// Whether the level is chosen for each packet: `--adapt`.
+    #[serde(rename = "adapt", skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) adapts: bool,
     pub(crate) implementation: String,
     /// Whether that was a device.
     #[serde(skip)]
@@ -53,6 +56,7 @@ pub(crate) fn candidate(
         Candidate {
             method: codec.method.clone(),
             level: codec.level,
+            adapts: false,
             implementation: codec.implementation.clone(),
             is_hardware: codec.is_hardware,
             channels,
@@ -84,6 +88,7 @@ impl Candidate {
     /// `zstd level 1`
     pub(crate) fn name(&self) -> String {
         match self.level {
+            _ if self.adapts => format!("{} adaptive", self.method),
             Some(level) => format!("{} level {level}", self.method),
             None => self.method.clone(),
         }
@@ -216,7 +221,7 @@ impl Candidate {
         }
     }
 
-    fn says(&self) -> String {
+    pub(super) fn says(&self) -> String {
         let Prediction {
             total_time,
             downtime,
@@ -265,6 +270,7 @@ mod tests {
         Candidate {
             method: method.into(),
             level: None,
+            adapts: false,
             implementation: "software".into(),
             is_hardware: false,
             channels: 2,

@@ -5,6 +5,7 @@
 //! `sample` takes memory, `measure` and `engine` find out what things cost, `model` predicts, `rules` and
 //! `choice` decide. `check` compares predictions with migrations.
 
+mod adaptive;
 mod channel;
 mod check;
 mod choice;
@@ -32,7 +33,7 @@ use model::Guest;
 use report::{Advice, Report};
 use sample::Sample;
 use setting::Settings;
-use subject::Measured;
+use subject::{Measured, Subject};
 
 pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
     let subjects = subject::all(args)?;
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &AdviseArgs) -> anyhow::Result<ExitCode> {
     }
     let (sample, memory) = sample(args)?;
     let measured = subject::measure_all(args, &subjects, &sample, &pairs)?;
-    let report = report(args, &sample, memory, measured);
+    let report = report(args, &subjects, (&sample, memory), measured);
     if args.json {
         output::json(&report)?;
     } else {
@@ -70,7 +71,12 @@ fn sample(args: &AdviseArgs) -> anyhow::Result<(Sample, u64)> {
     }
 }
 
-fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -> Report {
+fn report(
+    args: &AdviseArgs,
+    subjects: &[Subject],
+    (sample, memory): (&Sample, u64),
+    measured: Measured,
+) -> Report {
     let guest = Guest {
         pages: sample.pages_of(memory),
         dirty_rate: args.dirty_rate.0 as f64,
@@ -78,6 +84,9 @@ fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -
     };
     let devices = devices(args);
     let most = usize::from(args.channels);
+    let can_adapt: Vec<_> = subjects.iter().filter(|one| one.can_adapt()).collect();
+    let mut can_adapt: Vec<_> = can_adapt.iter().map(|one| one.method()).collect();
+    can_adapt.dedup();
     let links = args.bandwidth.iter().map(|rate| {
         let hosts = hosts(args, rate.0);
         let candidates: Vec<_> = measured
@@ -92,6 +101,10 @@ fn report(args: &AdviseArgs, sample: &Sample, memory: u64, measured: Measured) -
             set: set.map(|choice| Settings::of(choice, rate.0, limit)),
             choice,
             hosts,
+            adaptive: can_adapt
+                .iter()
+                .filter_map(|method| adaptive::candidate(&measured, method, &hosts, &guest, most))
+                .collect(),
             candidates,
         }
     });

@@ -36,6 +36,8 @@ pub(crate) struct Advice {
     #[serde(flatten)]
     pub(crate) hosts: Hosts,
     pub(crate) candidates: Vec<Candidate>,
+    /// Methods with a level chosen for each packet, by a source of this command.
+    pub(crate) adaptive: Vec<Candidate>,
     pub(crate) choice: Option<Choice>,
     pub(crate) set: Option<Settings>,
 }
@@ -86,6 +88,14 @@ impl fmt::Display for Report {
             for why in &choice.why {
                 write!(f, "\n  {why}")?;
             }
+            if let Some(best) = link.faster_if_adaptive() {
+                let (name, says) = (best.name(), best.says());
+                let channels = best.channels;
+                write!(
+                    f,
+                    "\n  send or relay with --adapt: {name}, {channels} channels, {says}"
+                )?;
+            }
             write!(f, "\n\n  on both sides: {}", settings.arguments)?;
             for line in &settings.hmp {
                 write!(f, "\n  (qemu) {line}")?;
@@ -111,6 +121,21 @@ impl Advice {
         format!("link: {link}, {on}")
     }
 
+    /// What would be faster than the choice, by more than what predictions are wrong by.
+    fn faster_if_adaptive(&self) -> Option<&Candidate> {
+        let choice = self.choice.as_ref()?;
+        let chosen = self
+            .candidates
+            .iter()
+            .find(|one| one.method == choice.method && one.level == choice.level)?;
+        let time = |one: &Candidate| one.prediction.total_time;
+        let best = self
+            .adaptive
+            .iter()
+            .min_by(|one, other| time(one).total_cmp(&time(other)))?;
+        (time(best) * FASTER < time(chosen)).then_some(best)
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new([
             "method",
@@ -123,7 +148,7 @@ impl Advice {
             "passes",
             "limited by",
         ]);
-        for one in &self.candidates {
+        for one in self.candidates.iter().chain(&self.adaptive) {
             let prediction = &one.prediction;
             let never = if prediction.converges { "" } else { "!" };
             table.row([
@@ -141,6 +166,9 @@ impl Advice {
         table
     }
 }
+
+/// So many times as fast is worth to be said.
+const FASTER: f64 = 1.05;
 
 /// Bytes per second, and bits for those who think of links.
 fn rate(bytes: f64) -> String {

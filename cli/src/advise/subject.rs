@@ -112,6 +112,11 @@ impl Subject {
         self.method.name()
     }
 
+    /// Whether a source can choose a level for each packet.
+    pub(crate) fn can_adapt(&self) -> bool {
+        self.method.ladder().len() > 1
+    }
+
     /// `zstd level 1`
     pub(crate) fn name(&self) -> String {
         match self.level {
