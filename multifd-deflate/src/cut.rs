@@ -229,7 +229,7 @@ mod tests {
         #[test]
         fn a_damaged_header_is_looked_at_without_harm(at in 0usize..80, with: u8) {
             let content = b"what a guest writes, again and again".repeat(30);
-            let mut compressor = Compressor::new(CompressionLvl::fastest());
+            let mut compressor = Compressor::new(CompressionLvl::new(1).unwrap());
             let mut out = vec![0; 2000];
             let len = compressor.deflate_compress(&content, &mut out).unwrap();
             out[at] ^= with;

@@ -82,14 +82,14 @@ fn the_header_comes_once_and_each_packet_ends_in_a_flush() -> Result<()> {
 }
 
 #[test]
-fn payloads_are_a_quarter_longer_than_qemus_at_most() -> Result<()> {
+fn payloads_are_about_as_long_as_qemus() -> Result<()> {
     let theirs = Folder::new("zlib-qemu-10.0").payload_bytes()?;
     let guest = Guest::with(PageSize::X86, &Folder::normal_pages()?)?;
     let ours: usize = pack_all(&*open(1)?, &guest, 128)?
         .iter()
         .map(Vec::len)
         .sum();
-    ensure!(ours * 4 <= theirs * 5, "{ours} bytes, QEMU {theirs}");
+    ensure!(ours * 100 <= theirs * 103, "{ours} bytes, QEMU {theirs}");
     Ok(())
 }
 

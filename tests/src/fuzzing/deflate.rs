@@ -15,6 +15,7 @@ pub(super) const DEFLATE: Target = Target {
     run: |bytes| {
         let is_stream = decode(bytes);
         encode(bytes);
+        encode_parts(bytes);
         is_stream
     },
     seeds,
@@ -86,6 +87,29 @@ fn encode(bytes: &[u8]) {
     }
 }
 
+/// Makes parts of one stream of the bytes with every encoder there is.
+fn encode_parts(bytes: &[u8]) {
+    for (isal, level) in [(Isal::Never, 1), (Isal::Never, 9), (Isal::Auto, 1)] {
+        let Ok(deflate) = Deflate::open(&isal) else {
+            continue;
+        };
+        let level = Level::new(level).unwrap_or(Level::FASTEST);
+        let mut encoder = deflate.part_encoder(level);
+        let mut stream = Vec::new();
+        for content in bytes.chunks(PART) {
+            let mut out = vec![GUARD; 2 * PART];
+            let (part, guard) = out.split_at_mut(content.len() + ROOM);
+            let length = encoder.encode(content, part).unwrap_or(0);
+            stream.extend_from_slice(part.get(..length).unwrap_or_default());
+            assert!(guard.iter().all(|byte| *byte == GUARD), "{isal:?} wrote on");
+        }
+        let mut end = [0; 5];
+        let length = store(&[], &mut end, Stream::Ends).unwrap_or(0);
+        stream.extend_from_slice(end.get(..length).unwrap_or_default());
+        check(&mut deflate.decoder(), &stream, bytes);
+    }
+}
+
 fn check(decoder: &mut Decoder, stream: &[u8], content: &[u8]) {
     let mut decoded = vec![0; content.len()];
     assert_eq!(decoder.decode_exact(stream, &mut decoded), Ok(()));
@@ -126,3 +150,7 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
 
 /// What is behind an output, and must stay.
 const GUARD: u8 = 0x5a;
+/// Bytes of content in a part, the last one's but for a rest, ..
+const PART: usize = 3000;
+/// .. and how much longer a part may become.
+const ROOM: usize = 600;
