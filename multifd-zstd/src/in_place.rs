@@ -27,7 +27,7 @@ use multifd_core::memory::Span;
 use multifd_core::{MethodError, PagesMut};
 use zstd_safe::{DCtx, WriteBuf};
 
-use crate::recv::NAME;
+use crate::format::NAME;
 
 /// Decompresses into `pages` if they lie side by side and `payload` is one whole frame with their content; answers
 /// whether it was. If not, nothing has been written. The context has to be between two frames, and is afterwards.

@@ -6,7 +6,7 @@ use multifd_core::MethodError;
 use multifd_core::method::Rung;
 use zstd_safe::{CCtx, CParameter};
 
-use crate::recv::NAME;
+use crate::format::NAME;
 
 /// The rungs, from pages as they are to the highest level that QEMU has; costs are nanoseconds per byte, copy and
 /// connection included, on memory that holds programs, libraries and text.

@@ -25,6 +25,7 @@
 //! state holds a window whose size the peer chooses: 512 KiB at QEMU's level 1, and up to 32 MiB
 //! ([`MAX_WINDOW_LOG`]) at its level 20.
 
+mod format;
 mod in_place;
 mod ladder;
 mod raw;
@@ -41,7 +42,7 @@ use multifd_core::{
 
 pub use recv::MAX_WINDOW_LOG;
 
-use recv::NAME;
+use format::NAME;
 
 /// Opens the method `zstd`. Its option is `multifd-zstd-level`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,13 +5,11 @@
 use std::ops::RangeInclusive;
 
 use multifd_core::geometry::MAX_PAYLOAD;
-use multifd_core::{ChannelSetup, MethodError, MethodIdentity, PagesMut, Payload, RecvMethod};
+use multifd_core::{ChannelSetup, MethodError, PagesMut, Payload, RecvMethod};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
+use crate::format::NAME;
 use crate::{in_place, raw};
-
-/// The value of `multifd-compression`.
-pub(crate) const NAME: &str = MethodIdentity::ZSTD.name();
 
 /// The largest window that a peer's frame may ask for, as a power of two in bytes: 32 MiB, which is what the library takes
 /// at level 20, the highest that QEMU has. A channel holds that much, so this is what a hostile peer can
