@@ -32,6 +32,10 @@ pub struct Case<'a> {
     pub hosts: Option<&'a Hosts>,
     /// The libqpl that does the work of our side; our software does it if there is none.
     pub libqpl: Option<&'a str>,
+    /// The ISA-L of our software, if any.
+    pub isal: Option<&'a str>,
+    /// Our system calls, and nothing else of ours.
+    pub bare: bool,
     /// Of both sides, if all connections are encrypted.
     pub tls: Option<&'a Credentials>,
 }
@@ -49,6 +53,8 @@ impl<'a> Case<'a> {
             blocks: 1,
             hosts: None,
             libqpl: None,
+            isal: None,
+            bare: false,
             tls: None,
         }
     }

@@ -9,6 +9,7 @@
     reason = "the processes of ours print what they took"
 )]
 
+mod bare;
 mod case;
 mod hosts;
 mod ours;

@@ -30,6 +30,7 @@ pub fn run(case: &Case<'_>) -> Result<Run> {
     };
     let role = |is_source, memory: &Path, address| Role {
         is_source,
+        bare: case.bare,
         memory: memory.to_owned(),
         blocks: case.blocks,
         address,
@@ -38,6 +39,7 @@ pub fn run(case: &Case<'_>) -> Result<Run> {
         adapt: case.adapt,
         channels: case.channels,
         libqpl: case.libqpl.map(str::to_owned),
+        isal: case.isal.map(str::to_owned),
         tls: case.tls.map(|tls| Credentials::path(tls).to_owned()),
     };
     let at_destination = || start(case, &role(false, &case.arena.destination, address));

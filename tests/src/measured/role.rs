@@ -15,12 +15,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use migration_params::{Compression, Parameters};
 use multifd_core::method::Accelerator;
 use multifd_core::{AdaptConfig, ChannelCount, GuestMemory, MultifdMethods};
+use multifd_deflate::Isal;
 use multifd_migration::{
     Connections, Destination, DestinationConfig, Report, Source, SourceConfig, SourceHandle,
 };
 use multifd_tls::{Client, Server, ServerOptions};
 use serde::{Deserialize, Serialize};
 
+use super::bare;
 use super::case::{HOST, Sample, micros, own_cpu_time};
 use crate::host::{self, FileHost, accept_all_as, accept_all_tcp, file_memory};
 
@@ -31,6 +33,7 @@ pub(super) const VARIABLE: &str = "MULTIFD_MEASURED_ROLE";
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Role {
     pub(super) is_source: bool,
+    pub(super) bare: bool,
     pub(super) memory: PathBuf,
     pub(super) blocks: usize,
     pub(super) address: Address,
@@ -39,6 +42,7 @@ pub struct Role {
     pub(super) adapt: bool,
     pub(super) channels: u8,
     pub(super) libqpl: Option<String>,
+    pub(super) isal: Option<String>,
     pub(super) tls: Option<PathBuf>,
 }
 
@@ -91,6 +95,7 @@ impl Role {
         let parameters = self.parameters()?;
         let method = self.open(&parameters)?;
         let played = match self.is_source {
+            _ if self.bare => self.play_bare()?,
             true => self.send(&parameters, method)?,
             false => Played::new(&self.receive(method)?)?,
         };
@@ -118,11 +123,35 @@ impl Role {
     fn open(&self, parameters: &Parameters) -> Result<Arc<dyn MultifdMethods>> {
         let mut options = multifd_migration::method_options(parameters);
         options.set(Accelerator::OPTION, Accelerator::Software);
+        options.set(Isal::OPTION, self.isal.as_deref().unwrap_or("none"));
         if let Some(path) = &self.libqpl {
             options.set(Accelerator::OPTION, Accelerator::Library);
             options.set("qpl-library", path);
         }
         Ok(host::registry()?.open(&self.method, &options)?)
+    }
+
+    fn play_bare(&self) -> Result<Played> {
+        let Address::Unix(path) = &self.address else {
+            bail!("system calls alone go over unix sockets");
+        };
+        let memory = self.memory()?;
+        let block = memory.blocks().first().context("no memory")?;
+        let channels = usize::from(self.channels);
+        let taken = if self.is_source {
+            bare::send(block, path, channels)?
+        } else {
+            let listener = UnixListener::bind(path)?;
+            println!("{}", serde_json::to_string(&self.address)?);
+            bare::receive(block, &listener, channels)?
+        };
+        Ok(Played {
+            wall: u64::try_from(taken.wall.as_micros())?,
+            cpu: u64::try_from(taken.cpu.as_micros())?,
+            bytes: taken.bytes,
+            samples: Vec::new(),
+            rungs: Vec::new(),
+        })
     }
 
     fn memory(&self) -> Result<GuestMemory> {

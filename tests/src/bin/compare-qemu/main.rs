@@ -3,14 +3,17 @@
 //! Two real QEMUs and two processes of ours migrate the same memory in turn, over unix sockets.
 //!
 //! Prints the medians of wall time, CPU time of each side and bytes sent, and QEMU's figures
-//! divided by ours: above 1 is better than QEMU. With `--tls` all of them encrypt everything, and two rows say what that costs:
-//! ours without TLS, and the cipher alone.
+//! divided by ours: above 1 is better than QEMU. Beside `none` stand its system calls in a loop that does nothing else,
+//! beside the methods in deflate's format the same with ISA-L, if one is named. With `--tls` all of them encrypt
+//! everything, and two rows say what that costs: ours without TLS, and the cipher alone.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
 mod cipher;
+mod rival;
 mod table;
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use multifd_tests::certificates::{Authority, Credentials};
 use multifd_tests::measured::{self, Case, HOST, Role, Run};
 use multifd_tests::peer::{Binary, Qemu};
 
+use rival::Rival;
 use table::Runs;
 
 /// Compares with a real QEMU, in one run, on the same memory.
@@ -46,6 +50,9 @@ struct Args {
     /// library's software do its qpl, page by page.
     #[arg(long, value_name = "PATH")]
     libqpl: Option<String>,
+    /// An ISA-L: methods in deflate's format are compared with it and without.
+    #[arg(long, value_name = "PATH")]
+    isal: Option<String>,
     /// multifd-channels.
     #[arg(long, default_value_t = 2)]
     channels: u8,
@@ -74,15 +81,6 @@ impl Args {
     }
 }
 
-/// What ours is compared with.
-#[derive(Clone, Copy, Debug)]
-pub enum Rival<'a> {
-    /// A QEMU with this method.
-    Qemu(Compression),
-    /// Ours, with this libqpl.
-    Libqpl(&'a str),
-}
-
 fn main() -> Result<()> {
     if let Some(role) = Role::from_arguments()? {
         return role.run();
@@ -97,8 +95,9 @@ fn main() -> Result<()> {
     };
     let arena = Arena::new(&args.folder, args.memory << 20).context("guest memory")?;
     let non_zero = arena.fill(&args.fill).context("filling the guest memory")?;
+    println!("{}", processor()?);
     println!(
-        "{} MiB of guest memory in {}, {:.1} % of it not zero; {} channels; {} pairs",
+        "{} MiB of guest memory in {}, {:.1} % of it not zero; {} channels; {} pairs\n",
         args.memory,
         args.folder.display(),
         100.0 * non_zero as f64 / (args.memory << 20) as f64,
@@ -123,6 +122,20 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// What it is measured on.
+fn processor() -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let mut models = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("model name"));
+    let (cores, model) = (models.clone().count(), models.next().unwrap_or_default());
+    let model = model
+        .split_once(':')
+        .map_or("unknown", |(_, model)| model.trim());
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    Ok(format!("{cores} cores of {model}, Linux {}", kernel.trim()))
+}
+
 struct Bench<'a> {
     args: &'a Args,
     arena: &'a Arena,
@@ -139,6 +152,8 @@ impl<'a> Bench<'a> {
             let theirs = theirs.with_context(|| format!("{rival:?}, pair {pair}"))?;
             let context = || format!("ours, {ours}, pair {pair}");
             let own = self.ours(self.case(ours, None)).with_context(context)?;
+            let bare = self.bare(ours).with_context(context)?;
+            let isal = self.with_isal(ours, rival).with_context(context)?;
             let price = match self.tls {
                 Some(_) => Some(self.price(ours, own.bytes).with_context(context)?),
                 None => None,
@@ -146,6 +161,8 @@ impl<'a> Bench<'a> {
             if pair > 0 {
                 runs.theirs.extend(theirs);
                 runs.own.push(own);
+                runs.bare.extend(bare);
+                runs.isal.extend(isal);
                 if let Some((plain, cipher)) = price {
                     runs.plain.push(plain);
                     runs.cipher.push(cipher);
@@ -172,6 +189,27 @@ impl<'a> Bench<'a> {
         self.arena.checked(|| measured::between_ours(&case))
     }
 
+    /// The system calls of `none`, for comparison.
+    fn bare(&self, ours: Compression) -> Result<Option<Run>> {
+        let bare = (ours == Compression::None && !self.args.tls).then(|| Case {
+            bare: true,
+            ..self.case(ours, None)
+        });
+        bare.map(|case| self.ours(case)).transpose()
+    }
+
+    /// Ours with ISA-L, where it can help.
+    fn with_isal(&self, ours: Compression, rival: Rival<'a>) -> Result<Option<Run>> {
+        let helps = matches!(ours, Compression::Zlib | Compression::Qatzip);
+        let library = self.args.isal.as_deref();
+        let library = library.filter(|_| helps && matches!(rival, Rival::Qemu(_)));
+        let case = library.map(|library| Case {
+            isal: Some(library),
+            ..self.case(ours, None)
+        });
+        case.map(|case| self.ours(case)).transpose()
+    }
+
     /// Ours without TLS, and the cipher's time for as many bytes.
     fn price(&self, ours: Compression, bytes: u64) -> Result<(Run, Duration)> {
         let plain = Case {
@@ -184,6 +222,8 @@ impl<'a> Bench<'a> {
     fn case(&self, method: Compression, libqpl: Option<&'a str>) -> Case<'a> {
         Case {
             libqpl,
+            isal: None,
+            bare: false,
             tls: self.tls,
             ..Case::new(self.arena, method, self.args.channels)
         }

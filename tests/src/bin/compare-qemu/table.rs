@@ -8,54 +8,63 @@ use migration_params::Compression;
 
 use multifd_tests::measured::{Run, median};
 
-use crate::Rival;
+use crate::rival::Rival;
 
 /// What counts of a comparison.
 #[derive(Default)]
 pub(crate) struct Runs {
     pub(crate) theirs: Vec<Run>,
     pub(crate) own: Vec<Run>,
+    /// Ours with ISA-L.
+    pub(crate) isal: Vec<Run>,
+    /// The system calls alone.
+    pub(crate) bare: Vec<Run>,
     /// Ours without TLS, if the others are with it.
     pub(crate) plain: Vec<Run>,
     /// What the cipher takes, on both sides together.
     pub(crate) cipher: Vec<Duration>,
 }
 
+/// Prints the head of the table, which is one of Markdown.
 pub(crate) fn print_head() {
     println!(
-        "{:<8} {:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>8}",
-        "method", "who", "wall s", "send cpu s", "recv cpu s", "cpu s", "bytes", "of used"
+        "| method | who | wall s | send CPU s | recv CPU s | CPU s | bytes of used |\n{}|",
+        "|---".repeat(7)
     );
 }
 
 /// Prints one method's rows. `non_zero` is how many bytes of the guest's pages are not zero.
 pub(crate) fn print(ours: Compression, rival: Rival<'_>, runs: &Runs, non_zero: u64) {
+    let row = |who: &str, medians: &Medians| medians.print(ours, who, non_zero);
     let own = Medians::of(&runs.own);
-    if !runs.theirs.is_empty() {
-        let theirs = Medians::of(&runs.theirs);
-        let (who, short) = match rival {
-            Rival::Qemu(method) if method == ours => ("QEMU".to_owned(), "QEMU"),
-            Rival::Qemu(method) => (format!("QEMU {method}"), "QEMU"),
-            Rival::Libqpl(_) => ("libqpl".to_owned(), "libqpl"),
-        };
-        theirs.print(ours, &who, non_zero);
-        own.print(ours, "ours", non_zero);
-        println!(
-            "{:<8} {:<13} {:>7.2} {:>10.2} {:>10.2} {:>10.2} {:>12.3}",
-            ours,
-            format!("{short} / ours"),
-            theirs.wall / own.wall,
-            theirs.send / own.send,
-            theirs.recv / own.recv,
-            theirs.cpu / own.cpu,
-            theirs.bytes / own.bytes
-        );
-    } else {
-        own.print(ours, "ours", non_zero);
+    let theirs = (!runs.theirs.is_empty()).then(|| Medians::of(&runs.theirs));
+    let (who, short) = match rival {
+        Rival::Qemu(method) if method == ours => ("QEMU".to_owned(), "QEMU"),
+        Rival::Qemu(method) => (format!("QEMU {method}"), "QEMU"),
+        Rival::Libqpl(_) => ("libqpl".to_owned(), "libqpl"),
+    };
+    if let Some(theirs) = &theirs {
+        row(&who, theirs);
+    }
+    row("ours", &own);
+    if let Some(theirs) = &theirs {
+        theirs.print_ratio(ours, &format!("{short} / ours"), &own);
+    }
+    if !runs.isal.is_empty() {
+        let isal = Medians::of(&runs.isal);
+        row("ours, ISA-L", &isal);
+        if let Some(theirs) = &theirs {
+            theirs.print_ratio(ours, &format!("{short} / ours, ISA-L"), &isal);
+        }
+    }
+    if !runs.bare.is_empty() {
+        let bare = Medians::of(&runs.bare);
+        row("system calls alone", &bare);
+        own.print_ratio(ours, "ours / system calls alone", &bare);
     }
     if !runs.plain.is_empty() {
         let plain = Medians::of(&runs.plain);
-        plain.print(ours, "ours, no TLS", non_zero);
+        row("ours without TLS", &plain);
         print_price(ours, own.cpu - plain.cpu, &runs.cipher);
     }
 }
@@ -63,10 +72,10 @@ pub(crate) fn print(ours: Compression, rival: Rival<'_>, runs: &Runs, non_zero: 
 /// Prints what TLS takes beside the same migration without it, and what of that is the cipher's.
 fn print_price(ours: Compression, price: f64, cipher: &[Duration]) {
     let cipher = median(cipher, Duration::as_secs_f64);
-    println!(
-        "{ours:<8} TLS costs {price:.2} s of CPU time, AES-256-GCM alone {cipher:.2} s: {:.2} times that",
-        price / cipher
-    );
+    let ratio = price / cipher;
+    println!("| {ours} | TLS | | | | {price:.2} | |");
+    println!("| {ours} | AES-256-GCM alone | | | | {cipher:.2} | |");
+    println!("| {ours} | **TLS / AES-256-GCM alone** | | | | **{ratio:.2}** | |");
 }
 
 struct Medians {
@@ -91,15 +100,24 @@ impl Medians {
 
     fn print(&self, method: Compression, who: &str, non_zero: u64) {
         println!(
-            "{:<8} {:<12} {:>8.3} {:>10.2} {:>10.2} {:>10.2} {:>12} {:>8.3}",
-            method,
-            who,
+            "| {method} | {who} | {:.3} | {:.2} | {:.2} | {:.2} | {:.3} |",
             self.wall,
             self.send,
             self.recv,
             self.cpu,
-            self.bytes,
             self.bytes / non_zero as f64
+        );
+    }
+
+    /// Prints these figures in multiples of others.
+    fn print_ratio(&self, method: Compression, who: &str, others: &Self) {
+        println!(
+            "| {method} | **{who}** | **{:.2}** | {:.2} | {:.2} | **{:.2}** | {:.3} |",
+            self.wall / others.wall,
+            self.send / others.send,
+            self.recv / others.recv,
+            self.cpu / others.cpu,
+            self.bytes / others.bytes
         );
     }
 }
