@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -34,7 +35,7 @@ impl Hosts {
     /// Makes them, with a link without a limit.
     ///
     /// # Errors
-    /// Says what is missing: root, `unshare`, `ip`, or a kernel with veth.
+    /// Says what is missing: root, `unshare` and `nsenter`, `ip`, or a kernel with veth.
     pub fn new() -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
@@ -78,6 +79,18 @@ impl Hosts {
         self.source.enter(what)
     }
 
+    /// A program that is to run on the source's host, also after the thread that starts it has ended.
+    #[must_use]
+    pub fn source_command(&self, program: &Path) -> Command {
+        self.source.command(program)
+    }
+
+    /// The same on the destination's host.
+    #[must_use]
+    pub fn destination_command(&self, program: &Path) -> Command {
+        self.destination.command(program)
+    }
+
     /// Does something on the destination's host.
     ///
     /// # Errors
@@ -105,6 +118,13 @@ impl Host {
         let answer = stdout.read_exact(&mut [0]);
         answer.context("a new network namespace (unshare --net)")?;
         Ok(host)
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", self.holder.id()));
+        command.arg(program);
+        command
     }
 
     /// Runs `what` on a thread in the namespace, which threads never leave.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use multifd_tests::measured::{Sample, median, micros};
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::choice::Choice;
 use crate::content::{Content, Contents};
 use crate::link::Link;

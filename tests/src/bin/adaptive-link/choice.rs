@@ -9,7 +9,7 @@ use migration_params::Compression;
 use multifd_tests::measured::{self, Case, Run};
 use multifd_tests::peer::Binary;
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::link::Link;
 
 /// Who migrates, and how it compresses.

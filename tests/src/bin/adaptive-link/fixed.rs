@@ -7,7 +7,7 @@ use clap::{ValueEnum as _, builder::PossibleValue};
 use multifd_tests::measured::{Run, median};
 use multifd_tests::peer::{Binary, Qemu};
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::choice::Choice;
 use crate::content::{Content, Contents};
 use crate::link::Link;

@@ -10,7 +10,7 @@ use multifd_tests::command::{Multifd, Running};
 use multifd_tests::measured::{Hosts, median};
 use serde_json::Value;
 
-use crate::Bench;
+use crate::bench::Bench;
 use crate::choice::Choice;
 use crate::content::{Content, Contents};
 use crate::link::Link;
@@ -97,8 +97,8 @@ impl LiveArgs {
 
     /// `None` if it does not converge.
     fn migrate(&self, bench: &Bench, multifd: &Multifd, choice: Choice) -> Result<Option<Took>> {
-        let command = |memory| {
-            let mut command = Command::new(multifd.path());
+        let hosts = &bench.hosts;
+        let command = |mut command: Command, memory| {
             command.args(["vm", "--json", "--quiet", "--pattern=random", "--ram"]);
             command.arg(memory);
             command.arg(format!("--dirty-rate={}", self.dirty_rate));
@@ -109,18 +109,16 @@ impl LiveArgs {
             command
         };
         let from = format!("tcp:{}:0", Hosts::DESTINATION);
-        let mut destination = bench.hosts.at_destination(|| {
-            Running::start(command(&bench.arena.destination).args(["--from", &from]))
-        })?;
+        let there = hosts.destination_command(multifd.path());
+        let mut there = command(there, &bench.arena.destination);
+        let mut destination = Running::start(there.args(["--listen", &from]))?;
         let to = destination.wait_address()?;
-        let mut source = bench.hosts.at_source(|| {
-            let mut command = command(&bench.arena.source);
-            command.args(["--to", &to]);
-            if choice == Choice::Adaptive {
-                command.arg("--adapt");
-            }
-            Running::start(&mut command)
-        })?;
+        let mut here = command(hosts.source_command(multifd.path()), &bench.arena.source);
+        here.args(["--to", &to]);
+        if choice == Choice::Adaptive {
+            here.arg("--adapt");
+        }
+        let mut source = Running::start(&mut here)?;
         let start = Instant::now();
         while source.is_running()? {
             if start.elapsed() > Duration::from_secs(self.give_up) {

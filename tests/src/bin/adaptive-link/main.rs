@@ -14,6 +14,7 @@
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
+mod bench;
 mod change;
 mod choice;
 mod content;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 use multifd_tests::arena::Arena;
 use multifd_tests::measured::{Hosts, Role};
 
+use bench::Bench;
 use change::ChangeArgs;
 use content::Contents;
 use fixed::FixedArgs;
@@ -61,13 +63,6 @@ enum What {
     Change(ChangeArgs),
     /// A guest that runs, with each fixed choice and the adaptive one
     Live(LiveArgs),
-}
-
-/// What there is to measure with.
-struct Bench {
-    arena: Arena,
-    channels: u8,
-    hosts: Hosts,
 }
 
 fn main() -> Result<()> {
