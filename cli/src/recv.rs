@@ -22,6 +22,7 @@ use crate::ends::reception::Signs;
 use crate::ends::{methods, settings};
 use crate::net::descriptors;
 use crate::net::listen::Listener;
+use crate::net::passed::Passed;
 use crate::net::tls::ServerSide;
 use crate::show::early::EarlyTotals;
 use crate::show::exit_code::ExitCode;
@@ -30,6 +31,8 @@ use crate::show::report::DevicesReport;
 use crate::show::{output, tell};
 
 pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
+    // Before there is a second thread.
+    let passed = Passed::take()?;
     let interrupt = Interrupt::install()?;
     let mut settings = settings::receiving(&args.migration.settings(&[])?)?;
     args.tls.apply(&mut settings.parameters)?;
@@ -39,8 +42,9 @@ pub(crate) fn run(args: &RecvArgs) -> anyhow::Result<ExitCode> {
     descriptors::allow(1 + channel_count(&settings.parameters).count())?;
     let method = methods::incoming(&settings, &args.migration)?;
     let mut store = Store::plan(args, &settings)?;
-    let allowed = args.allow.at(std::slice::from_ref(&args.listen))?;
-    let mut listener = Listener::bind(&args.listen, limits.destination)?;
+    let own = args.listen.as_ref();
+    let allowed = args.allow.at(&passed.addresses(own))?;
+    let mut listener = Listener::open(passed, own, limits.destination)?;
     listener.take_only(allowed);
     listener.leave_room_for(0);
     let address = listener.place();

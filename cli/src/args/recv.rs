@@ -51,9 +51,11 @@ pub(crate) struct RecvArgs {
     /// The address to listen on: tcp:HOST:PORT, with an IPv6 address in brackets, or unix:PATH
     ///
     /// With port 0 the kernel picks one. The first line on stdout, or on stderr with --json, is
-    /// "listening on ADDRESS". --from is the older name of this option.
+    /// "listening on ADDRESS". Sockets that systemd has opened for this command (LISTEN_FDS) are
+    /// listened on, too; with one of those this may be left out. --from is the older name of this
+    /// option.
     #[arg(long, alias = "from", value_name = "ADDRESS", help_heading = CONNECTION)]
-    pub(crate) listen: Uri,
+    pub(crate) listen: Option<Uri>,
     #[command(flatten, next_help_heading = CONNECTION)]
     pub(crate) allow: AllowArgs,
     /// How long to wait for the source's first connection, in seconds [default: forever]

@@ -15,6 +15,7 @@ use crate::disk::fault;
 use crate::disk::files::Files;
 use crate::disk::saved::{How, Saving};
 use crate::disk::unreleased;
+use crate::net::uri::Uri;
 use crate::show::exit_code::ExitCode;
 use crate::show::failure::{self, Failure};
 use crate::show::output;
@@ -35,7 +36,7 @@ impl Store {
     pub(crate) fn plan(args: &RecvArgs, settings: &Settings) -> anyhow::Result<Self> {
         if let Some(folder) = &args.save {
             let how = How {
-                address: args.listen.to_string(),
+                address: args.listen.as_ref().map(Uri::to_string).unwrap_or_default(),
                 method: settings.parameters.multifd_compression.name().to_owned(),
                 channels: settings.parameters.multifd_channels.value(),
             };

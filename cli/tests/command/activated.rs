@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A relay whose sockets somebody else has opened, as systemd does.
+//! Sockets that somebody else has opened, as systemd does.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use multifd_tests::command::Running;
 use rustix::process::Signal;
 
-use crate::harness::{Folder, guest, recv, send};
+use crate::harness::{Folder, guest, recv, run, send};
 
 /// Opens sockets, of which each is `NAME=ADDRESS`, and becomes the command with these as descriptors from 3 on.
 const OPEN: &str = r#"
@@ -77,6 +77,36 @@ fn a_source_connects_to_a_socket_that_was_there() -> Result<()> {
     }
     // Whoever has made it removes it.
     ensure!(folder.exists("from"), "{:?}", folder.names()?);
+    Ok(())
+}
+
+#[test]
+fn a_destination_takes_them_as_well() -> Result<()> {
+    let folder = Folder::new()?;
+    let source = folder.write("source", &guest(7))?;
+    let unix = format!("unix:{}", folder.text("passed"));
+    let own = format!("unix:{}", folder.text("own"));
+    for (round, (listen, via)) in [
+        (&[][..], 0),
+        (&["--listen", &own], 0),
+        (&["--listen", &own], 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let kept = format!("kept{round}");
+        let _ = std::fs::remove_file(folder.path("passed"));
+        let mut command = opening(&format!("here={unix}"));
+        command.args(["recv", "--json", "--quiet", "--save", &folder.text(&kept)]);
+        let mut receiving = Running::start(command.args(listen))?;
+        let addresses = (0..1 + listen.len() / 2).map(|_| receiving.wait_address());
+        let addresses = addresses.collect::<Result<Vec<_>>>()?;
+        assert_eq!(addresses[via], if via == 0 { &*unix } else { &*own });
+        send(&addresses[via], &["--ram", &source])?.json(0)?;
+        let result = receiving.finish()?.json(0)?;
+        assert_eq!(result["socket-address"], addresses.join(", "));
+        folder.same("source", &format!("{kept}/ram/00-ram"))?;
+    }
     Ok(())
 }
 
@@ -154,5 +184,9 @@ fn without_an_address_and_a_socket_there_is_nothing_to_listen_on() -> Result<()>
     let mut command = opening("parents=tcp:127.0.0.1:0");
     command.args(["relay", "--to", "unix:/nowhere"]);
     let child = Running::start(command.env("PRETEND_PID", "1"))?;
-    child.finish()?.failed(&[2], &words)
+    child.finish()?.failed(&[2], &words)?;
+    let words = ["nothing to listen on", "--listen ADDRESS"];
+    let folder = Folder::new()?;
+    let alone = run(&["recv", "--ram", &folder.text("new")])?;
+    alone.failed(&[2], &words)
 }

@@ -86,7 +86,7 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
         run(&[&send[..], &more].concat())?.failed(&[2], &[words])?;
     }
     run(&["send", "--to", "host:4444", "--ram", &ram])?.failed(&[2], &["write tcp:host:4444"])?;
-    run(&["recv"])?.failed(&[2], &["--listen", "--ram"])?;
+    run(&["recv"])?.failed(&[2], &["--ram"])?;
     // A file that is in the way is not overwritten unasked, nor created where it should exist.
     // --from is what --listen was called before.
     let recv = ["recv", "--from", "tcp:127.0.0.1:0", "--ram"];
