@@ -3,11 +3,13 @@
 //! Two relays that are left running while guests come and go: some are cancelled, some sources and destinations
 //! killed, and others knock all the time.
 
+mod allocated;
 mod migration;
 mod strays;
 
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -18,7 +20,8 @@ use multifd_tests::command::Running;
 use multifd_tests::streams::Random;
 use rustix::process::Signal;
 
-use crate::harness::{Folder, relay};
+use crate::harness::Folder;
+use allocated::{Allocated, Counting};
 use migration::{Migration, Outcome};
 
 /// So many migrate at once.
@@ -40,15 +43,34 @@ fn number(name: &str, default: u64) -> Result<u64> {
 struct Pair {
     near: (Running, String),
     far: (Running, String),
+    /// Of both, where that can be counted.
+    allocated: Vec<Allocated>,
 }
 
 impl Pair {
     fn start(folder: &Folder) -> Result<Self> {
         let to = format!("unix:{}", folder.text("{uuid}"));
         let (zstd, keep) = ("multifd-compression=zstd", "--keep-listening");
-        let far = relay("tcp:127.0.0.1:0", &to, &[keep, "--in", zstd])?;
-        let near = relay("tcp:127.0.0.1:0", &far.1, &[keep, "--out", zstd])?;
-        let mut pair = Self { near, far };
+        let counting = Counting::build(folder)?;
+        let mut allocated = Vec::new();
+        let mut relay = |name: &str, to: &str, args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_multifd"));
+            let here = ["relay", "--json", "--quiet", "--listen", "tcp:127.0.0.1:0"];
+            command.args(here).args(["--to", to]).args(args);
+            let counting = counting.as_ref();
+            let file = folder.path(&format!("{name}.allocated"));
+            allocated.extend(counting.map(|counting| counting.count(&mut command, file)));
+            let mut running = Running::start(&mut command)?;
+            let address = running.wait_address()?;
+            Ok::<_, anyhow::Error>((running, address))
+        };
+        let far = relay("far", &to, &[keep, "--in", zstd])?;
+        let near = relay("near", &far.1, &[keep, "--out", zstd])?;
+        let mut pair = Self {
+            near,
+            far,
+            allocated,
+        };
         for (relaying, address) in [&mut pair.near, &mut pair.far] {
             // From then on it listens, and has opened all that it needs for that.
             drop(TcpStream::connect(address.trim_start_matches("tcp:"))?);
@@ -76,6 +98,23 @@ impl Pair {
             ensure!(
                 start.elapsed() < PATIENCE,
                 "at first {before:?}, in the end {now:?}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What both have allocated, once it is no more than `most` of each, if that is to be waited for.
+    fn allocated(&self, most: &[i64]) -> Result<Vec<i64>> {
+        let start = Instant::now();
+        loop {
+            let now = self.allocated.iter().map(Allocated::now);
+            let now = now.collect::<Result<Vec<i64>>>()?;
+            if now.iter().zip(most).all(|(now, most)| now <= most) {
+                return Ok(now);
+            }
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "{now:?} bytes are allocated, at most {most:?} were to be"
             );
             thread::sleep(Duration::from_millis(50));
         }
@@ -183,25 +222,27 @@ fn nothing_is_lost_doubled_mixed_or_left_over() -> Result<()> {
     let folder = Folder::new()?;
     let pair = Pair::start(&folder)?;
     let before = pair.footprints()?;
-    let is_over = AtomicBool::new(false);
-    let outcomes = thread::scope(|scope| {
+    let run = |numbers| {
+        let is_over = &AtomicBool::new(false);
         let addresses = [&*pair.near.1, &*pair.far.1];
-        let is_over = &is_over;
-        let knocking = scope.spawn(move || strays::knock(addresses, Random::new(seed), is_over));
-        let run = || {
-            let cold = WARM_UP.min(count / 2);
-            let mut outcomes = migrate(&pair.near.1, &folder, seed, 0..cold)?;
-            let warm = pair.footprints()?;
-            outcomes.extend(migrate(&pair.near.1, &folder, seed, cold..count)?);
-            Ok::<_, anyhow::Error>((outcomes, warm))
-        };
-        let result = run();
-        is_over.store(true, Ordering::Relaxed);
-        let knocks = knocking.join().map_err(|_| anyhow!("a stray panicked"))??;
-        say(&format!("{knocks} others knocked"))?;
-        result
-    });
-    let (outcomes, warm) = match outcomes {
+        thread::scope(|scope| {
+            let strays = move || strays::knock(addresses, Random::new(seed), is_over);
+            let knocking = scope.spawn(strays);
+            let result = migrate(&pair.near.1, &folder, seed, numbers);
+            is_over.store(true, Ordering::Relaxed);
+            let knocks = knocking.join().map_err(|_| anyhow!("a stray panicked"))??;
+            say(&format!("{knocks} others knocked"))?;
+            result
+        })
+    };
+    let cold = WARM_UP.min(count / 2);
+    let all = || {
+        let mut outcomes = run(0..cold)?;
+        let warm = (pair.settle(&before)?, pair.allocated(&[])?);
+        outcomes.extend(run(cold..count)?);
+        Ok::<_, anyhow::Error>((outcomes, warm))
+    };
+    let (outcomes, (warm, allocated)) = match all() {
         Ok(outcomes) => outcomes,
         Err(error) => {
             let said = pair.ended(&error)?;
@@ -209,6 +250,11 @@ fn nothing_is_lost_doubled_mixed_or_left_over() -> Result<()> {
         }
     };
     let after = pair.settle(&before)?;
+    // What is kept for each guest, or for each who knocks, grows without end.
+    let once = if count > 2 * WARM_UP { ONCE } else { COLD };
+    let kept = i64::try_from(count - cold)? * PER_GUEST + once;
+    let most: Vec<i64> = allocated.iter().map(|warm| warm + kept).collect();
+    let in_the_end = pair.allocated(&most)?;
     let of = |wanted: Outcome| {
         outcomes
             .iter()
@@ -218,7 +264,8 @@ fn nothing_is_lost_doubled_mixed_or_left_over() -> Result<()> {
     let (arrived, stayed) = (of(Outcome::Arrived), of(Outcome::Stayed));
     say(&format!(
         "of {} guests {arrived} have arrived, {stayed} have stayed, {} were lost with their host; \
-         at first {before:?}, warm {warm:?}, in the end {after:?}",
+         at first {before:?}, warm {warm:?}, in the end {after:?}; \
+         allocated when warm {allocated:?}, in the end {in_the_end:?} bytes",
         outcomes.len(),
         of(Outcome::Killed),
     ))?;
@@ -239,5 +286,12 @@ fn nothing_is_lost_doubled_mixed_or_left_over() -> Result<()> {
     Ok(())
 }
 
+/// A relay that keeps 1 KiB for each guest that it passes on, which half of them are, keeps more than so many bytes for
+/// each.
+const PER_GUEST: i64 = 128;
+/// What has more room than before, and keeps it.
+const ONCE: i64 = 16 << 10;
+/// The same where not even the list of those that ended last is full.
+const COLD: i64 = 128 << 10;
 /// More than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
