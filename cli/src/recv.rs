@@ -172,7 +172,7 @@ impl Host<'_> {
             bytes += range.end - range.start;
             self.store.clear(block, range)
         })?;
-        log::info!("{bytes} bytes of memory have not come, and are zero");
+        log::info!("{bytes} bytes of memory did not arrive and are zero");
         Ok(())
     }
 }

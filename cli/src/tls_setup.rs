@@ -25,7 +25,7 @@ pub(crate) fn run(args: &TlsSetupArgs) -> anyhow::Result<ExitCode> {
         let name = host.first.to_string();
         // Two folders of this name would be one on some file systems.
         if !names.insert(name.to_lowercase()) {
-            return Err(Failure::usage(format!("--host {name} is there twice")).into());
+            return Err(Failure::usage(format!("--host {name} is given twice")).into());
         }
     }
     let authority = Authority::new(SystemTime::now())?;
@@ -37,7 +37,10 @@ pub(crate) fn run(args: &TlsSetupArgs) -> anyhow::Result<ExitCode> {
     let dir = args.dir.as_path();
     match fs::create_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let what = format!("{} exists, and nothing is overwritten", dir.display());
+            let what = format!(
+                "{} already exists, and nothing is overwritten",
+                dir.display()
+            );
             return Err(Failure::usage(what)
                 .hint("name a folder that does not")
                 .into());
@@ -117,7 +120,7 @@ On each host this says whether the folder is as it should be, as the user that m
   multifd doctor --tls-dir /etc/pki/multifd
 
 The certificates are valid for a year. The authority that
-has signed them was forgotten at once, so no host can be added, no certificate renewed and
+has signed them was discarded at once, so no host can be added, no certificate renewed and
 none revoked: make all of them anew for that. Where that is not enough, and it is not for
 longer than a try, have an authority of your own sign certificates for these file names.
 "

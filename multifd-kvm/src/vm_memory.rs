@@ -52,7 +52,7 @@ pub enum VmMemoryError {
         names: usize,
     },
     /// A name that cannot be on the wire.
-    #[error("{0:?} is no name of a RAM block, wanted 1 to 255 bytes")]
+    #[error("{0:?} is not a valid RAM block name, wanted 1 to 255 bytes")]
     Name(String),
     /// A region that is not readable and writable.
     #[error("the region of RAM block {0} is not readable and writable")]

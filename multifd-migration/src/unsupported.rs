@@ -24,7 +24,7 @@ pub(crate) fn at_source(settings: &Settings) -> Result<(), Unsupported> {
         (
             on.switchover_ack,
             "switchover-ack=on",
-            "a source here does not wait for that word; a destination can send it",
+            "a source here does not wait for that message; a destination can send it",
         ),
         (
             on.zero_copy_send,
@@ -70,7 +70,7 @@ fn on_both_sides(settings: &Settings) -> Result<(), Unsupported> {
         (
             on.mapped_ram,
             "mapped-ram=on",
-            "that is a file's form, and this is a stream's",
+            "it is a file format, and this is a stream",
         ),
         (on.xbzrle, "xbzrle=on", "it does not go with multifd"),
         (

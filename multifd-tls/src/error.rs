@@ -40,8 +40,7 @@ pub enum TlsError {
     Session(String),
     /// The peer closed the connection within the handshake.
     #[error(
-        "the peer closed the connection in the TLS handshake: is TLS on there, and does it take this side's \
-         certificate?"
+        "the peer closed the connection in the TLS handshake: is TLS on there, and does it accept this side's certificate?"
     )]
     Closed,
     /// The certificate's subject is another one.
@@ -98,13 +97,13 @@ fn text(error: rustls::Error) -> String {
             Alert::CertificateExpired => "the peer says that this side's certificate has expired".into(),
             Alert::CertificateRevoked => "the peer says that this side's certificate is revoked".into(),
             Alert::BadCertificate | Alert::UnsupportedCertificate | Alert::CertificateUnknown => {
-                format!("the peer does not take this side's certificate ({alert:?}): its log says why")
+                format!("the peer does not accept this side's certificate ({alert:?}): its log says why")
             }
             Alert::CertificateRequired => {
                 "the peer wants a certificate of this side: client-cert.pem and client-key.pem".into()
             }
             Alert::AccessDenied => "the peer does not allow this side's certificate: tls-authz".into(),
-            Alert::ProtocolVersion => "the peer has no TLS 1.3".into(),
+            Alert::ProtocolVersion => "the peer does not support TLS 1.3".into(),
             alert => format!("the peer ended the session: {alert:?}"),
         },
         error => error.to_string(),

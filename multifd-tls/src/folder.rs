@@ -28,7 +28,7 @@ impl Folder<'_> {
         for certificate in certificates {
             roots.add(certificate).map_err(|error| TlsError::Contents {
                 path: path.clone(),
-                what: format!("no certificate of an authority: {error}"),
+                what: format!("not an authority's certificate: {error}"),
             })?;
         }
         Ok(Arc::new(roots))
@@ -107,6 +107,6 @@ fn all<T: PemObject>(path: &Path, bytes: &[u8], what: &str) -> Result<Vec<T>, Tl
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::NoItemsFound => "there is none in it".into(),
-        error => format!("no PEM file: {error}"),
+        error => format!("not a PEM file: {error}"),
     }
 }

@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer as _;
 /// What is wrong with the certificate.
 pub fn subject(certificate: &CertificateDer<'_>) -> Result<String, String> {
     let (_, parsed) = X509Certificate::from_der(certificate)
-        .map_err(|error| format!("no X.509 certificate: {error}"))?;
+        .map_err(|error| format!("not an X.509 certificate: {error}"))?;
     let mut text = String::new();
     for set in parsed.subject().iter_rdn() {
         for (at, attribute) in set.iter().enumerate() {

@@ -40,7 +40,7 @@ impl<'a> Stream<'a> {
             .and_then(|(header, rest)| Some((*header, rest.split_last_chunk()?)));
         let Some((header, (deflate, checksum))) = parts else {
             return Err(format!(
-                "{} bytes, which are no zlib stream with a checksum",
+                "{} bytes, which are not a zlib stream with a checksum",
                 bytes.len()
             ));
         };
@@ -152,7 +152,7 @@ mod tests {
         assert!(parse([0x78, 0xbb]).unwrap_err().contains("dictionary"));
         for short in 0..AROUND {
             let error = Stream::parse(&[0x78; 8][..short]).unwrap_err();
-            assert!(error.contains("no zlib stream"), "{error}");
+            assert!(error.contains("not a zlib stream"), "{error}");
         }
     }
 }

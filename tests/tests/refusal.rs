@@ -108,7 +108,7 @@ fn a_destination_that_takes_nothing() -> Result<()> {
         ensure!(failure.guest == GuestAfter::Here, "{failure:?}");
         let text = failure.error.to_string();
         ensure!(failure.error.fault() == Fault::Connection, "{text}");
-        ensure!(text.contains("has taken nothing for 0.1 s"), "{text}");
+        ensure!(text.contains("has read nothing for 0.1 s"), "{text}");
     }
     Ok(())
 }

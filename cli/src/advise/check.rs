@@ -233,7 +233,7 @@ mod tests {
                 run.transferred,
                 0.05,
             );
-            // The guest stands still: its down time is the switchover's.
+            // The guest stands still: its downtime is the switchover's.
             let downtimes = (prediction.downtime, run.downtime);
             assert!(
                 (downtimes.0 - downtimes.1).abs() < 0.02,

@@ -108,7 +108,7 @@ impl Candidate {
 
 /// The best of all candidates, of which there is at least one.
 ///
-/// Those that keep to the down time come first, then the fastest; of those that are nearly as fast, the
+/// Those that keep to the downtime come first, then the fastest; of those that are nearly as fast, the
 /// one that takes the least of the processors. Where accelerators can be used and the link is what pages
 /// as they are wait for, QEMU's rules choose the accelerator; `channels` is for one that was not measured.
 pub(crate) fn choose(
@@ -187,8 +187,7 @@ fn by_prediction(best: &Candidate, none: Option<&Candidate>, converges: bool) ->
     let mut why = vec![best.says()];
     if !converges {
         why.push(
-            "with no method does the down time reach its limit: this one stops the guest for the \
-             shortest time; allow more down time, throttle the guest, or take a faster link"
+            "no method gets the downtime below its limit: this one pauses the guest for the shortest time; allow more downtime, throttle the guest, or use a faster link"
                 .into(),
         );
     } else if best.method == "none" {

@@ -4,7 +4,7 @@
 //!
 //! A pass over some pages takes as long as its slowest part: the link, the threads of one side's
 //! channels, or the cores. Precopy is a row of passes: the first sends all of memory, each other one what the
-//! guest has written during the one before, until what is left fits into the down time. Nothing here
+//! guest has written during the one before, until what is left fits into the downtime. Nothing here
 //! measures or reads anything.
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub(crate) struct Prediction {
     pub(crate) transferred: f64,
     /// Passes over memory.
     pub(crate) passes: u32,
-    /// Whether the guest is stopped only when the down time allows it.
+    /// Whether the guest is stopped only when the downtime allows it.
     pub(crate) converges: bool,
     pub(crate) bound: Bound,
 }
@@ -206,7 +206,7 @@ impl Pass {
 /// As the wire has them for pages of 4 KiB: `multifd_core::wire::ram_header_len`.
 const HEADER: f64 = 1344.0;
 const PAGES_PER_PACKET: f64 = 128.0;
-/// Passes that shrink by less will not fit into the down time in any time of interest.
+/// Passes that shrink by less will not fit into the downtime in any time of interest.
 const SHRINKS: f64 = 0.98;
 /// More make no difference to anybody.
 const MOST_PASSES: u32 = 200;

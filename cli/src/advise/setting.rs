@@ -23,7 +23,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// `bandwidth` is in bytes per second, 0 without a limit; QEMU's default is 128 MiB/s. The limit of the
-    /// down time is in milliseconds.
+    /// downtime is in milliseconds.
     pub(crate) fn of(choice: &Choice, bandwidth: u64, downtime_limit: u64) -> Self {
         let mut parameters = vec![
             ("multifd-compression".to_owned(), json!(choice.method)),

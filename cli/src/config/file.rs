@@ -172,8 +172,8 @@ fn unknown(key: &str, command: &Command) -> String {
         });
     let name = command.get_name();
     match suggested {
-        Some(suggested) => format!("is no option of {name}, did you mean {suggested}?"),
-        None => format!("is no option of {name}, wanted one that multifd {name} --help lists"),
+        Some(suggested) => format!("is not an option of {name}, did you mean {suggested}?"),
+        None => format!("is not an option of {name}, wanted one that multifd {name} --help lists"),
     }
 }
 

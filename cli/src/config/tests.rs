@@ -237,25 +237,25 @@ fn what_is_wrong_is_named_with_its_line() {
     for (text, words) in [
         (
             "\nlistn = 'a'",
-            "F:2: listn: is no option of relay, did you mean listen?",
+            "F:2: listn: is not an option of relay, did you mean listen?",
         ),
         (
             "keep_listening = true",
-            "F:1: keep_listening: is no option of relay, did you mean keep-listening?",
+            "F:1: keep_listening: is not an option of relay, did you mean keep-listening?",
         ),
         (
             "\"a b\" = 1",
-            "F:1: a b: is no option of relay, wanted one that",
+            "F:1: a b: is not an option of relay, wanted one that",
         ),
         ("config = 'x'", "F:1: config: is for the command line only"),
         (
             "check-config = true",
             "F:1: check-config: is for the command line only",
         ),
-        ("help = true", "F:1: help: is no option"),
+        ("help = true", "F:1: help: is not an option"),
         (
             "\nto = 5",
-            "F:2: to: \"5\" cannot be used: \"5\" is no address; wanted tcp:",
+            "F:2: to: \"5\" cannot be used: \"5\" is not a valid address; wanted tcp:",
         ),
         (
             "to = true",

@@ -89,7 +89,7 @@ impl Relay {
             (Some(value), None) => Ok(Some(value)),
             (_, Some(error)) => Err(refused(error).into()),
             (None, None) => {
-                let what = format!("the relay's answer is none: {answer}");
+                let what = format!("the relay's answer is invalid: {answer}");
                 Err(Failure::new(ExitCode::Peer, what).into())
             }
         }
@@ -113,7 +113,7 @@ impl Relay {
         match self.stream.read_line(&mut line) {
             Ok(0) => Ok(None),
             Ok(_) => {
-                let what = || format!("{}: the answer is no JSON", self.path.display());
+                let what = || format!("{}: the answer is not JSON", self.path.display());
                 Ok(Some(serde_json::from_str(&line).with_context(what)?))
             }
             Err(error) if is_end(&error) => Ok(None),
@@ -163,10 +163,10 @@ fn nobody(paths: &[PathBuf]) -> Failure {
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    let what = format!("no relay can be asked on {}", paths.join(" or on "));
+    let what = format!("no relay listens on {}", paths.join(" or on "));
     Failure::new(ExitCode::Connection, what).hint(
         "start one with: multifd relay --keep-listening --control PATH --listen ADDRESS --to ADDRESS; \
-         and say the same --control PATH here",
+         and give the same --control PATH here",
     )
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn check(files: &[(String, &Path)]) -> Result<(), Failure> {
             rest.find(|(_, path)| Identity::of(path) == Some(identity.clone()))
         {
             let path = path.display();
-            let what = format!("{option} and {other} are one file, {path}");
+            let what = format!("{option} and {other} are the same file, {path}");
             return Err(Failure::usage(what).hint("give each a file of its own"));
         }
     }
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(refused.is_some(), same, "{one:?} {other:?}");
             if let Some(what) = refused {
                 assert!(
-                    what.contains("--ram x and --devices are one file"),
+                    what.contains("--ram x and --devices are the same file"),
                     "{what}"
                 );
             }

@@ -256,9 +256,7 @@ impl Drop for Files {
         }
         for block in &self.blocks {
             let path = block.arg.path.display();
-            output::message(format_args!(
-                "multifd: {path} holds a part of the guest only"
-            ));
+            output::message(format_args!("multifd: {path} holds only part of the guest"));
         }
     }
 }
@@ -327,11 +325,11 @@ fn check_marks(targets: &[PathBuf], in_place: bool) -> Result<(), Failure> {
 
 fn create(path: &Path, hint: &str) -> anyhow::Result<Pending> {
     if path.symlink_metadata().is_ok() {
-        let what = format!("destination: {} exists already", path.display());
+        let what = format!("destination: {} already exists", path.display());
         return Err(Failure::usage(what).hint(hint).into());
     }
     if path.file_name().is_none() {
-        let what = format!("destination: {} is no name of a file", path.display());
+        let what = format!("destination: {} does not name a file", path.display());
         return Err(Failure::usage(what).into());
     }
     Pending::file(path)

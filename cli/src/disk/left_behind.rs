@@ -20,11 +20,11 @@ pub(super) fn remove(
     may_go: impl Fn(&Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let Ok(left) = lock::open(path) else {
-        bail!("it is there already and cannot be opened: remove it");
+        bail!("it already exists and cannot be opened: remove it");
     };
     ensure!(
         is_ours(&left, kind)?,
-        "it is there already, and is no {} that this program has made: remove it",
+        "it already exists, and is not a {} made by this program: remove it",
         match kind {
             Kind::File => "file",
             Kind::Folder => "folder",
@@ -34,8 +34,7 @@ pub(super) fn remove(
         Lock::Held => {}
         Lock::Busy => bail!("{BUSY}"),
         Lock::Unknown => bail!(
-            "it is there already, and its file system cannot say whether another process is receiving \
-             into it: remove it if none is"
+            "it already exists, and its file system cannot tell whether another process is receiving into it: remove it if not"
         ),
     }
     may_go(path)?;
@@ -90,11 +89,11 @@ mod tests {
         symlink("left", path("link")).unwrap();
         fs::create_dir(path("folder")).unwrap();
 
-        refused(&theirs, Kind::File, "no file that");
-        refused(&linked, Kind::File, "no file that");
-        refused(&path("folder"), Kind::File, "no file that");
+        refused(&theirs, Kind::File, "not a file made by");
+        refused(&linked, Kind::File, "not a file made by");
+        refused(&path("folder"), Kind::File, "not a file made by");
         refused(&path("link"), Kind::File, "cannot be opened");
-        refused(&left, Kind::Folder, "no folder that");
+        refused(&left, Kind::Folder, "not a folder made by");
         let held = File::open(&left).unwrap();
         assert_eq!(Lock::attempt(&held).unwrap(), Lock::Held);
         refused(&left, Kind::File, BUSY);

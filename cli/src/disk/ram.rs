@@ -29,8 +29,9 @@ impl FromStr for RamArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, path) = text.split_once('=').unwrap_or((DEFAULT_BLOCK, text));
-        let name = BlockName::new(name)
-            .ok_or_else(|| format!("{name:?} is no name of a RAM block, wanted 1 to 255 bytes"))?;
+        let name = BlockName::new(name).ok_or_else(|| {
+            format!("{name:?} is not a valid RAM block name, wanted 1 to 255 bytes")
+        })?;
         if path.is_empty() {
             return Err(format!("no file for the block {name}"));
         }
@@ -81,7 +82,7 @@ fn map(path: &Path) -> anyhow::Result<(Mapping, u64)> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
     if len == 0 {
-        anyhow::bail!("is empty or no regular file");
+        anyhow::bail!("is empty, or not a regular file");
     }
     let mut mapping = Mapping::private(file.as_fd(), usize::try_from(len)?)?;
     holes::learn(&mut mapping, &file);

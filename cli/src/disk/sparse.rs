@@ -34,7 +34,7 @@ pub(crate) fn reserve(file: &File, len: u64) -> anyhow::Result<()> {
     check_space(file, len)?;
     match fallocate(file, FallocateFlags::empty(), 0, len) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(file.set_len(len)?),
-        result => result.with_context(|| format!("cannot set {len} bytes aside")),
+        result => result.with_context(|| format!("cannot reserve {len} bytes")),
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) fn refuse(side: &str, target: &Path) -> Result<(), Failure> {
 pub(crate) fn check_free(target: &Path) -> Result<PathBuf, Failure> {
     let path = with_suffix(target, SUFFIX);
     if path.symlink_metadata().is_ok() {
-        let what = format!("destination: {} exists already", path.display());
+        let what = format!("destination: {} already exists", path.display());
         return Err(Failure::usage(what).hint("remove it or choose another file"));
     }
     Ok(path)
@@ -111,7 +111,7 @@ pub(crate) fn drop_kept(target: &Path) -> anyhow::Result<()> {
 fn drop_lone_mark(target: &Path) -> anyhow::Result<()> {
     let mark = with_suffix(target, SUFFIX);
     let is_lone = target.symlink_metadata().is_err() && is_file(&mark);
-    ensure!(is_lone, "{} is no lone mark", mark.display());
+    ensure!(is_lone, "{} is not a mark by itself", mark.display());
     Ok(fs::remove_file(mark)?)
 }
 
@@ -144,7 +144,7 @@ impl Kept {
 
     fn no_guest(&self) -> String {
         format!(
-            "{} is no guest that waits for its release",
+            "{} is not a guest waiting to be released",
             self.path.display()
         )
     }

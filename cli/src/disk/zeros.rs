@@ -21,7 +21,7 @@ pub(crate) fn clear(file: &File, block: &RamBlock, range: Range<u64>) -> anyhow:
             edges(&range, page).try_for_each(|edge| overwrite(block, edge))
         }
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => overwrite(block, range),
-        Err(error) => Err(error).context("cannot make zero what has not come"),
+        Err(error) => Err(error).context("cannot clear what did not arrive"),
     }
 }
 

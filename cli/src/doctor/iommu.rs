@@ -65,14 +65,14 @@ impl Iommu {
             _ if !self.is_on() => set("the IOMMU is off"),
             Some(false) => SharedMemory::No(Problem::new(
                 "the IOMMU lacks scalable mode or process address spaces",
-                "take a method that needs no shared virtual memory: qatzip",
+                "use a method that needs no shared virtual memory: qatzip",
             )),
             Some(true) if self.says("sm_off") => set("the kernel's command line has sm_off"),
             Some(true) => SharedMemory::Possible,
             None if self.arm => SharedMemory::Possible,
             None => SharedMemory::No(Problem::new(
                 "the IOMMU does not say that it can",
-                "take a method that needs no shared virtual memory: qatzip",
+                "use a method that needs no shared virtual memory: qatzip",
             )),
         }
     }

@@ -154,7 +154,7 @@ impl Library {
                 format!("chmod a+r /{real}"),
             )),
             Some(head) if !is_for(head, host) => Some(Problem::new(
-                format!("/{path} is no library for this processor"),
+                format!("/{path} is not a library for this processor"),
                 self.advice,
             )),
             Some(_) => None,

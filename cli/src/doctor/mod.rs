@@ -46,7 +46,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     let (host, options) = match &args.root {
         Some(root) if !root.is_dir() => {
-            let what = format!("{} is no folder", root.display());
+            let what = format!("{} is not a folder", root.display());
             return Err(Failure::usage(what).into());
         }
         Some(root) => (Host::at(root), args.libraries.options_elsewhere()),
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
 /// Prints the findings about a folder with credentials.
 fn credentials(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
     if !folder.is_dir() {
-        let what = format!("{} is no folder", folder.display());
+        let what = format!("{} is not a folder", folder.display());
         return Err(Failure::usage(what).into());
     }
     let folder = tls::Folder::read(folder);

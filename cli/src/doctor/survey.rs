@@ -96,7 +96,7 @@ impl Survey {
             if !self.processor.can_enqueue() {
                 return Err(Problem::new(
                     "the processor's flags lack enqcmd",
-                    "take a kernel of 5.18 or newer, with intel_iommu=on,sm_on",
+                    "use kernel 5.18 or newer, with intel_iommu=on,sm_on",
                 ));
             }
             self.need(&[library::QPL, library::ACCEL_CONFIG])

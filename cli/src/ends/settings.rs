@@ -53,7 +53,7 @@ fn check_supported(settings: &Settings) -> Result<(), Failure> {
         (
             on.pause_before_switchover,
             "pause-before-switchover",
-            "nobody could let it go on",
+            "there is no way to let it continue",
         ),
     ];
     match refused.iter().find(|(given, ..)| *given) {

@@ -69,7 +69,10 @@ impl Record {
             ));
         }
         if verify {
-            let what = format!("{} is no folder: only those have checksums", path.display());
+            let what = format!(
+                "{} is not a folder: only folders have checksums",
+                path.display()
+            );
             return Err(Failure::usage(what).into());
         }
         Self::read_file(path, page_size).with_context(|| path.display().to_string())
@@ -91,7 +94,7 @@ impl Record {
                 ChannelRecord::read(path, page_size)?.into(),
             )),
             got => bail!(
-                "no recorded connection, and no folder of a saved guest: the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
+                "not a recorded connection, nor the folder of a saved guest: the first bytes are {got:#010x}, wanted {MAIN_MAGIC:#010x} of a main channel or \
                  {MULTIFD_MAGIC:#010x} of a multifd channel"
             ),
         }

@@ -55,9 +55,9 @@ impl Display for FolderRecord {
         }
         match self.checksums {
             Checksums::NotCompared => {}
-            Checksums::Match => writeln!(f, "  all of it is what was kept, by its checksums")?,
+            Checksums::Match => writeln!(f, "  all checksums match")?,
             Checksums::Missing => {
-                writeln!(f, "  not all blocks have a checksum; the others match")?
+                writeln!(f, "  not all blocks have a checksum; those that do match")?
             }
         }
         writeln!(f)?;

@@ -87,7 +87,7 @@ pub(crate) fn levels(method: &str, wanted: &[u8]) -> Vec<Option<u8>> {
         }
     }
     for error in left {
-        output::message(format_args!("multifd: left out: {error}"));
+        output::message(format_args!("multifd: skipped: {error}"));
     }
     taken
 }

@@ -208,9 +208,9 @@ fn describe(workload: &WorkloadArgs, memory: u64) -> String {
         rate => format!("{} a second", Bytes(rate)),
     };
     format!(
-        "guest: {vcpus}, writes to {} {rate}, {} pages\n",
-        Bytes(workload.working_set(memory)),
+        "guest: {vcpus}, writes {rate}, {} pages of {}\n",
         workload.pattern,
+        Bytes(workload.working_set(memory)),
     )
 }
 
@@ -240,7 +240,7 @@ fn rounds(report: &PairReport) -> String {
     ) {
         (Some(_), Some(rounds)) => {
             let downtime = report.source.downtime;
-            format!("{rounds} rounds, stopped for {downtime:.1} ms, ")
+            format!("{rounds} rounds, paused for {downtime:.1} ms, ")
         }
         _ => String::new(),
     }

@@ -53,7 +53,7 @@ pub(crate) fn channel(uri: &Uri, channel: u8, limit: Duration) -> Result<SocketT
         let what = format!("source, channel {channel}: cannot connect to {uri}: {error}");
         Failure::new(ExitCode::Connection, what).hint(
             "the destination took the main connection and then stopped listening: see its own \
-             messages, and set multifd and multifd-channels alike on both sides",
+             messages, and set multifd and multifd-channels to the same values on both sides",
         )
     })
 }
@@ -144,7 +144,7 @@ fn connect_unix(path: &Path, cancelled: &dyn Fn() -> bool) -> io::Result<OwnedFd
             }
             Err(Errno::AGAIN) => {
                 let what =
-                    "it accepts no more connections: is multifd-channels alike on both sides?";
+                    "it accepts no more connections: is multifd-channels the same on both sides?";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
             Err(error) => return Err(error.into()),

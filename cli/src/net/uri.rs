@@ -56,7 +56,7 @@ impl FromStr for Uri {
                 "{text:?} has no scheme: write tcp:{}:{port}",
                 host.escape_debug()
             ))),
-            _ => Err(wrong(format!("{text:?} is no address"))),
+            _ => Err(wrong(format!("{text:?} is not a valid address"))),
         }
     }
 }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_advice() {
         for (text, advice) in [
-            ("", "is no address"),
+            ("", "is not a valid address"),
             ("host:4444", "write tcp:host:4444"),
             ("tcp:host", "has no port"),
             ("tcp:::1:4444", "in [ ]"),

@@ -98,40 +98,39 @@ fn of_side(side: Option<Side>, sides: Sides) -> &'static str {
 }
 
 const CONNECTION: Sides = Sides {
-    source: "the destination, or a relay before it, may have refused the guest, ended, or be no multifd destination: \
-             see its own messages, and set multifd, multifd-channels, multifd-compression and TLS alike on both sides",
-    destination: "the source may have ended or be set up differently: see its own messages, and set multifd, \
-                  multifd-channels, multifd-compression and TLS alike on both sides",
+    source: "the destination, or a relay before it, may have refused the guest, ended, or not be a multifd destination: \
+             see its own messages, and make sure that multifd, multifd-channels, multifd-compression and TLS are the same on both sides",
+    destination: "the source may have ended or be set up differently: see its own messages, and make sure that multifd, multifd-channels, multifd-compression and TLS are the same on both sides",
     relay_in: "the source may have ended, given up or be set up differently: see its own messages, switch multifd on \
                there, and set --in multifd-channels, multifd-compression and tls-creds as it has them",
     relay_out: "the destination may have refused the guest, ended, or not listen: see its own messages, and set --out \
                 multifd-channels, multifd-compression and tls-creds as it has them",
 };
 const CHANNELS: Sides = Sides {
-    source: "set multifd-channels alike on both sides: --set multifd-channels=N",
-    destination: "set multifd-channels alike on both sides: --set multifd-channels=N",
+    source: "set multifd-channels to the same value on both sides: --channels N",
+    destination: "set multifd-channels to the same value on both sides: --channels N",
     relay_in: "set multifd-channels as the source has it: --in multifd-channels=N",
     relay_out: "set multifd-channels as the destination has it: --out multifd-channels=N",
 };
 const METHOD: Sides = Sides {
-    source: "set multifd-compression alike on both sides: --set multifd-compression=NAME",
-    destination: "set multifd-compression alike on both sides: --set multifd-compression=NAME",
+    source: "set multifd-compression to the same value on both sides: --compression NAME",
+    destination: "set multifd-compression to the same value on both sides: --compression NAME",
     relay_in: "set multifd-compression as the source has it: --in multifd-compression=NAME",
     relay_out: "set multifd-compression as the destination has it: --out multifd-compression=NAME",
 };
 const NOT_A_SOURCE: &str =
-    "what connected is no QEMU or multifd source, or TLS is on at one side only";
+    "what connected is not a QEMU or multifd source, or TLS is on at only one end";
 /// An alert record, which begins so whatever the version.
 const TLS_ALERT: MessageId = MessageId(0x1503);
 const TLS_THERE: &str =
-    "what listens there answers with TLS: --set tls-creds=DIR, or tls-creds off there";
+    "what listens there speaks TLS: use --set tls-creds=DIR here, or turn TLS off there";
 const TLS_BEHIND: &str =
-    "what listens there answers with TLS: --out tls-creds=DIR, or tls-creds off there";
-const NOT_A_DESTINATION: &str = "what listens there is no QEMU or multifd destination: check the \
+    "what listens there speaks TLS: use --out tls-creds=DIR here, or turn TLS off there";
+const NOT_A_DESTINATION: &str = "what listens there is not a QEMU or multifd destination: check the \
                                  address";
 const DESTINATION: &str = "see the destination's own messages";
 const UUID: &str = "give both sides the same --uuid";
-const PAGE_SIZE: &str = "give --page-size with the size that the guest has";
+const PAGE_SIZE: &str = "give the guest's page size with --page-size";
 
 #[cfg(test)]
 mod tests {
@@ -237,6 +236,6 @@ mod tests {
         assert!(hint(method(), Side::RelayIn).contains("--in multifd-compression="));
         assert!(hint(method(), Side::RelayOut).contains("--out multifd-compression="));
         assert!(hint(channel, Side::RelayIn).contains("--in multifd-channels="));
-        assert!(hint(method(), Side::Source).contains("--set multifd-compression="));
+        assert!(hint(method(), Side::Source).contains("--compression NAME"));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
         Rate(whole(now.ram.dirty_pages_rate * now.ram.page_size as f64)),
     );
     if let Some(expected) = now.expected_downtime {
-        let _ = write!(text, ", expected down time {expected:.0} ms");
+        let _ = write!(text, ", expected downtime {expected:.0} ms");
     }
     if let Some(percent) = now.cpu_throttle_percentage {
         let _ = write!(text, ", throttled by {percent} %");
@@ -50,7 +50,7 @@ pub(crate) fn text(last: &MigrationInfo, now: &MigrationInfo) -> String {
         );
     }
     if let Some(more) = now.more.channels.len().checked_sub(MOST_CHANNELS + 1) {
-        let _ = write!(text, "\n  and {} channels more", more + 1);
+        let _ = write!(text, "\n  and {} more channels", more + 1);
     }
     text
 }
@@ -95,7 +95,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "round 3, 0 B left, 100 mbps, ratio 0.00, guest writes 0 B/s, expected down time 120 ms"
+            "round 3, 0 B left, 100 mbps, ratio 0.00, guest writes 0 B/s, expected downtime 120 ms"
         );
         assert_eq!(lines[1], "  packets by level: raw 100 % (ratio 1.00)");
         assert_eq!(
@@ -103,6 +103,6 @@ mod tests {
             "  channel 0: 50 mbps, cpu 50 %, waits 0 % for pages, 0 % for the connection"
         );
         assert_eq!(lines.len(), 11);
-        assert_eq!(lines[10], "  and 2 channels more");
+        assert_eq!(lines[10], "  and 2 more channels");
     }
 }

@@ -45,7 +45,7 @@ fn waiting(text: &mut String, waiting: &[Value], count: u64) {
             "main" | "main-head" => "waits with its main connection",
             "channel" => "waits with a channel",
             "all" => "waits for its turn",
-            _ => "is none of a migration",
+            _ => "belongs to no migration",
         };
         let _ = write!(text, "\nwaiting: {} {said}", string(one, "peer"));
         if let Some(uuid) = one.get("uuid").and_then(Value::as_str) {
@@ -59,7 +59,7 @@ fn waiting(text: &mut String, waiting: &[Value], count: u64) {
         .checked_sub(waiting.len() as u64)
         .filter(|more| *more > 0)
     {
-        let _ = write!(text, "\nwaiting: {more} connections more");
+        let _ = write!(text, "\nwaiting: {more} more connections");
     }
 }
 
@@ -173,7 +173,7 @@ fn ways(text: &mut String, migration: &Value) {
             }
         }
         if let Some(more) = count.checked_sub(MOST_CHANNELS).filter(|more| *more > 0) {
-            let _ = write!(text, "\n    and {more} channels more");
+            let _ = write!(text, "\n    and {more} more channels");
         }
     }
 }
@@ -289,6 +289,6 @@ mod tests {
         let from = "  from 192.0.2.1: 0 B (zstd, 10 channels)\n    channel 0: 2 packets, 1.00 KiB, 0 mbps, \
                     waits for the source\n";
         assert!(text.contains(from), "{text}");
-        assert!(text.ends_with("    channel 7: 2 packets, 1.00 KiB, 0 mbps, waits for the source\n    and 2 channels more"), "{text}");
+        assert!(text.ends_with("    channel 7: 2 packets, 1.00 KiB, 0 mbps, waits for the source\n    and 2 more channels"), "{text}");
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct MigrationReport {
     /// The last rounds; only at the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rounds: Vec<RoundReport>,
-    /// Where the down time went; only at the source.
+    /// Where the downtime went; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) downtime_items: Option<DownTime>,
     /// How it went over time, if that was asked for.
@@ -232,7 +232,7 @@ impl MigrationReport {
             self.ratio,
         ))?;
         output::line(format_args!(
-            "total time {:.0} ms, down time {:.1} ms, {:.0} mbps, {:.0} pages/s, cpu {:.0} %",
+            "total time {:.0} ms, downtime {:.1} ms, {:.0} mbps, {:.0} pages/s, cpu {:.0} %",
             self.total_time,
             self.downtime,
             self.ram.mbps,

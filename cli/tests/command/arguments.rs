@@ -90,7 +90,7 @@ fn wrong_arguments_are_a_usage_error() -> Result<()> {
     // A file that is in the way is not overwritten unasked, nor created where it should exist.
     // --from is what --listen was called before.
     let recv = ["recv", "--from", "tcp:127.0.0.1:0", "--ram"];
-    run(&[&recv[..], &[&ram]].concat())?.failed(&[2], &["exists already", "--in-place"])?;
+    run(&[&recv[..], &[&ram]].concat())?.failed(&[2], &["already exists", "--in-place"])?;
     let new = folder.text("new");
     run(&[&recv[..], &[&new, "--in-place"]].concat())?.failed(&[2], &["does not exist"])
 }

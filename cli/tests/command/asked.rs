@@ -252,10 +252,7 @@ fn watching_ends_with_the_relay() -> Result<()> {
     let nobody = run(&["status", "--control", &control])?;
     nobody.failed(
         &[CONNECTION],
-        &[
-            "no relay can be asked on",
-            "hint: start one with: multifd relay",
-        ],
+        &["no relay listens on", "hint: start one with: multifd relay"],
     )
 }
 

@@ -131,7 +131,7 @@ fn a_file_is_read_again() -> Result<()> {
     relaying.signal(Signal::HUP)?;
     let said = relaying.wait_line("the options and the certificates stay as they were")?;
     ensure!(
-        said.contains("relay.toml:6: listn: is no option of relay, did you mean listen?"),
+        said.contains("relay.toml:6: listn: is not an option of relay, did you mean listen?"),
         "{said}"
     );
     stranger()?;

@@ -313,7 +313,7 @@ fn a_library_can_be_elsewhere() -> Result<()> {
         "libraries",
         "libqatzip.so.3",
         "unusable",
-        &["/opt/qat/text is no library"],
+        &["/opt/qat/text is not a library"],
     )?;
     let report = doctor("qatzip=/opt/qat/nothing")?;
     let words = ["/opt/qat/nothing is not there", "--library"];
@@ -626,7 +626,7 @@ fn this_host_is_described_for_humans() -> Result<()> {
             assert!(pair[1].trim_start().starts_with("do: "), "{pair:?}");
         }
     }
-    run(&["doctor", "--root", "/no/such/folder"])?.failed(&[2], &["is no folder"])?;
+    run(&["doctor", "--root", "/no/such/folder"])?.failed(&[2], &["is not a folder"])?;
     // An empty folder is a host of which nothing is known: all findings, and no failure.
     let empty = Folder::new()?;
     let root = empty.root().display().to_string();

@@ -115,7 +115,7 @@ fn a_source_that_cannot_be_trusted() -> Result<()> {
         (
             &known,
             vec!["--tls-authz", "CN=another"],
-            "the peer does not take this side's certificate",
+            "the peer does not accept this side's certificate",
             "wanted \"CN=another\"",
         ),
     ] {

@@ -72,7 +72,7 @@ fn send_all(folder: &Folder, channels: usize, numbers: &[u8]) -> Result<Vec<u8>>
             drop(receiving);
             ensure!(
                 !folder.exists(&number.to_string()),
-                "{number} is there twice"
+                "{number} is given twice"
             );
         }
     }

@@ -58,7 +58,7 @@ fn a_saved_guest_that_has_changed_is_not_sent() -> Result<()> {
         "{record:#}"
     );
     let text = run(&["inspect", "--verify", &saved])?;
-    ensure!(text.stdout.contains("what was kept"), "{text:?}");
+    ensure!(text.stdout.contains("all checksums match"), "{text:?}");
 
     let ram = folder.path("guest/ram/00-ram");
     let mut bytes = std::fs::read(&ram)?;
@@ -69,5 +69,5 @@ fn a_saved_guest_that_has_changed_is_not_sent() -> Result<()> {
     run(&inspect)?.json(0)?;
     // Before anybody is connected to: nobody listens there.
     send("tcp:127.0.0.1:1", &["--load", &saved])?.failed(&[1], &changed)?;
-    run(&["inspect", "--verify", &source])?.failed(&[2], &["no folder"])
+    run(&["inspect", "--verify", &source])?.failed(&[2], &["not a folder"])
 }

@@ -43,8 +43,8 @@ fn a_kept_folder_is_released_or_dropped() -> Result<()> {
     run(&load)?.failed(&[KEPT], &["has not released it", "multifd release"])?;
 
     run(&["release", &saved])?.ended(&[0], &[])?;
-    run(&["release", &saved])?.failed(&[1], &["no guest that waits for its release"])?;
-    run(&["drop", &saved])?.failed(&[1], &["no guest that waits for its release"])?;
+    run(&["release", &saved])?.failed(&[1], &["not a guest waiting to be released"])?;
+    run(&["drop", &saved])?.failed(&[1], &["not a guest waiting to be released"])?;
     assert_eq!(
         run(&["inspect", &saved, "--json"])?.json(0)?["unreleased"],
         false

@@ -81,7 +81,7 @@ fn everything_is_measured_over_tls_too() -> Result<()> {
     Ok(())
 }
 
-/// A guest that writes faster than its pages can be sent never fits into its down time, but it can be
+/// A guest that writes faster than its pages can be sent never fits into its downtime, but it can be
 /// slowed down.
 #[test]
 fn a_guest_that_is_too_fast_is_throttled() -> Result<()> {

@@ -72,7 +72,7 @@ fn a_demo_has_the_guest_that_is_wanted() -> Result<()> {
         "1M",
     ];
     let demo = run(&[&memory[..], &work, &["--dirty-rate", "2M"]].concat())?;
-    let words = "guest: 3 threads for vCPUs (--threads was given), writes to 1.00 MiB 2.00 MiB a second, hot pages";
+    let words = "guest: 3 threads for vCPUs (--threads was given), writes 2.00 MiB a second, hot pages of 1.00 MiB";
     demo.ended(&[0], &[words])?;
     let demo = demo.json(0)?;
     let want = json!({

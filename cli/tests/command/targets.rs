@@ -37,12 +37,12 @@ fn a_target_that_cannot_be_is_refused_before_it_listens() -> Result<()> {
     assert_eq!(folder.names()?, [""; 0]);
 
     let there = folder.write("there", b"theirs")?;
-    refused(&["--ram", &there], USAGE, &["exists already", "hint: "])?;
-    refused(&["--save", &there], USAGE, &["exists already", "hint: "])?;
+    refused(&["--ram", &there], USAGE, &["already exists", "hint: "])?;
+    refused(&["--save", &there], USAGE, &["already exists", "hint: "])?;
     let devices = ["--ram", &text("ram"), "--devices", &there];
-    refused(&devices, USAGE, &["exists already", "hint: "])?;
+    refused(&devices, USAGE, &["already exists", "hint: "])?;
     std::os::unix::fs::symlink("nowhere", folder.path("link"))?;
-    refused(&["--ram", &text("link")], USAGE, &["exists already"])?;
+    refused(&["--ram", &text("link")], USAGE, &["already exists"])?;
     assert_eq!(folder.names()?, ["link", "there"]);
     assert_eq!(std::fs::read(folder.path("there"))?, b"theirs");
     Ok(())
@@ -55,7 +55,7 @@ fn one_file_for_two_things_is_refused() -> Result<()> {
     std::fs::hard_link(&old, folder.path("hard"))?;
     std::os::unix::fs::symlink("old", folder.path("soft"))?;
     let of = |name: &str, file: &str| format!("{name}={}", folder.text(file));
-    let one_file = ["are one file", "hint: "];
+    let one_file = ["are the same file", "hint: "];
     for other in ["old", "hard", "soft"] {
         let both = ["--ram", &of("a", "old"), "--ram", &of("b", other)];
         refused(&[&both[..], &["--in-place"]].concat(), USAGE, &one_file)?;

@@ -96,7 +96,7 @@ fn the_doctor_finds_nothing_and_tells_what_is_taken_away() -> Result<()> {
                 .all(|finding| finding["name"] == "client-key.pem"),
         "{wrong:#?}"
     );
-    run(&["doctor", "--tls-dir", &folder.text("nothing")])?.failed(&[2], &["is no folder"])
+    run(&["doctor", "--tls-dir", &folder.text("nothing")])?.failed(&[2], &["is not a folder"])
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn nothing_is_overwritten() -> Result<()> {
     for (hosts, words) in [
         (
             &["--host", "a", "--host", "A,b"][..],
-            "--host A is there twice",
+            "--host A is given twice",
         ),
         (&["--host", "../a"], "is not a host name or an address"),
         (&[], "--host"),

@@ -171,7 +171,7 @@ impl ZeroPages {
     }
 }
 
-/// Whether a page is all zero. One outside of the block is not; who sends it will notice.
+/// Whether a page is all zero. One outside the block is not; who sends it will notice.
 pub(crate) fn is_zero_page(block: &RamBlock, offset: u64, page_size: PageSize) -> bool {
     let page = block.span(offset, page_size.bytes());
     page.is_some_and(|page| page.is_zero())

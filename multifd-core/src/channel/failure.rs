@@ -72,7 +72,7 @@ pub(super) fn received_too_many(count: usize) -> io::Error {
 pub(super) fn own_pages_error(error: PagesError) -> Error {
     match error {
         PagesError::Outside { offset } => {
-            caller("page outside of its block").at(Place::default().offset(offset))
+            caller("page outside its block").at(Place::default().offset(offset))
         }
         error => Error::new(Fault::Caller, error),
     }

@@ -52,7 +52,7 @@ impl fmt::Display for Stranger {
             Self::Closed { got } => write!(f, "it ended after {got} bytes"),
             Self::Silent { got, limit } => {
                 let seconds = limit.as_secs_f32();
-                write!(f, "it said no more than {got} bytes within {seconds} s")
+                write!(f, "it sent only {got} bytes within {seconds} s")
             }
             // A handshake record, of whatever version.
             Self::Start([0x16, ..]) => f.write_str("it looks like TLS"),
@@ -63,7 +63,7 @@ impl fmt::Display for Stranger {
             Self::InitPacket(error) => write!(f, "its initial packet was wrong: {error}"),
             Self::SecondMain => f.write_str("there was a main connection already"),
             Self::CrowdedOut => {
-                f.write_str("it had not said yet what it is when there were too many others")
+                f.write_str("it had not identified itself when too many others came")
             }
             Self::Broken { text, .. } => write!(f, "it failed: {text}"),
         }

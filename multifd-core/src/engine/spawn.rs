@@ -73,7 +73,7 @@ impl ThreadGroup {
         if count.alive > 0 {
             let (alive, seconds) = (count.alive, limit.as_secs_f32());
             log::warn!(
-                "{alive} threads have not come back from the host's code within {seconds} s, and are left alone: \
+                "{alive} threads did not return from the host's code within {seconds} s and were abandoned: \
                  a device state's sink, a method or a connection blocks"
             );
         }

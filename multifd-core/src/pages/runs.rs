@@ -93,7 +93,7 @@ pub enum PagesError {
         most: usize,
     },
     /// One is not wholly inside of its block.
-    #[error("page {offset:#x} is outside of its block")]
+    #[error("page {offset:#x} is outside its block")]
     Outside {
         /// Where it begins in the block.
         offset: u64,

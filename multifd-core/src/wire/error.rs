@@ -13,7 +13,7 @@ pub enum WireError {
     /// The first four bytes are not [`MULTIFD_MAGIC`].
     #[error(
         "not a multifd packet: magic {got:#010x}, wanted {MULTIFD_MAGIC:#010x} \
-         (the stream is damaged, or the peer is no multifd source)"
+         (the stream is damaged, or the peer is not a multifd source)"
     )]
     Magic {
         /// The four bytes.
@@ -26,7 +26,7 @@ pub enum WireError {
         got: u32,
     },
     /// The initial packet carries another VM's UUID.
-    #[error("the peer migrates the VM {got}, this side is {want}: give both the same uuid")]
+    #[error("the peer migrates VM {got}, this side expects {want}: give both the same UUID")]
     Uuid {
         /// The UUID that was sent.
         got: Uuid,
@@ -45,7 +45,7 @@ pub enum WireError {
         channels: usize,
     },
     /// A second connection calls itself by the number of one that is already there.
-    #[error("channel number {got} came twice")]
+    #[error("channel number {got} is used twice")]
     DuplicateChannel {
         /// The channel number that was sent.
         got: u8,
@@ -109,7 +109,7 @@ pub enum WireError {
         page_size: PageSize,
     },
     /// A page that is not wholly inside its block.
-    #[error("page offset {got:#x} is outside of the block of {block_len:#x} bytes")]
+    #[error("page offset {got:#x} is outside the block of {block_len:#x} bytes")]
     OutOfBlock {
         /// The offset in bytes.
         got: u64,

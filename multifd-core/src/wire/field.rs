@@ -10,7 +10,7 @@ use super::flags::{COMMON_HEADER_LEN, MULTIFD_MAGIC, MULTIFD_VERSION, PacketFlag
 
 /// The `N` bytes at `AT`.
 pub(super) fn part<const AT: usize, const N: usize, const LEN: usize>(header: &[u8; LEN]) -> &[u8] {
-    const { assert!(AT + N <= LEN, "a field outside of its header") };
+    const { assert!(AT + N <= LEN, "a field outside its header") };
     header.split_at(AT).1.split_at(N).0
 }
 
@@ -36,7 +36,7 @@ pub(super) fn put<const AT: usize, const N: usize, const LEN: usize>(
     header: &mut [u8; LEN],
     value: [u8; N],
 ) {
-    const { assert!(AT + N <= LEN, "a field outside of its header") };
+    const { assert!(AT + N <= LEN, "a field outside its header") };
     let (_, rest) = header.split_at_mut(AT);
     rest.split_at_mut(N).0.copy_from_slice(&value);
 }

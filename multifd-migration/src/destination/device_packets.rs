@@ -107,7 +107,7 @@ impl DevicePackets {
         match unknown {
             Some((name, _)) if !hands_over => {
                 let what = format!(
-                    "{name}: its state came over the channels in a layout that is not known, so nothing says when all of \
+                    "{name}: its state came over the channels in an unknown layout, so nothing says when all of \
                      it is there: turn off its transfer over multifd at the source"
                 );
                 Err(Error::new(Fault::Peer, what))

@@ -48,8 +48,7 @@ impl DestinationFailure {
     /// `what` is missing, which failed with `error`.
     pub(super) fn not_released(what: &str, error: &Error) -> Self {
         let what = format!(
-            "all of the guest is here, but {what}, so it must not run here unless it is sure not to run \
-             there: {error}"
+            "all of the guest is here, but {what}, so it must not run here unless it certainly does not run there: {error}"
         );
         Self {
             error: Error::new(error.fault(), what).at(error.place().clone()),

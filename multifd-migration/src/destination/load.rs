@@ -187,8 +187,8 @@ impl<'a> Load<'a> {
             return Ok(());
         }
         let what = match config.receiver.uuid {
-            Some(_) => format!("the source migrates the VM {got}, this side is {want}"),
-            None => format!("the source migrates the VM {got}, but its channels say {want}"),
+            Some(_) => format!("the source migrates VM {got}, this side expects {want}"),
+            None => format!("the source migrates VM {got}, but its channels say {want}"),
         };
         Err(Error::new(Fault::Peer, what))
     }

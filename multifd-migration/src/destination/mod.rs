@@ -290,7 +290,7 @@ fn confirm(
     stream.reader_mut().transport_mut().resume();
     stream.reader_mut().set_time_limit(Some(limits.confirm));
     stream.reply(ReturnMessage::Shut(0)).map_err(|error| {
-        DestinationFailure::not_released("the source could not be told so", &error.into())
+        DestinationFailure::not_released("the source could not be told", &error.into())
     })?;
     if hands_over {
         stream.wait_ping(handover::GO).map_err(|error| {
@@ -309,6 +309,6 @@ fn tell_started(stream: &mut Incoming, is_started: bool) {
         false => ReturnMessage::Shut(1),
     };
     if let Err(error) = stream.reply(word) {
-        log::warn!("the guest is here, but the source could not be told so: {error}");
+        log::warn!("the guest is here, but the source could not be told: {error}");
     }
 }

@@ -66,7 +66,7 @@ impl EndlessRounds {
     }
 }
 
-/// Most bytes of a round that would fit into any down time: 10 ms at 1 Gbit/s.
+/// Most bytes of a round that would fit into any downtime: 10 ms at 1 Gbit/s.
 const SMALL: u64 = 1 << 20;
 /// So many such rounds in succession are no chance: a source switches over after the first.
 const ROUNDS: u32 = 100;
@@ -114,7 +114,7 @@ mod tests {
     fn a_source_with_something_to_send_is_waited_for() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        // More than a down time may bring, for ever.
+        // More than a downtime may bring, for ever.
         let mut rounds = EndlessRounds::default();
         let mut received = 0;
         for second in 0..1000 {

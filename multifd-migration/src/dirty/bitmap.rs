@@ -70,7 +70,7 @@ impl DirtyBitmap {
         self.dirty
     }
 
-    /// Marks `pages` pages from `first_page` on; what is outside of the block is left out.
+    /// Marks `pages` pages from `first_page` on; what is outside the block is left out.
     pub fn mark(&mut self, first_page: u64, pages: u64) {
         let end = first_page.saturating_add(pages).min(self.pages);
         for (word, bits) in words_of(first_page..end) {
@@ -80,7 +80,7 @@ impl DirtyBitmap {
 
     /// Marks the pages whose bits are set in `words`, the form of `KVM_GET_DIRTY_LOG`: the lowest
     /// bit of the first word is the page `first_page`, which is a multiple of 64; other ones are
-    /// rounded down. Bits outside of the block are left out.
+    /// rounded down. Bits outside the block are left out.
     pub fn merge(&mut self, first_page: u64, words: &[u64]) {
         let first = index(first_page / PAGES_PER_WORD);
         for (at, word) in words.iter().enumerate() {

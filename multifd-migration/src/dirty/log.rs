@@ -107,7 +107,7 @@ impl SoftwareLog {
     }
 
     /// Marks the pages of `len` bytes at `offset` of a block, *after* they were written to. From any
-    /// thread. What is outside of the block is left out.
+    /// thread. What is outside the block is left out.
     pub fn mark_range(&self, block: BlockIndex, offset: u64, len: u64) {
         let Some(words) = self.words(block) else {
             return;

@@ -180,9 +180,9 @@ impl Listener {
         let is_last = self.link.is_last(message);
         self.tell(message).map_err(|error| {
             let what = match (is_last, message) {
-                (false, _) => "the destination has everything, but the source could not be told so",
+                (false, _) => "the destination has everything, but the source could not be told",
                 (true, ReturnMessage::Shut(_)) => {
-                    "the destination has the guest, but the source could not be told so, and may run it, \
+                    "the destination has the guest, but the source could not be told, and may run it, \
                      too"
                 }
                 (true, _) => {
@@ -202,11 +202,10 @@ impl Listener {
     /// this is noted first.
     fn refuse(&mut self, message: ReturnMessage, code: u32) -> Error {
         let what = match self.link.is_released() {
-            true => "has all of the guest, and could not start it",
+            true => "has all of the guest but could not start it",
             false => "could not take the guest",
         };
-        let what =
-            format!("the destination {what} (SHUT {code}): what was wrong stands in its own log");
+        let what = format!("the destination {what} (SHUT {code}): see its own log for the reason");
         let error = to_destination(Error::new(Fault::Peer, what));
         self.abort.fail(error.clone());
         if self.tell(message).is_ok() {
@@ -262,7 +261,7 @@ impl Listener {
             self.stall.restart();
         }
         if self.stall.left(taken).is_none() {
-            return Err(self.silent("the destination has taken nothing", limit));
+            return Err(self.silent("the destination has read nothing", limit));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub(super) fn from_source(error: Error) -> Error {
 
 /// The error of a source that has closed the main connection though it waits for the destination's word.
 pub(super) fn source_is_gone() -> Error {
-    let what = "the source ended or cancelled before the destination has confirmed";
+    let what = "the source ended or cancelled before the destination confirmed";
     from_source(Error::new(Fault::Connection, what))
 }
 

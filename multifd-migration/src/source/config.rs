@@ -44,7 +44,7 @@ pub struct SourceConfig {
     /// Choose for each packet how much to compress it, by what the link and the processors give; `None`, the default,
     /// keeps to the method's level. The destination need not know.
     pub adapt: Option<AdaptConfig>,
-    /// Bandwidth and down time; may be changed while the migration runs.
+    /// Bandwidth and downtime; may be changed while the migration runs.
     pub tuning: Tuning,
     /// `pause-before-switchover`: with the guest paused, wait for
     /// [`SourceHandle::proceed`](super::SourceHandle::proceed) before the last memory and the
@@ -53,7 +53,7 @@ pub struct SourceConfig {
     /// Fetch the dirty log once more when the last memory has been sent, and fail if the paused guest's memory was written to: by a
     /// device that [`SourceHost::pause`](super::SourceHost::pause) has not stopped, whose writes would be lost. The
     /// guest runs on. Pages of the last fetch are left out: a log that protects late reports them once more. Off by
-    /// default, for a fetch is down time; on, it is for whoever teaches a hypervisor to migrate.
+    /// default, for a fetch is downtime; on, it is for whoever teaches a hypervisor to migrate.
     pub check_pause: bool,
     /// Slow the guest's vCPUs down if it writes faster than the channels carry; `None`, the default,
     /// does not.
@@ -64,7 +64,7 @@ pub struct SourceConfig {
     /// What to do then.
     pub over_time: OverTime,
     /// Use the handover that keeps the guest from running on both sides, if the destination is of
-    /// this crate, too. On by default; it costs one round trip of down time.
+    /// this crate, too. On by default; it costs one round trip of downtime.
     pub hand_over: bool,
     /// The state of each device of a guest that is stopped, in the order in which the destination
     /// loads it: what [`Source::run_stopped`](super::Source::run_stopped) sends.
@@ -116,7 +116,7 @@ pub enum OverTime {
     /// It fails, and the guest runs on.
     #[default]
     Cancel,
-    /// Pause the guest and send what is left, however long its down time is then.
+    /// Pause the guest and send what is left, however long its downtime is then.
     SwitchOver,
 }
 

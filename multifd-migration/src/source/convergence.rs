@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Whether what is left can be sent within the down time.
+//! Whether what is left can be sent within the downtime.
 //!
 //! All figures are bytes of guest memory, not of the wire: what the guest makes dirty and what the
 //! channels carry can be compared only so. Zero pages are left out of the rate, for the pages that a
@@ -37,7 +37,7 @@ pub(super) struct Pass {
     pub(super) fetch: Duration,
 }
 
-/// What the guest's down time may be, and what is known about the link.
+/// What the guest's downtime may be, and what is known about the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tuning {
@@ -113,7 +113,7 @@ impl Convergence {
     }
 
     /// Takes note of what is dirty after a round. Returns whether one round more is likely to make the
-    /// down time much shorter although it is short enough: while each halves what is left, all of them
+    /// downtime much shorter although it is short enough: while each halves what is left, all of them
     /// together take no longer than the first one twice.
     pub(super) fn is_worth_a_round(&mut self, remaining: u64, tuning: &Tuning) -> bool {
         let before = self.left.replace(remaining);

@@ -20,7 +20,7 @@ pub trait SourceHost {
     }
 
     /// Stops the guest: its vCPUs, and all devices that write to its memory. Returns when nothing
-    /// writes any more. Called once, when what is left can be sent within the down time.
+    /// writes any more. Called once, when what is left can be sent within the downtime.
     ///
     /// # Errors
     /// It cannot be stopped: the migration fails, and [`Self::resume`] is called.

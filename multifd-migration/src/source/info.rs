@@ -27,7 +27,7 @@ pub struct MigrationInfo {
     /// From the guest's pause until the destination's confirmation; once the guest is paused.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub downtime: Option<f64>,
-    /// The down time if the guest were paused now, as the last fetch of the dirty log made it out.
+    /// The downtime if the guest were paused now, as the last fetch of the dirty log made it out.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub expected_downtime: Option<f64>,
     /// How much of the vCPUs' time is taken away, while it is: `auto-converge`.
@@ -85,7 +85,7 @@ pub struct MoreInfo {
     /// Until all that is dirty now is sent, at the present rate and if the guest wrote no more.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub expected_remaining_time: Option<f64>,
-    /// Where the down time went; once the guest was paused.
+    /// Where the downtime went; once the guest was paused.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub downtime_items: Option<DownTime>,
     /// What the destination does with the guest before it confirms, as far as it says so.

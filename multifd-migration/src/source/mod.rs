@@ -3,7 +3,7 @@
 //! The sending end of a migration.
 //!
 //! Memory is sent in rounds while the guest runs: first all of it, then what the guest has written to
-//! meanwhile. Once the rest can be sent within the down time, the guest is paused, and the last
+//! meanwhile. Once the rest can be sent within the downtime, the guest is paused, and the last
 //! memory and its devices are sent.
 
 mod beside_ram;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! Rounds while the guest runs, until the rest can be sent within the down time.
+//! Rounds while the guest runs, until the rest can be sent within the downtime.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{OverTime, Source};
 use crate::stream::Command;
 
 impl Source {
-    /// Rounds, until the rest can be sent within the down time.
+    /// Rounds, until the rest can be sent within the downtime.
     pub(super) fn precopy(
         &mut self,
         host: &mut Supervised<'_>,
@@ -58,7 +58,7 @@ impl Source {
     }
 
     /// Waits, while the guest runs, until the destination has taken what is queued here and what is
-    /// in buffers between the hosts: that is not the down time's to wait for.
+    /// in buffers between the hosts: that is not the downtime's to wait for.
     ///
     /// The answer to a PING behind a barrier comes once all channels have met there.
     pub(super) fn drain(&mut self) -> Result<(), Error> {

@@ -316,8 +316,8 @@ impl Listener {
         if code != 0 && self.confirmed {
             let what = match hands_over {
                 true => format!(
-                    "the destination has all of the guest, and could not start it (SHUT {code}): it is kept there, and \
-                     what was wrong stands in its own log"
+                    "the destination has all of the guest but could not start it (SHUT {code}): it is kept there, and \
+                     see its own log for the reason"
                 ),
                 false => format!("the destination sent SHUT {code} after it had confirmed"),
             };
@@ -327,7 +327,7 @@ impl Listener {
             self.refused.store(true, Ordering::Release);
             let what = format!(
                 "the destination could not take the guest (SHUT {code}): \
-                 what was wrong stands in its own log"
+                 see its own log for the reason"
             );
             return Err(Error::new(Fault::Peer, what));
         }

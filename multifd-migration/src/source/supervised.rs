@@ -54,7 +54,7 @@ impl<'h> Supervised<'h> {
     }
 
     /// Stops what was started. If the guest `runs_here`, it runs as before: at once, as to stop a log may
-    /// take much longer than a down time.
+    /// take much longer than a downtime.
     pub(super) fn end(&mut self, runs_here: bool) {
         if std::mem::take(&mut self.throttled) {
             self.host.throttle(0);

@@ -17,7 +17,7 @@ use crate::stream::{Command, DeviceSection};
 
 impl Source {
     /// Pauses the guest, sends what is left of it, and waits until the destination has it. Returns what
-    /// the down time was spent on.
+    /// the downtime was spent on.
     pub(super) fn switch_over(
         &mut self,
         host: &mut Supervised<'_>,
@@ -116,7 +116,7 @@ impl Source {
         }
         let limit = self.config.limits.confirm.as_secs_f32();
         let what = format!(
-            "the destination has not answered a single PING within {limit} s: it is no multifd destination, or \
+            "the destination has not answered a single PING within {limit} s: it is not a multifd destination, or \
              it does not work"
         );
         Err(Error::new(Fault::Connection, what))

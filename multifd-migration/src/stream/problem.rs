@@ -32,7 +32,7 @@ pub enum Problem {
         max: u64,
     },
     /// A name that is none: empty, too long, not UTF-8, or with a NUL in it.
-    #[error("{what} {got:?} is no name: wanted UTF-8, not empty, without NUL")]
+    #[error("{what} {got:?} is not a name: wanted UTF-8, not empty, without NUL")]
     Name {
         /// What is named.
         what: &'static str,
@@ -116,7 +116,7 @@ pub enum Problem {
         why: &'static str,
     },
     /// A page that is not wholly inside of its block.
-    #[error("page at {got:#x} is outside of RAM block {name:?} of {len:#x} bytes")]
+    #[error("page at {got:#x} is outside RAM block {name:?} of {len:#x} bytes")]
     OutOfBlock {
         /// The block.
         name: BlockName,

@@ -153,7 +153,7 @@ impl RamReader {
         let word = reader.u64("the total of memory")?;
         let (mut left, flags) = self.split(word);
         if flags != MEM_SIZE && flags & LEAST_FLAGS == MEM_SIZE {
-            let why = "the total of memory is no multiple of this side's page size: the guest has smaller pages";
+            let why = "the total of memory is not a multiple of this side's page size: the guest has smaller pages";
             return Err(reader.wrong(at, Problem::RamWord { got: word, why }));
         }
         if flags != MEM_SIZE {

@@ -163,7 +163,7 @@ impl Writer {
                 patience.stall.restart();
             } else if is_stalled {
                 let seconds = patience.stall.limit().as_secs_f32();
-                let what = format!("the destination has taken nothing for {seconds} s");
+                let what = format!("the destination has read nothing for {seconds} s");
                 return Err(io::Error::new(error.kind(), what));
             }
             match self.transport.send(&[IoVec::from(rest)]) {

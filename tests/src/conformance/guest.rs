@@ -71,7 +71,7 @@ impl Guest {
         let span = self
             .block
             .span(offset, bytes.len())
-            .context("outside of the block")?;
+            .context("outside the block")?;
         span.copy_from(bytes);
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Guest {
         let span = self
             .block
             .span(offset, bytes.len())
-            .context("outside of the block")?;
+            .context("outside the block")?;
         span.copy_to(&mut bytes);
         Ok(bytes)
     }

@@ -443,7 +443,7 @@ fn while_nothing_is_taken() {
         let (block, _) = guest::pages(sender.memory())[0];
         sender.queue_run(block, 0, 6 * 128).unwrap();
         let error = wait(&mut sender).unwrap_err();
-        let text = "source: the destination has taken nothing for 0.01 s";
+        let text = "source: the destination has read nothing for 0.01 s";
         assert_eq!(
             (error.fault(), error.to_string().as_str()),
             (Fault::Connection, text)

@@ -69,7 +69,7 @@ fn other_bytes_than_a_packet() {
     assert_peer(
         &refused(&packet),
         "packet 1: not a multifd packet: magic 0x11223345, wanted 0x11223344 \
-         (the stream is damaged, or the peer is no multifd source)",
+         (the stream is damaged, or the peer is not a multifd source)",
     );
     let mut packet = stream::sync();
     put(&mut packet, 4, 2);
@@ -109,7 +109,7 @@ fn blocks_and_pages_that_do_not_exist() {
     for offset in [0x10000, !0xfff, 1 << 63] {
         let text = format!(
             "packet 1, block \"ram\", offset {offset:#x}: \
-             page offset {offset:#x} is outside of the block of 0x10000 bytes"
+             page offset {offset:#x} is outside the block of 0x10000 bytes"
         );
         assert_untouched(&stream::packet(&[0, 0], &[offset]), &text);
         let mut packet = stream::packet(&[0x1000, 0x2000], &[]);
@@ -251,7 +251,7 @@ fn channels_of_another_migration() {
         (
             uuid.encode().to_vec(),
             "the peer migrates the VM abababab-abab-abab-abab-abababababab, \
-             this side is 00000000-0000-0000-0000-000000000000: give both the same uuid",
+             this side is 00000000-0000-0000-0000-000000000000: give both the same UUID",
         ),
         (
             stream::init(2),

@@ -220,7 +220,7 @@ fn zero_pages_of_the_main_channel() {
         assert_eq!(error.fault(), Fault::Peer);
         assert_eq!(
             error.to_string(),
-            format!("destination, offset {wrong:#x}: zero page outside of its block")
+            format!("destination, offset {wrong:#x}: zero page outside its block")
         );
     }
     rig.finish().unwrap();

@@ -107,7 +107,7 @@ fn what_is_there_already_is_not_taken_again() {
     let mut again = bench.connect(&stream::init(0)).unwrap();
     assert_eq!(
         bench.wait_strangers(1),
-        "its initial packet was wrong: channel number 0 came twice"
+        "its initial packet was wrong: channel number 0 is used twice"
     );
     assert!(is_closed(&mut again));
     let _main = bench.connect(b"QEVM").unwrap();
@@ -138,7 +138,7 @@ fn only_so_many_may_be_silent() {
     let mut main = bench.connect(b"").unwrap();
     assert_eq!(
         bench.wait_strangers(1),
-        "it had not said yet what it is when there were too many others"
+        "it had not identified itself when too many others came"
     );
     assert!(is_closed(&mut silent[0]));
     let mut sources = [0, 1].map(|id| bench.connect(&stream::init(id)).unwrap());

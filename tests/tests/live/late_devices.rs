@@ -231,7 +231,7 @@ fn state_that_cannot_be_understood_is_refused() -> Result<()> {
     for (packets, why) in [
         (
             &[unknown][..],
-            "its state came over the channels in a layout that is not known",
+            "its state came over the channels in an unknown layout",
         ),
         (&[piece(0, 0), piece(0, 0)], "piece 0 comes twice"),
         (

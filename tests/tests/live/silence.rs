@@ -306,7 +306,7 @@ fn a_destination_may_make_its_memory_slowly() -> Result<()> {
     let result = to_a_slow_host(10 * SHORT, SHORT, 2 * SHORT)?;
     let text = result.err().context("it may not take so long")?;
     ensure!(
-        text.contains("the destination has taken nothing for 0.05 s"),
+        text.contains("the destination has read nothing for 0.05 s"),
         "{text}"
     );
     Ok(())

@@ -41,7 +41,7 @@ fn initial_packets() -> Vec<Row> {
         number("the number of channels as a channel", 2),
         number("channel 255", 255),
         // To a relay two migrations seem to be mixed up; a destination has one of them already.
-        Row::new("two VMs", PEER, "give both the same uuid")
+        Row::new("two VMs", PEER, "give both the same UUID")
             .only_relayed()
             .head()
             .say(FIRST, packet::init(0))
@@ -259,12 +259,12 @@ fn offsets() -> Vec<Row> {
         ),
         (
             "an offset behind the block",
-            "is outside of the block of 0xc8000 bytes",
+            "is outside the block of 0xc8000 bytes",
             vec![PAGES * page],
         ),
         (
             "an offset at the end of all addresses",
-            "is outside of the block of 0xc8000 bytes",
+            "is outside the block of 0xc8000 bytes",
             vec![0_u64.wrapping_sub(page)],
         ),
         (
@@ -353,7 +353,7 @@ fn device_states() -> Vec<Row> {
             PEER,
             "this side takes none",
         )
-        .save(PEER, "in a layout that is not known")
+        .save(PEER, "in an unknown layout")
         .relay(
             CONNECTION,
             "no SYNC from channel 0 within 3 s; 1 channels have device state, which waits",

@@ -290,7 +290,7 @@ fn words() -> Vec<Row> {
         ),
         one(
             "a zero page behind the block",
-            "is outside of RAM block \"ram\"",
+            "is outside RAM block \"ram\"",
             zero((1 << 40) | stream::ZERO, b"\x03ram\0"),
         ),
         one(

@@ -111,7 +111,7 @@ fn a_destination_that_takes_nothing() {
     let outcome = setup.run_with(until_the_relay_gives_up);
     let text = outcome.relay_error();
     assert!(
-        text.contains("the destination has taken nothing for 0.3 s"),
+        text.contains("the destination has read nothing for 0.3 s"),
         "{text}"
     );
 }

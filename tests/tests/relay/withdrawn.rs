@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR BSD-3-Clause
 
-//! A source that goes before the destination has confirmed: its guest runs on there, and what a relay still has of the end
+//! A source that goes before the destination confirmed: its guest runs on there, and what a relay still has of the end
 //! of the stream must not start it anywhere else.
 
 use std::io;
@@ -19,7 +19,7 @@ use multifd_tests::network::{self, Link};
 use crate::bench::{GO, Setting, failed, relay, relay_with};
 use crate::rig::FOREVER;
 
-const WITHDRAWN: &str = "the source ended or cancelled before the destination has confirmed";
+const WITHDRAWN: &str = "the source ended or cancelled before the destination confirmed";
 
 /// A connection to the source on which a relay is held up behind a call that has received the end of the stream.
 struct HeldUp {

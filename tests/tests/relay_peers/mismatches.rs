@@ -168,7 +168,7 @@ fn another_guest_is_refused() -> Result<()> {
     let (relay, uri) = rig.relay(&rig.uri("relay"), &rig.uri("to"), &args)?;
     migrate_fast(&mut source, &uri)?;
     assert_runs_on(&mut source, "failed")?;
-    let words = ["relay, source side", "the peer migrates the VM 12345678"];
+    let words = ["relay, source side", "the peer migrates VM 12345678"];
     relay.finish()?.failed(&[3], &words)?;
 
     // It is the destination that minds.

@@ -47,7 +47,7 @@ fn a_cancel_when_all_has_been_sent() -> Result<()> {
     source.wait_status(&["cancelled", "failed"], LIMIT)?;
     wait_running(&mut source)?;
     let words =
-        "relay, source side: the source ended or cancelled before the destination has confirmed";
+        "relay, source side: the source ended or cancelled before the destination confirmed";
     first.finish()?.failed(&[4], &[words])?;
     second.signal(Signal::CONT)?;
     second.finish()?.failed(&[4], &["relay, source side"])?;

@@ -157,7 +157,7 @@ fn streams_that_are_none_are_refused() -> Result<()> {
             zlib(&[&page[..], b"x"].concat(), 6)?,
             "more than the 4096 bytes",
         ),
-        (b"\x78\x9c\x03\0\0".to_vec(), "no zlib stream"),
+        (b"\x78\x9c\x03\0\0".to_vec(), "not a zlib stream"),
         (b"\x78\x9c\xff\0\0\0\0".to_vec(), "deflate"),
     ] {
         let guest = Guest::with(PageSize::X86, &page)?;

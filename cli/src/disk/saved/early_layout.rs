@@ -62,7 +62,7 @@ pub(super) fn decode(file: &mut impl Read) -> anyhow::Result<Option<(SectionHead
     let idstr = String::from_utf8(name).context("a device's name")?;
     ensure!(
         !idstr.is_empty() && !idstr.contains('\0'),
-        "{idstr:?} is no name of a device"
+        "{idstr:?} is not a valid device name"
     );
     let head = SectionHead {
         kind: *kind,

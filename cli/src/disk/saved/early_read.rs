@@ -364,7 +364,7 @@ mod tests {
         let changes: [(usize, u8, &str); 5] = [
             (0, 5, "type 5"),
             (1, 3, "place 3"),
-            (6, 0, "no name"),
+            (6, 0, "not a valid device name"),
             (7, 0xff, "name"),
             (18, 0x7f, "wanted at most 1048576"),
         ];

@@ -170,7 +170,7 @@ impl Manifest {
                 "pages have {page_size} bytes, but 2^{bits} as the source named it"
             );
         }
-        ensure!(self.uuid().is_some(), "{:?} is no UUID", self.uuid);
+        ensure!(self.uuid().is_some(), "{:?} is not a valid UUID", self.uuid);
         ensure!(
             !self.blocks.is_empty() && self.blocks.len() <= MAX_BLOCKS,
             "{} RAM blocks, wanted 1 to {MAX_BLOCKS}",
@@ -206,7 +206,7 @@ impl Manifest {
 impl BlockEntry {
     fn check(&self, index: usize, page_size: PageSize) -> anyhow::Result<()> {
         let Some(name) = BlockName::new(&self.name) else {
-            bail!("{:?} is no name of a RAM block", self.name);
+            bail!("{:?} is not a valid RAM block name", self.name);
         };
         // Never a path of somebody else's choice: the name is made from index and block alone.
         let file = file_name(index, &name);
@@ -393,10 +393,16 @@ mod tests {
             (|m| m.page_size = 8192, "whole pages"),
             (|m| m.target_page_bits = Some(13), "pages have"),
             (|m| m.page_size = 0, "pages have"),
-            (|m| m.uuid = "none".into(), "no UUID"),
+            (|m| m.uuid = "none".into(), "not a valid UUID"),
             (|m| m.blocks.clear(), "0 RAM blocks"),
-            (|m| m.blocks[0].name = String::new(), "no name"),
-            (|m| m.blocks[0].name = "a\0b".into(), "no name"),
+            (
+                |m| m.blocks[0].name = String::new(),
+                "not a valid RAM block name",
+            ),
+            (
+                |m| m.blocks[0].name = "a\0b".into(),
+                "not a valid RAM block name",
+            ),
             (|m| m.blocks[1].length = 4097, "whole pages"),
             (|m| m.blocks[1].length = 0, "whole pages"),
             (|m| m.blocks[0].file = "../secret".into(), "the file is"),

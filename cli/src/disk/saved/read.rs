@@ -137,7 +137,7 @@ pub(super) fn is_no_guest(path: &Path) -> anyhow::Result<()> {
 
 /// Refuses a folder with something in it that is not of a saved guest.
 pub(crate) fn check_names(path: &Path) -> anyhow::Result<()> {
-    let not_ours = |name: &OsStr| format!("it is there with {} in it: remove that", name.display());
+    let not_ours = |name: &OsStr| format!("it exists, with {} in it: remove that", name.display());
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         ensure!(ALL.iter().any(|ours| name == *ours), "{}", not_ours(&name));

@@ -61,12 +61,12 @@ impl Saving {
         // Without a slash at its end, where a link would be followed.
         let target: PathBuf = target.components().collect();
         if target.symlink_metadata().is_ok() {
-            let what = format!("destination: {} exists already", target.display());
+            let what = format!("destination: {} already exists", target.display());
             let failure = Failure::usage(what).hint("remove it or choose another folder");
             return Err(failure.into());
         }
         if target.file_name().is_none() {
-            let what = format!("destination: {} is no name of a folder", target.display());
+            let what = format!("destination: {} does not name a folder", target.display());
             return Err(Failure::usage(what).into());
         }
         Ok(Self {

@@ -78,7 +78,7 @@ fn authority(name: String, certificate: &Certificate) -> Finding {
         false => "basicConstraints=CA:TRUE",
         true => "keyUsage=keyCertSign",
     };
-    let what = format!("{subject} is no authority: it lacks {lacks}");
+    let what = format!("{subject} is not an authority: it lacks {lacks}");
     let advice = "put the certificate there that has signed those of the hosts";
     Finding::unusable(name, &Problem::new(what, advice))
 }

@@ -41,7 +41,7 @@ impl Certificate {
         let wrong = |what: String| Problem::new(what, NEW);
         let subject = multifd_tls::subject(der).map_err(wrong)?;
         let (_, parsed) = X509Certificate::from_der(der)
-            .map_err(|error| wrong(format!("no X.509 certificate: {error}")))?;
+            .map_err(|error| wrong(format!("not an X.509 certificate: {error}")))?;
         if parsed.version() != X509Version::V3 {
             let what = format!("it is of X.509 {}, wanted version 3", parsed.version());
             let advice = "have one signed with extensions, of which subjectAltName is one";

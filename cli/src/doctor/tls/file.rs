@@ -57,7 +57,7 @@ impl File {
             Ok(_) | Err(Error::NoItemsFound) => {
                 Err(Problem::new(format!("there is no {what} in it"), advice))
             }
-            Err(error) => Err(Problem::new(format!("no PEM file: {error}"), advice)),
+            Err(error) => Err(Problem::new(format!("not a PEM file: {error}"), advice)),
         })
     }
 
@@ -102,7 +102,7 @@ impl Content {
 fn read(path: &Path) -> io::Result<(Vec<u8>, u32)> {
     // To open a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let file = fs::File::open(path)?;
     let mode = file.metadata()?.mode();
@@ -136,7 +136,7 @@ mod tests {
         let Content::Unreadable(problem) = file.content else {
             panic!("{file:?}");
         };
-        assert!(problem.what.contains("no file"), "{problem:?}");
+        assert!(problem.what.contains("not a file"), "{problem:?}");
         assert!(!File::read(folder.path(), "ca-crl.pem").is_there());
     }
 

@@ -50,7 +50,7 @@ impl Revoked {
         let parsed = match CertificateRevocationList::from_der(list) {
             Ok((_, parsed)) => parsed,
             Err(error) => {
-                let what = format!("no list of an authority: {error}");
+                let what = format!("not a revocation list: {error}");
                 return Finding::unusable(self.name, &Problem::new(what, NEW_LIST));
             }
         };

@@ -293,7 +293,7 @@ fn what_is_revoked_is_told() {
         ],
     );
     put("-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n".into());
-    not_ok(&folder, &[("ca-crl.pem", "no list of an authority")]);
+    not_ok(&folder, &[("ca-crl.pem", "not a revocation list")]);
 }
 
 /// As `openssl x509 -req` makes them when it is told of no extensions.

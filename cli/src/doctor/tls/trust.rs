@@ -39,7 +39,7 @@ impl Trust {
             Ok(verifiers) => (Some(verifiers), None),
             Err(VerifierBuilderError::InvalidCrl(error)) => {
                 let without = Verifiers::new(&roots, &[]).ok();
-                (without, Some(format!("no list of an authority: {error:?}")))
+                (without, Some(format!("not a revocation list: {error:?}")))
             }
             Err(_) => (None, None),
         };

@@ -83,7 +83,7 @@ fn look_at_all(
         if guest != last {
             (start, last) = (Instant::now(), guest);
         } else if start.elapsed() > STANDSTILL {
-            bail!("the guest stands still at the destination: {guest:?}");
+            bail!("the guest makes no progress at the destination: {guest:?}");
         }
         thread::sleep(LOOK);
     }

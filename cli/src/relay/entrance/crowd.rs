@@ -149,7 +149,7 @@ impl Crowd {
             let least = least.or_else(|| unknown.most().next());
             (
                 least?,
-                "it had not said yet what it is when there were too many others",
+                "it had not identified itself when too many others came",
             )
         } else if known.count() >= self.most_known {
             let why = "the rest of its guest had not come when there were too many others";

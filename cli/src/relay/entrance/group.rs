@@ -25,7 +25,7 @@ pub(super) struct Group {
 }
 
 /// The channels among `seen`, by guest, and by who has made them: somebody else may claim to be of a guest. Only where
-/// no peer has made all of so many `channels`, and none of them is there twice, are they one guest's whose address
+/// no peer has made all of so many `channels`, and none of them is given twice, are they one guest's whose address
 /// changes.
 pub(super) fn groups(seen: &[Seen], channels: usize) -> Vec<Group> {
     let apart = attempts(seen, |init, peer| (init.uuid, peer));
@@ -33,7 +33,7 @@ pub(super) fn groups(seen: &[Seen], channels: usize) -> Vec<Group> {
     let mut several = HashSet::new();
     let mut known = HashSet::new();
     several.extend(together.iter().filter_map(|group| {
-        // It is there twice.
+        // It is given twice.
         (!known.insert(group.uuid)).then_some(group.uuid)
     }));
     let whole = apart

@@ -71,7 +71,7 @@ impl Hearings {
         let hearer = self.clone();
         if self.count.fetch_add(1, Ordering::AcqRel) >= 2 * MOST {
             self.count.fetch_sub(1, Ordering::AcqRel);
-            return Err(format!("{MOST} others had not said yet what they are"));
+            return Err(format!("{MOST} others had not identified themselves"));
         }
         let interrupter = connection.interrupter();
         let heard = Arc::new(Mutex::new(Heard {

@@ -10,7 +10,7 @@ pub(super) struct Chart<'a> {
     /// What the vertical axis counts, for instance `MiB`.
     pub(super) unit: &'a str,
     pub(super) series: Vec<Series>,
-    /// A time span to mark, in milliseconds: the down time.
+    /// A time span to mark, in milliseconds: the downtime.
     pub(super) band: Option<(f64, f64)>,
 }
 

@@ -54,7 +54,7 @@ fn table(runs: &[PageRun<'_>]) -> String {
         "method",
         "channels",
         "total time, ms",
-        "down time, ms",
+        "downtime, ms",
         "mbps",
         "pages per second",
         "rounds",
@@ -244,7 +244,7 @@ fn per_second(samples: &[Sample], count: impl Fn(&Sample) -> f64) -> Vec<(f64, f
     points
 }
 
-/// A bar of what the down time was spent on, and the same in words.
+/// A bar of what the downtime was spent on, and the same in words.
 fn down_time(total: f64, items: &DownTime) -> String {
     let items = [
         ("pause", millis(items.pause)),
@@ -256,7 +256,7 @@ fn down_time(total: f64, items: &DownTime) -> String {
     ];
     let sum: f64 = items.iter().map(|(_, time)| time).sum();
     let mut bar = format!(
-        "<figure><figcaption>Down time <small>{total:.1} ms</small></figcaption><div class=\"bar\">"
+        "<figure><figcaption>Downtime <small>{total:.1} ms</small></figcaption><div class=\"bar\">"
     );
     for (at, (_, time)) in items.iter().enumerate() {
         let share = 100.0 * time / sum.max(1e-9);

@@ -63,7 +63,7 @@ impl<T: PageTarget> Intake<T> {
             Some(reason) => Some(self.seat_to_linger().ok_or_else(|| reason.clone())?),
         };
         let Some(seat) = seat else {
-            let what = format!("{MOST_CANDIDATES} others had not said yet what they are");
+            let what = format!("{MOST_CANDIDATES} others had not identified themselves");
             shared.arrivals.refuse(what);
             return Ok(());
         };

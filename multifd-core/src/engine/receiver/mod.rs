@@ -174,7 +174,7 @@ impl Receiver {
             .filter(|_| page_size.is_aligned(offset))
             .ok_or_else(|| {
                 let place = Place::on(Side::Destination).offset(offset);
-                Error::new(Fault::Peer, "zero page outside of its block").at(place)
+                Error::new(Fault::Peer, "zero page outside its block").at(place)
             })?;
         let place = Place::on(Side::Destination);
         target.round.add(1)?;

@@ -100,7 +100,7 @@ impl<'m> ParcelChannel<'m> {
         }
         for (offset, place) in parcel.zero.iter().zip(places) {
             let page = self.windows.span(place, self.page_size.bytes());
-            page.ok_or_else(|| caller("page outside of the windows"))?
+            page.ok_or_else(|| caller("page outside the windows"))?
                 .clear();
             self.normal.push(*offset);
             self.places.push(place);

@@ -257,7 +257,7 @@ impl Lanes {
 
     fn stalled(&self) -> Error {
         let seconds = self.time_limit.as_secs_f32();
-        let what = format!("the destination has taken nothing for {seconds} s");
+        let what = format!("the destination has read nothing for {seconds} s");
         let error = Error::new(Fault::Connection, what).at(Place::on(Side::Source));
         self.control.fail(error.clone());
         error

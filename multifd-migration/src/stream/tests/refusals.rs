@@ -36,7 +36,7 @@ fn heads() {
         (
             13,
             0xff,
-            "byte 0x9: machine \"\u{fffd}one\" is no name: wanted UTF-8, not empty, without NUL",
+            "byte 0x9: machine \"\u{fffd}one\" is not a name: wanted UTF-8, not empty, without NUL",
         ),
     ] {
         let mut stream = stream.clone();
@@ -223,7 +223,7 @@ fn sections() {
         ),
         (
             b"\x01\0\0\0\0\x00\0\0\0\0\0\0\0\x01",
-            "byte 0x16: section \"\" is no name: wanted UTF-8, not empty, without NUL",
+            "byte 0x16: section \"\" is not a name: wanted UTF-8, not empty, without NUL",
         ),
         (
             b"\x01\0\0\0\x01\x03ram\0\0\0\0\0\0\0\x03",
@@ -373,12 +373,12 @@ fn ram_words() {
         (
             0x40_0002,
             b"\x03ram\0",
-            "byte 0x3e: page at 0x400000 is outside of RAM block \"ram\" of 0x400000 bytes",
+            "byte 0x3e: page at 0x400000 is outside RAM block \"ram\" of 0x400000 bytes",
         ),
         (
             0xffff_ffff_ffff_f002,
             b"\x03ram\0",
-            "byte 0x3e: page at 0xfffffffffffff000 is outside of RAM block \"ram\" of 0x400000 bytes",
+            "byte 0x3e: page at 0xfffffffffffff000 is outside RAM block \"ram\" of 0x400000 bytes",
         ),
     ] {
         let stream = [

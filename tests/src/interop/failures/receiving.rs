@@ -55,7 +55,7 @@ pub(super) fn cases() -> Vec<Case> {
         Trouble::Edited {
             mode: "a channel number twice",
             edit: Edit::Channel(0),
-            words: &["channel number 0 came twice"],
+            words: &["channel number 0 is used twice"],
         },
         Trouble::Edited {
             mode: "an unknown block",

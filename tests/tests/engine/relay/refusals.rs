@@ -35,7 +35,7 @@ fn the_uuid_is_the_sources() {
     let forwarder = setup.forwarder();
     let text = setup.start(&forwarder).err().unwrap().to_string();
     assert!(
-        text.starts_with("relay, source side: the peer migrates the VM 12345678"),
+        text.starts_with("relay, source side: the peer migrates VM 12345678"),
         "{text}"
     );
 }
@@ -109,9 +109,7 @@ fn channels_of_two_guests_do_not_mix() {
     let error = out.forwarding.sync().unwrap_err();
     assert_eq!(error.fault(), Fault::Peer);
     assert!(
-        error
-            .to_string()
-            .contains("the peer migrates the VM 01000000"),
+        error.to_string().contains("the peer migrates VM 01000000"),
         "{error}"
     );
 }
@@ -133,9 +131,9 @@ fn hostile_pages_are_refused_as_by_a_destination() {
         (unaligned, "page offset 0x1001 is not a multiple"),
         (
             outside,
-            "page offset 0x10000 is outside of the block of 0x10000 bytes",
+            "page offset 0x10000 is outside the block of 0x10000 bytes",
         ),
-        (outside_zero, "is outside of the block"),
+        (outside_zero, "is outside the block"),
         (twice, "page offset 0x1000 is listed twice"),
         (unknown, "unknown RAM block \"xam\""),
         (method, "packet compressed with zstd, wanted none"),
