@@ -211,11 +211,12 @@ mod tests {
         Json::read(text.as_bytes(), Json::string).map(Cow::into_owned)
     }
 
-    /// What serde_json says, but for numbers that it has no type for.
-    fn is_json_to_serde(text: &str) -> bool {
+    /// What serde_json says; nothing of a text with a number that it has no type for, where it ends.
+    fn is_json_to_serde(text: &str) -> Option<bool> {
         match serde_json::from_str::<Value>(text) {
-            Ok(_) => true,
-            Err(error) => error.to_string().starts_with("number out of range"),
+            Ok(_) => Some(true),
+            Err(error) if error.to_string().starts_with("number out of range") => None,
+            Err(_) => Some(false),
         }
     }
 
@@ -245,7 +246,6 @@ mod tests {
             "1e-05",
             "+1",
             "0x1",
-            "1e400",
             "truely",
             "true",
             "nul",
@@ -265,8 +265,9 @@ mod tests {
             "\u{feff}1",
             "[1]\u{a0}",
         ] {
-            assert_eq!(is_json(text), is_json_to_serde(text), "{text:?}");
+            assert_eq!(Some(is_json(text)), is_json_to_serde(text), "{text:?}");
         }
+        assert!(is_json("1e400") && !is_json("1e400e-1"));
     }
 
     #[test]
@@ -328,8 +329,10 @@ mod tests {
             let mut changed = text.into_bytes();
             let at = at.index(changed.len());
             changed[at] = new;
-            if let Ok(changed) = String::from_utf8(changed) {
-                prop_assert_eq!(is_json(&changed), is_json_to_serde(&changed), "{:?}", changed);
+            if let Ok(changed) = String::from_utf8(changed)
+                && let Some(theirs) = is_json_to_serde(&changed)
+            {
+                prop_assert_eq!(is_json(&changed), theirs, "{:?}", changed);
             }
         }
 
