@@ -100,7 +100,7 @@ fn comes_through(
     // Every second, fourth, eighth and so on is named.
     let closed = 1 << (crowd - PLACES).ilog2();
     let line = listening.wait_line(&format!("({closed} {strangers}"))?;
-    ensure!(line.contains("when there were too many others"), "{line}");
+    ensure!(line.contains("when too many others came"), "{line}");
     flood.goes_on(|| {
         send(address, send_args)?.json(0)?;
         Ok(())
