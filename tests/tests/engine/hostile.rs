@@ -250,8 +250,8 @@ fn channels_of_another_migration() {
     for (init, text) in [
         (
             uuid.encode().to_vec(),
-            "the peer migrates the VM abababab-abab-abab-abab-abababababab, \
-             this side is 00000000-0000-0000-0000-000000000000: give both the same UUID",
+            "the peer migrates VM abababab-abab-abab-abab-abababababab, \
+             this side expects 00000000-0000-0000-0000-000000000000: give both the same UUID",
         ),
         (
             stream::init(2),
