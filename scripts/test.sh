@@ -197,6 +197,8 @@ run_tests() {
     case ${MULTIFD_QATZIP_LIBRARY:-} in */*) library_path=${MULTIFD_QATZIP_LIBRARY%/*} ;; esac
     [ -z "$library_path" ] ||
         export LD_LIBRARY_PATH=$library_path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    # Many tests wait for somebody most of the time.
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) * 3 / 2))}
     step "tests" cargo test --locked --workspace --all-features
 }
 

@@ -183,8 +183,7 @@ fn every_rung(factory: &dyn MethodFactory, integrity: Integrity) -> Result<()> {
         let method = Arc::clone(&method);
         Subject::new(Arc::new(OnRungs { method, rungs }), integrity)
     };
-    // The strong ones take their time, and are not another format.
-    conformance::check(&on(rungs.clone().take(5).collect())).context("on several rungs")?;
+    // The others make what the method makes at its levels, which is checked as a whole for one of them.
     conformance::check(&on(vec![0])).context("on the lowest rung")?;
     round_trip::check_channel(&on(rungs.clone().rev().collect())).context("on all rungs")?;
     for (number, rung) in rungs.zip(method.ladder()) {
