@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel as queue;
 use multifd_core::engine::{Backlog, Stall};
 use multifd_core::transport::{Interrupt, Transport, send_all};
-use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, PeerClosed, Spawn, ThreadKind};
+use multifd_core::{AbortHandle, Error, Fault, Limits, Monitor, Spawn, ThreadKind};
 
 use super::RelayHandle;
 use super::link::Link;
@@ -163,9 +163,10 @@ impl Listener {
             }
             ReturnMessage::Shut(code) => Err(self.refuse(message, code)),
             message if self.link.is_last(message) => self.confirm(message),
-            _ => self
-                .tell(message)
-                .map_err(|error| from_source(not_passed_on(message, &error))),
+            _ => self.tell(message).map_err(|error| {
+                let what = format!("cannot pass on {}: {error}", message.id());
+                from_source(Error::new(Fault::Connection, what))
+            }),
         }
     }
 
@@ -322,31 +323,3 @@ impl Listener {
 
 const SHORTEST_TICK: Duration = Duration::from_millis(10);
 const LONGEST_TICK: Duration = Duration::from_millis(500);
-
-/// Why the source could not be told `message`. One that has gone is the likely reason of all that fails then.
-fn not_passed_on(message: ReturnMessage, error: &io::Error) -> Error {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset};
-    let what = format!("cannot pass on {}: {error}", message.id());
-    match error.kind() {
-        BrokenPipe | ConnectionReset => {
-            let closed = PeerClosed::new(format!("({what})"));
-            Error::new(Fault::Connection, closed)
-        }
-        _ => Error::new(Fault::Connection, what),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_has_gone_is_the_reason() {
-        let told = |kind: io::ErrorKind| not_passed_on(ReturnMessage::Pong(1), &kind.into());
-        let gone = told(io::ErrorKind::ConnectionReset);
-        assert!(gone.cause().is::<PeerClosed>(), "{gone}");
-        assert!(gone.to_string().contains("cannot pass on PONG"), "{gone}");
-        let slow = told(io::ErrorKind::TimedOut);
-        assert!(!slow.cause().is::<PeerClosed>(), "{slow}");
-    }
-}
