@@ -84,8 +84,8 @@ fn report(
     };
     let devices = devices(args);
     let most = usize::from(args.channels);
-    let can_adapt: Vec<_> = subjects.iter().filter(|one| one.can_adapt()).collect();
-    let mut can_adapt: Vec<_> = can_adapt.iter().map(|one| one.method()).collect();
+    let can_adapt = subjects.iter().filter(|one| one.can_adapt());
+    let mut can_adapt: Vec<_> = can_adapt.map(Subject::method).collect();
     can_adapt.dedup();
     let links = args.bandwidth.iter().map(|rate| {
         let hosts = hosts(args, rate.0);

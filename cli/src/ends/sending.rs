@@ -20,7 +20,7 @@ use crate::show::clock::cpu_time;
 use crate::show::exit_code::ExitCode;
 use crate::show::output;
 use crate::show::progress::Progress;
-use crate::show::report::{About, MigrationReport, RoundReport};
+use crate::show::report::{About, MigrationReport};
 use crate::show::timeline::Recorder;
 use crate::show::whereabouts::Whereabouts;
 
@@ -70,7 +70,7 @@ impl Sending<'_> {
         let mut report = MigrationReport::new(&report, about);
         let info = handle.info();
         report.ram.dirty_sync_count = Some(info.ram.dirty_sync_count);
-        report.rounds = info.more.rounds.iter().map(RoundReport::new).collect();
+        report.rounds = info.more.rounds;
         report.timeline = timeline;
         Ok(report)
     }

@@ -17,7 +17,7 @@ use crate::show::output;
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let mut methods = Vec::new();
     for name in laboratory::methods(&args.guest.methods)? {
-        let adapts = args.guest.adapt.adapt && laboratory::can_adapt(&name)?;
+        let adapts = laboratory::adapts(&args.guest, &name)?;
         methods.push((name, adapts));
     }
     let cases = cases(args, &methods)?;

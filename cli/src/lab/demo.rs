@@ -15,6 +15,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let laboratory = Laboratory::new(&args.guest, workload, &args.set)?;
     let (mut measurements, mut reports) = (Vec::new(), Vec::new());
     for method in methods {
+        let adapts = laboratory::adapts(&args.guest, &method)?;
         for tls in laboratory::ways(&args.guest) {
             let case = Case {
                 method: method.clone(),
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
                 channels: args.channels,
                 max_bandwidth: args.guest.max_bandwidth.0,
                 tls,
-                adapts: args.guest.adapt.adapt && laboratory::can_adapt(&method)?,
+                adapts,
             };
             let run = laboratory.run(&case, "")?;
             let report = [run.report];

@@ -254,8 +254,11 @@ fn levels(report: &PairReport) -> String {
     }
 }
 
-/// Whether there is something to choose from for each packet.
-pub(crate) fn can_adapt(method: &str) -> anyhow::Result<bool> {
+/// Whether a method is to adapt, and has something to choose from for each packet.
+pub(crate) fn adapts(args: &GuestArgs, method: &str) -> anyhow::Result<bool> {
+    if !args.adapt.adapt {
+        return Ok(false);
+    }
     let method = methods::registry()?.open(method, &MethodOptions::new())?;
     Ok(method.ladder().len() > 1)
 }

@@ -3,7 +3,6 @@
 //! Cases, and the medians of what their runs took.
 
 use crate::lab::pair::PairReport;
-use crate::show::codec_paths::PathsReport;
 use crate::show::measurement::Measurement;
 
 /// What is measured.
@@ -63,10 +62,7 @@ pub(crate) fn medians(case: &Case, runs: &[PairReport], verified: bool) -> Measu
         max_bandwidth: case.max_bandwidth,
         tls: case.tls,
         adapts: case.adapts,
-        rungs: runs
-            .last()
-            .map(|run| run.source.rungs.clone())
-            .unwrap_or_default(),
+        rungs: last(runs, |run| &run.source.rungs),
         runs: runs.len(),
         total_time: median(|run| run.source.total_time),
         downtime: median(|run| run.source.downtime),
@@ -84,8 +80,8 @@ pub(crate) fn medians(case: &Case, runs: &[PairReport], verified: bool) -> Measu
     }
 }
 
-fn last(runs: &[PairReport], paths: fn(&PairReport) -> &PathsReport) -> PathsReport {
-    runs.last().map(paths).cloned().unwrap_or_default()
+fn last<T: Clone + Default>(runs: &[PairReport], part: fn(&PairReport) -> &T) -> T {
+    runs.last().map(part).cloned().unwrap_or_default()
 }
 
 /// The median of the rounds, if the guests ran.

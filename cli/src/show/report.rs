@@ -48,7 +48,7 @@ pub(crate) struct MigrationReport {
     pub(crate) rungs: Vec<RungReport>,
     /// The last rounds; only at the source.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) rounds: Vec<RoundReport>,
+    pub(crate) rounds: Vec<RoundInfo>,
     /// Where the downtime went; only at the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) downtime_items: Option<DownTime>,
@@ -109,18 +109,6 @@ pub(crate) struct ChannelReport {
     pub(crate) waited_for_work: f64,
     pub(crate) waited_for_connection: f64,
     pub(crate) paths: PathsReport,
-}
-
-/// One round of a source.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct RoundReport {
-    /// The dirty sync that it began with.
-    pub(crate) round: u64,
-    pub(crate) time: f64,
-    pub(crate) guest_bytes: u64,
-    pub(crate) transferred: u64,
-    pub(crate) ratio: f64,
 }
 
 /// What a guest did that checks its own memory.
@@ -255,18 +243,6 @@ impl MigrationReport {
             ""
         };
         output::line(format_args!("{}{paused}", guest.sentence()))
-    }
-}
-
-impl RoundReport {
-    pub(crate) fn new(round: &RoundInfo) -> Self {
-        Self {
-            round: round.round,
-            time: round.time,
-            guest_bytes: round.guest_bytes,
-            transferred: round.transferred,
-            ratio: round.ratio,
-        }
     }
 }
 

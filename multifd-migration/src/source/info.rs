@@ -5,7 +5,7 @@
 use multifd_core::ChannelStats;
 use multifd_core::method::RungCount;
 #[cfg(feature = "serde")]
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{DownTime, Status};
 use crate::Work;
@@ -120,7 +120,11 @@ impl MoreInfo {
 /// One round: what was sent from one fetch of the dirty log to the next, or while the guest was
 /// paused.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(Serialize, Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub struct RoundInfo {
     /// The dirty sync that it began with, from 1: that round sends all of memory.

@@ -9,11 +9,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use multifd_migration::source::DownTime;
+use multifd_migration::source::{DownTime, RoundInfo};
 
 use crate::show::clock::millis;
 use crate::show::measurement::Measurement;
-use crate::show::report::{MigrationReport, RoundReport};
+use crate::show::report::MigrationReport;
 use crate::show::rungs;
 use crate::show::timeline::Sample;
 use chart::{Chart, Series};
@@ -198,7 +198,7 @@ fn ratio(samples: &[Sample]) -> Series {
 }
 
 /// A table of the rounds.
-fn rounds(rounds: &[RoundReport]) -> String {
+fn rounds(rounds: &[RoundInfo]) -> String {
     let mut table = String::from(
         "<table><tr><th>round</th><th>time, ms</th><th>memory, MiB</th><th>on the wire, MiB</th>\
          <th>ratio</th>",
